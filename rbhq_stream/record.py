@@ -1,0 +1,76 @@
+"""One Kafka record, and where it stood.
+
+`RawRecord` is what a source hands over: the methods of `confluent_kafka.Message` that the library uses, and no more.
+`Record` is the same as a value, made when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Protocol
+
+from attrs import field, frozen
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class RawRecord(Protocol):
+    """A record as the Kafka client gives it. `confluent_kafka.Message` is one."""
+
+    def topic(self) -> str | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def key(self) -> str | bytes | None: ...
+    def value(self) -> str | bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes]] | None: ...
+
+
+@frozen
+class Record:
+    """The Kafka record that an event came in.
+
+    `value` holds the bytes as RBHQ sent them, for a dead-letter store or a dispute. Its repr shortens them.
+    """
+
+    topic: str
+    """The topic's name."""
+    partition: int
+    offset: int
+    timestamp: datetime | None = None
+    """When the record was written (UTC, aware, milliseconds): by the producer's or the broker's clock, as the topic is set up."""
+    key: bytes | None = None
+    value: bytes | None = field(default=None, repr=lambda value: _shortened(value))
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @classmethod
+    def of(cls, raw: RawRecord) -> Record:
+        """The record as a value, from what the Kafka client gave."""
+        kind, milliseconds = raw.timestamp()
+        return cls(
+            topic=raw.topic() or "",
+            partition=_number(raw.partition()),
+            offset=_number(raw.offset()),
+            timestamp=_EPOCH + timedelta(milliseconds=milliseconds) if kind and milliseconds >= 0 else None,
+            key=_bytes(raw.key()),
+            value=_bytes(raw.value()),
+            headers=tuple((name, content) for name, content in raw.headers() or ()),
+        )
+
+    def __str__(self) -> str:
+        """Where the record stood, as the logs and errors write it."""
+        return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"
+
+
+def _number(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _shortened(value: bytes | None, length: int = 80) -> str:
+    if value is None or len(value) <= length:
+        return repr(value)
+    return f"{value[:length]!r}… ({len(value)} bytes)"
