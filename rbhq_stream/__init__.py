@@ -1,0 +1,79 @@
+"""RacebookHQ's live racing feed as typed Python events: prices, scratchings and deductions, race status, results."""
+
+from rbhq_stream.config import FeedConfig, Topics
+from rbhq_stream.cursor import FeedStats
+from rbhq_stream.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    ConfigError,
+    ConnectError,
+    DataLossError,
+    DecodeError,
+    Fault,
+    FeedClosedError,
+    RbhqStreamError,
+    TlsError,
+    UnknownTopicError,
+    UnreachableError,
+)
+from rbhq_stream.events import (
+    Dividend,
+    Event,
+    Extra,
+    PayoutFactors,
+    PoolDividend,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceEvent,
+    RaceId,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    RunnerResult,
+    Scratching,
+    Unscratching,
+)
+from rbhq_stream.feed import Feed
+from rbhq_stream.properties import Secret
+from rbhq_stream.record import Record
+from rbhq_stream.wire import decode, encode
+
+__all__ = [
+    "AuthenticationError",
+    "AuthorizationError",
+    "ConfigError",
+    "ConnectError",
+    "DataLossError",
+    "DecodeError",
+    "Dividend",
+    "Event",
+    "Extra",
+    "Fault",
+    "Feed",
+    "FeedClosedError",
+    "FeedConfig",
+    "FeedStats",
+    "PayoutFactors",
+    "PoolDividend",
+    "PriceEvent",
+    "PriceType",
+    "PriceUpdate",
+    "RaceEvent",
+    "RaceId",
+    "RaceResultEvent",
+    "RaceStatus",
+    "RaceStatusEvent",
+    "RbhqStreamError",
+    "Record",
+    "RunnerResult",
+    "Scratching",
+    "Secret",
+    "TlsError",
+    "Topics",
+    "UnknownTopicError",
+    "UnreachableError",
+    "Unscratching",
+    "decode",
+    "encode",
+]

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, TypeVar, Union
 
 from attrs import field, frozen
+from typing_extensions import Self
 
 from rbhq_stream.record import RawRecord, Record
 
@@ -24,7 +25,7 @@ class _OpenEnum(str, Enum):
     """An enumeration that RBHQ may add to: a text it doesn't know becomes a member that keeps the text."""
 
     @classmethod
-    def _missing_(cls: type[_E], value: object) -> _E | None:
+    def _missing_(cls, value: object) -> Self | None:
         if not isinstance(value, str):
             return None
         member = str.__new__(cls, value)

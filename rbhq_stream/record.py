@@ -57,6 +57,11 @@ class Record:
             headers=tuple((name, content) for name, content in raw.headers() or ()),
         )
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition and offset: what names the record."""
+        return self.topic, self.partition, self.offset
+
     def __str__(self) -> str:
         """Where the record stood, as the logs and errors write it."""
         return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"

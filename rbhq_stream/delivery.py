@@ -1,0 +1,113 @@
+"""Which records are done, and so which offsets may be committed. Pure: no I/O, no clock, no lock.
+
+Kafka remembers one number for each partition of a consumer group: the next record to read. To commit it says that all before it are
+done. The `Ledger` knows for each partition we own how far that holds, and never says more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+
+from attrs import Factory, define
+
+from rbhq_stream.source import TopicPartition
+
+_Key = tuple[str, int]  # a TopicPartition, or the plain tuple that equals it: made a million times a minute
+
+
+@define
+class _Page:
+    """What the ledger knows of one partition."""
+
+    since: int  # the epoch in which it became ours
+    next: int | None = None  # all records before this offset are done
+    committed: int | None = None  # what the group is known to have committed
+    expected: int | None = None  # the offset after the newest record taken in
+    waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
+    acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
+
+
+class Ledger:
+    """The books of one consumer: done and committed offsets of the partitions it owns.
+
+    Each change of hands starts a new epoch. What was read in an epoch before a partition became ours (again) counts no more:
+    another member of the group may have gone on from there.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self._pages: dict[_Key, _Page] = {}
+
+    def assign(self, partitions: Collection[TopicPartition]) -> None:
+        """These partitions are ours, from a new epoch on."""
+        self.epoch += 1
+        for partition in partitions:
+            self._pages[partition] = _Page(since=self.epoch)
+
+    def revoke(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """These partitions are ours no more; answers what was still to be committed for them."""
+        last = self.committable()
+        self.epoch += 1
+        for partition in partitions:
+            self._pages.pop(partition, None)
+        return {partition: offset for partition, offset in last.items() if partition not in self._pages}
+
+    def owns(self, partition: _Key, epoch: int) -> bool:
+        """Whether a record of the partition that was read in `epoch` is still ours to handle."""
+        page = self._pages.get(partition)
+        return page is not None and page.since <= epoch
+
+    def position(self, partition: TopicPartition, offset: int) -> None:
+        """The partition is read from `offset` on; to commit that holds the place before the first record is done."""
+        page = self._pages.get(partition)
+        if page is not None:
+            page.next = page.expected = offset
+            page.waiting.clear()
+            page.acknowledged.clear()
+
+    def expected(self, partition: _Key) -> int | None:
+        """The offset of the next record to come, or `None` before the first."""
+        page = self._pages.get(partition)
+        return None if page is None else page.expected
+
+    def taken_in(self, partition: _Key, offset: int) -> None:
+        """The records up to this one were read."""
+        page = self._pages[partition]
+        page.expected = offset + 1
+
+    def awaits(self, partition: _Key, offset: int) -> None:
+        """A record was read that is to be acknowledged by itself; its offset follows those read before it."""
+        self._pages[partition].waiting.append(offset)
+
+    def done(self, partition: _Key, offset: int, epoch: int) -> None:
+        """The record and all before it in the partition are done."""
+        page = self._pages.get(partition)
+        if page is not None and page.since <= epoch and (page.next is None or offset >= page.next):
+            page.next = offset + 1
+
+    def acknowledge(self, partition: _Key, offset: int) -> None:
+        """The record is done; those before it may not be. Says nothing of a record that is not awaited."""
+        page = self._pages.get(partition)
+        if page is None or not page.waiting or offset < page.waiting[0]:
+            return
+        page.acknowledged.add(offset)
+        while page.waiting and page.waiting[0] in page.acknowledged:
+            oldest = page.waiting.popleft()
+            page.acknowledged.discard(oldest)
+            page.next = oldest + 1
+
+    def committable(self) -> dict[TopicPartition, int]:
+        """The offsets that are further than what is known to be committed."""
+        return {
+            TopicPartition(*partition): page.next
+            for partition, page in self._pages.items()
+            if page.next is not None and (page.committed is None or page.next > page.committed)
+        }
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The group's committed offsets are at least these."""
+        for partition, offset in offsets.items():
+            page = self._pages.get(partition)
+            if page is not None and (page.committed is None or offset > page.committed):
+                page.committed = offset

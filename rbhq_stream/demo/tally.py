@@ -1,0 +1,91 @@
+"""What the demo counts, and how it sums up."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from statistics import quantiles
+
+from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
+
+PUBLISHED_AT = "published-at"
+"""The header in which the publisher notes its monotonic clock, in nanoseconds."""
+_KINDS = {PriceEvent: "price", RaceStatusEvent: "race status", RaceResultEvent: "race result"}
+# the rate shown while the demo runs is that of the last so many seconds
+_WINDOW = 2.0
+
+
+class Tally:
+    """Counts events, and measures how long each took from the publisher to the handler."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.price_updates = 0
+        self.scratchings = 0
+        self.first: float | None = None
+        self.last = 0.0
+        self._latencies: list[float] = []
+        self._recent: deque[float] = deque()
+
+    @property
+    def events(self) -> int:
+        return self.kinds.total()
+
+    def count(self, event: Event) -> None:
+        """Takes an event that a handler was called with, at this moment."""
+        now_ns = time.monotonic_ns()
+        self.last = now_ns / 1e9
+        if self.first is None:
+            self.first = self.last
+        self.kinds[_KINDS[type(event)]] += 1
+        if isinstance(event, PriceEvent):
+            self.price_updates += len(event.price_updates)
+            self.scratchings += len(event.scratchings)
+        self._recent.append(self.last)
+        while self._recent[0] < self.last - _WINDOW:
+            self._recent.popleft()
+        record = event.record
+        published_at = dict(record.headers).get(PUBLISHED_AT) if record else None
+        if published_at is not None:
+            self._latencies.append((now_ns - int(published_at)) / 1e6)
+
+    @property
+    def rate(self) -> float:
+        """Events a second in the last two seconds."""
+        recent = len(self._recent)
+        since = max(self.first or 0, self.last - _WINDOW)
+        return recent / max(0.25, self.last - since)
+
+    def latency(self, newest: int = 0) -> tuple[float, float] | None:
+        """Milliseconds from publish to handler: the median, and what 99 of 100 stay below.
+
+        `None` when too few were timed. Of the `newest` events only, or of all.
+        """
+        latencies = self._latencies[-newest:]
+        if len(latencies) < 2:
+            return None
+        cuts = quantiles(latencies, n=100, method="inclusive")
+        return cuts[49], cuts[98]
+
+    def summary(self, published: int, *, stopped: bool) -> list[str]:
+        """The last lines of the demo."""
+        seconds = max(0.001, self.last - (self.first or self.last))
+        rate = f", {self.events / seconds:,.0f} a second" if self.events > 1 else ""
+        if stopped:
+            outcome = "stopped"
+        elif self.events == published:
+            outcome = "complete: each event that was published was received, once"
+        else:
+            outcome = f"{self.events:,} of {published:,} published events were received"
+        prices = self.kinds["price"]
+        lines = [
+            f"RBHQ demo: {outcome}",
+            f"  {self.events:,} events in {seconds:.1f} s{rate} (as fast as the simulated day goes)",
+            f"  {prices:>8,} price events ({self.price_updates:,} prices, {self.scratchings:,} scratchings)",
+            f"  {self.kinds['race status']:>8,} race status events",
+            f"  {self.kinds['race result']:>8,} race results",
+        ]
+        latency = self.latency()
+        if latency is not None:
+            lines.append(f"  publish to handler: p50 {latency[0]:.2f} ms, p99 {latency[1]:.2f} ms")
+        return lines

@@ -1,0 +1,154 @@
+"""Handlers by type: for whole events, and for the parts that events are made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar, overload
+
+from rbhq_stream.events import (
+    Event,
+    PriceEvent,
+    PriceUpdate,
+    RaceEvent,
+    RaceResultEvent,
+    RaceStatusEvent,
+    RunnerResult,
+    Scratching,
+    Unscratching,
+)
+
+Handler = Callable[..., object]
+_E = TypeVar("_E", bound=RaceEvent)
+_P = TypeVar("_P")
+_R = TypeVar("_R")
+
+_PARTS: dict[type[Any], tuple[tuple[type[Any], str], ...]] = {
+    # scratchings first: who reprices wants to know who is out
+    PriceEvent: (
+        (Scratching, "scratchings"),
+        (Unscratching, "unscratchings"),
+        (PriceUpdate, "price_updates"),
+    ),
+    RaceStatusEvent: (),
+    RaceResultEvent: ((RunnerResult, "results"),),
+}
+_KINDS = {RaceEvent, *_PARTS, *(part for parts in _PARTS.values() for part, _ in parts)}
+
+
+class OnEvent(Protocol[_E]):
+    """The decorator for a handler of whole events."""
+
+    def __call__(self, handler: Callable[[_E], _R], /) -> Callable[[_E], _R]: ...
+
+
+class OnPart(Protocol[_P, _E]):
+    """The decorator for a handler of a part of events; it may take the event that the part belongs to as well."""
+
+    @overload
+    def __call__(self, handler: Callable[[_P], _R], /) -> Callable[[_P], _R]: ...
+    @overload
+    def __call__(self, handler: Callable[[_P, _E], _R], /) -> Callable[[_P, _E], _R]: ...
+
+
+class Handlers:
+    """What a feed with callbacks has: `on`."""
+
+    def __init__(self) -> None:
+        self._dispatcher = Dispatcher()
+
+    @overload
+    def on(self, kind: type[PriceUpdate]) -> OnPart[PriceUpdate, PriceEvent]: ...
+    @overload
+    def on(self, kind: type[Scratching]) -> OnPart[Scratching, PriceEvent]: ...
+    @overload
+    def on(self, kind: type[Unscratching]) -> OnPart[Unscratching, PriceEvent]: ...
+    @overload
+    def on(self, kind: type[RunnerResult]) -> OnPart[RunnerResult, RaceResultEvent]: ...
+    @overload
+    def on(self, kind: type[_E]) -> OnEvent[_E]: ...
+    def on(self, kind: type[Any]) -> Callable[[Any], Any]:
+        """Registers the decorated function as a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
+
+        A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`, `RunnerResult`) takes the part,
+        and the event it belongs to if it has a second parameter. `RaceEvent` stands for every event. For one event the handlers for
+        whole events come first, in the order of registration; then, part by part, scratchings, unscratchings and price updates.
+
+        Raises:
+            TypeError: the feed has no events of this kind, or the handler can't be called with one.
+        """
+
+        def register(handler: Handler) -> Handler:
+            self._dispatcher.add(kind, handler)
+            return handler
+
+        return register
+
+
+class Dispatcher:
+    """Which handlers were registered for what, and in which order they are called for an event.
+
+    For one event: the handlers of `RaceEvent` and of its class, in the order of their registration; then those of its
+    parts, part by part (scratchings, unscratchings, price updates; or the runners' results).
+    """
+
+    def __init__(self) -> None:
+        self._whole: dict[type[Any], list[Handler]] = {kind: [] for kind in _PARTS}
+        self._parts: dict[type[Any], list[Handler]] = {kind: [] for kind in _KINDS}
+
+    def add(self, kind: type[Any], handler: Handler) -> None:
+        """Registers the handler.
+
+        Raises:
+            TypeError: nothing of that kind comes from the feed, or the handler can't be called with it.
+        """
+        if kind not in _KINDS:
+            known = ", ".join(sorted(known.__name__ for known in _KINDS))
+            raise TypeError(f"on({kind!r}): the feed has no such events; it has {known}")
+        if kind in self._whole:
+            self._whole[kind].append(_checked(handler, kind, 1))
+        elif kind is RaceEvent:
+            for handlers in self._whole.values():
+                handlers.append(_checked(handler, kind, 1))
+        else:
+            takes_event = _positional(handler) >= 2  # the part and its event
+            checked = _checked(handler, kind, 2 if takes_event else 1)
+            self._parts[kind].append(checked if takes_event else _without_event(checked))
+
+    def calls(self, event: Event) -> Iterator[tuple[Handler, tuple[object, ...]]]:
+        """Each handler to be called for the event, with its arguments, in order."""
+        for handler in self._whole[type(event)]:
+            yield handler, (event,)
+        for kind, attribute in _PARTS[type(event)]:
+            handlers = self._parts[kind]
+            if handlers:
+                for part in getattr(event, attribute):
+                    for handler in handlers:
+                        yield handler, (part, event)
+
+
+def _without_event(handler: Handler) -> Handler:
+    return lambda part, _event: handler(part)
+
+
+def _positional(handler: Handler) -> int:
+    """How many positional arguments the handler must have."""
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):  # some builtins don't tell
+        return 1
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(1 for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty)
+
+
+def _checked(handler: Handler, kind: type[Any], count: int) -> Handler:
+    if not callable(handler):
+        raise TypeError(f"on({kind.__name__}): {handler!r} can't be called")
+    try:
+        inspect.signature(handler).bind(*[None] * count)
+    except TypeError:
+        what = f"a {kind.__name__}" if count == 1 else f"a {kind.__name__} and the event it belongs to"
+        raise TypeError(f"on({kind.__name__}): {handler!r} must be callable with {what}") from None
+    except ValueError:
+        pass  # some builtins don't tell
+    return handler

@@ -1,0 +1,235 @@
+"""The poll thread and the buffer: takes records in ahead of the application, and takes its progress back to the source.
+
+The poll thread alone talks to the source. The application's thread takes from `chunks` and says how far it is by counting in the
+chunk. The two share no lock, because an interrupt (Ctrl-C) can leave a lock taken: only deques, queues and plain
+numbers that one side writes and the other reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from queue import Empty, SimpleQueue
+
+from attrs import define
+
+from rbhq_stream.delivery import Ledger
+from rbhq_stream.record import RawRecord
+from rbhq_stream.source import Source, TopicPartition
+
+log = logging.getLogger("rbhq_stream")
+
+POLL_TIMEOUT = 0.1
+"""Seconds that a poll waits for a record; also how soon a close is noticed."""
+PAUSE_AFTER = 0.5
+"""Seconds that a full buffer is waited on before the partitions are paused: pausing throws away what was fetched ahead."""
+LOW_WATER = 0.5
+"""Paused partitions are resumed when the buffer is down to this part of its size."""
+
+
+@define(eq=False)
+class Chunk:
+    """Records that were polled together, and how far the application is with them."""
+
+    records: Sequence[RawRecord]
+    epoch: int
+    """The ledger's epoch in which they were read."""
+    start: int
+    """How many records were taken in before them."""
+    newest: Mapping[tuple[str, int], int]
+    """The last offset of each partition among them."""
+    done: int = 0
+    """So many of them are done. Written by the application's thread."""
+    counted: int = 0
+    """So many of the done ones are in the ledger. Written by the poll thread."""
+
+
+class Intake:
+    """Owns the poll thread, the buffer and the ledger."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        buffer_records: int,
+        commit_interval: float,
+        close_timeout: float,
+        one_by_one: bool,
+        wake: Callable[[], None],
+    ) -> None:
+        self.chunks: deque[Chunk] = deque()
+        self.finished: deque[Chunk] = deque()
+        self.acknowledged: deque[tuple[str, int, int]] = deque()
+        self.ledger = Ledger()
+        self.failure: BaseException | None = None
+        self.is_open = False
+        self.is_over = False
+        self._source = source
+        self._buffer_records = buffer_records
+        self._low_water = int(buffer_records * LOW_WATER)
+        self._commit_interval = commit_interval
+        self._close_timeout = close_timeout
+        self._one_by_one = one_by_one
+        self._wake = wake
+        self._taken_in = 0
+        self._paused = False
+        self._closing = False
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="rbhq_stream poll", daemon=True)
+
+    # the application's side
+
+    def start(self) -> None:
+        """Starts the poll thread, which connects. `is_open`, or `is_over` and `failure`, tell how it went."""
+        self._thread.start()
+
+    def finish(self, chunk: Chunk) -> None:
+        """All of the chunk, which is the oldest, is done. May be called again for the same one, after an interrupt."""
+        self.finished.append(chunk)
+        if self.chunks and self.chunks[0] is chunk:
+            self.chunks.popleft()
+        if self.waiting <= self._low_water:
+            self._ring()
+
+    @property
+    def waiting(self) -> int:
+        """How many records are in the buffer, those of the oldest chunk that are done not counted."""
+        try:
+            oldest = self.chunks[0]
+        except IndexError:
+            return 0
+        return self._taken_in - oldest.start - oldest.done
+
+    def close(self) -> bool:
+        """Has the poll thread commit what is done and leave the group; answers whether it was done in time."""
+        self._closing = True
+        self._ring()
+        if self._thread.ident is not None:
+            self._thread.join(self._close_timeout + 2 * POLL_TIMEOUT)
+        return not self._thread.is_alive()
+
+    def _ring(self) -> None:
+        if self._room.empty():
+            self._room.put(None)
+
+    # the poll thread
+
+    def _run(self) -> None:
+        try:
+            self._source.open(self)
+            self.is_open = True
+            self._wake()
+            self._pump()
+        except BaseException as error:  # noqa: BLE001  # a thread has no caller: the application's thread raises it
+            self.failure = error
+        try:
+            self._count()
+            self._source.close(self.ledger.committable(), self._close_timeout)
+        except BaseException:
+            log.exception("closing the feed failed; what was not committed yet comes again after a restart")
+        self.is_over = True
+        self._wake()
+
+    def _pump(self) -> None:
+        next_commit = time.monotonic() + self._commit_interval
+        while not self._closing:
+            self._keep_within_bounds()
+            records = self._source.poll(POLL_TIMEOUT)
+            if records:
+                self._take_in(records)
+            now = time.monotonic()
+            if now >= next_commit:
+                self._commit()
+                next_commit = now + self._commit_interval
+
+    def _take_in(self, records: Sequence[RawRecord]) -> None:
+        newest = _newest(records)
+        for partition, offset in newest.items():
+            self.ledger.taken_in(partition, offset)
+        if self._one_by_one:
+            for record in records:
+                self.ledger.awaits(*_place(record))
+        self.chunks.append(Chunk(records, self.ledger.epoch, self._taken_in, newest))
+        self._taken_in += len(records)
+        self._wake()
+
+    def _keep_within_bounds(self) -> None:
+        if self._paused:
+            if self.waiting <= self._low_water:
+                self._paused = False
+                self._source.resume()
+                log.debug("the buffer has room again: reading on")
+        elif self.waiting >= self._buffer_records:
+            try:
+                self._room.get(timeout=PAUSE_AFTER)
+            except Empty:
+                pass
+            if self.waiting >= self._buffer_records and not self._closing:
+                self._paused = True
+                self._source.pause()
+                log.debug("%d records wait for the application: no more are read until it has caught up", self.waiting)
+
+    def _commit(self) -> None:
+        self._count()
+        offsets = self.ledger.committable()
+        if offsets:
+            self._source.commit(offsets)
+
+    def _count(self) -> None:
+        """Enters into the ledger what the application has done since the last time."""
+        while self.acknowledged:
+            topic, partition, offset = self.acknowledged.popleft()
+            self.ledger.acknowledge((topic, partition), offset)
+        if self._one_by_one:
+            self.finished.clear()
+            return
+        while self.finished:
+            self._count_chunk(self.finished.popleft())
+        try:
+            oldest = self.chunks[0]
+        except IndexError:
+            return
+        self._count_chunk(oldest)
+
+    def _count_chunk(self, chunk: Chunk) -> None:
+        done = chunk.done
+        whole = done == len(chunk.records)
+        for partition, offset in (chunk.newest if whole else _newest(chunk.records[chunk.counted : done])).items():
+            self.ledger.done(partition, offset, chunk.epoch)
+        chunk.counted = done
+
+    # what the source tells, on the poll thread
+
+    def is_wanted(self) -> bool:
+        return not self._closing
+
+    def owns(self, partition: TopicPartition) -> bool:
+        return self.ledger.owns(partition, self.ledger.epoch)
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        self.ledger.assign(partitions)
+
+    def positioned(self, partition: TopicPartition, offset: int) -> None:
+        self.ledger.position(partition, offset)
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._count()
+        return self.ledger.revoke(partitions)
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        return self.ledger.expected(partition)
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.ledger.committed(offsets)
+
+
+def _newest(records: Sequence[RawRecord]) -> dict[tuple[str, int], int]:
+    """The last offset of each partition. Records of one partition stand in the order of their offsets."""
+    return {(record.topic(), record.partition()): record.offset() for record in records}  # type: ignore[misc]
+
+
+def _place(record: RawRecord) -> tuple[tuple[str, int], int]:
+    return (record.topic(), record.partition()), record.offset()  # type: ignore[return-value]

@@ -1,0 +1,129 @@
+"""From a configuration to a consumer that is known to work, or a typed error, within a bounded time.
+
+The client by itself retries for ever and in silence: a wrong password, a missing topic and a firewall all look like "no records".
+So before it subscribes, each thing that it needs is asked for by name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from rbhq_stream.config import FeedConfig
+from rbhq_stream.errors import ConnectError, FeedClosedError, UnknownTopicError, UnreachableError
+from rbhq_stream.kafka.faults import Reports, config_error, connect_error
+
+CommitCallback = Callable[[KafkaError | None, list[TopicPartition]], None]
+
+SLICE = 0.5
+"""Seconds that one question to the brokers may take before the client's reports are looked at."""
+SETTLE = 2.0
+"""Seconds that the other brokers get when one could not be talked to."""
+
+
+def make_consumer(config: FeedConfig, reports: Reports, on_commit: CommitCallback) -> Consumer:
+    """A consumer that doesn't know any topic yet.
+
+    Raises:
+        ConfigError: the client refuses a property.
+    """
+    try:
+        return Consumer(
+            {**config.kafka_properties(), "error_cb": reports.error, "on_commit": on_commit, "logger": reports}
+        )
+    except KafkaException as error:
+        raise config_error(error.args[0]) from None
+
+
+def check(config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: Callable[[], bool]) -> None:
+    """Asks the brokers for each topic and the group.
+
+    Raises:
+        ConnectError: what is missing.
+        FeedClosedError: it is not wanted any more.
+    """
+    deadline = time.monotonic() + config.connect_timeout
+    partitions: list[TopicPartition] = []
+    for topic in config.topics.names:
+        partitions += _ask(
+            deadline, consumer, reports, is_wanted, lambda left, topic=topic: _topic(consumer, topic, left)
+        )
+    _ask(deadline, consumer, reports, is_wanted, lambda left: _group(consumer, partitions, left, config.group_id))
+
+
+def _ask(
+    deadline: float,
+    consumer: Consumer,
+    reports: Reports,
+    is_wanted: Callable[[], bool],
+    question: Callable[[float], list[TopicPartition] | None],
+) -> list[TopicPartition]:
+    """The answer to the question, asked until there is one."""
+    troubled_since: float | None = None
+    passing: KafkaError | None = None
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            answer = question(max(0.01, min(left, SLICE)))
+        except KafkaException as error:
+            answer, passing = None, error.args[0]
+        consumer.poll(0)  # lets the client report; without a subscription there are no records
+        if reports.fatal is not None:
+            raise reports.fatal
+        if answer is not None:
+            return answer
+        if not is_wanted():
+            raise FeedClosedError("the feed was closed while it connected")
+        now = time.monotonic()
+        if reports.trouble:
+            troubled_since = troubled_since or now
+            certain = [trouble for trouble in reports.trouble.values() if type(trouble) is not UnreachableError]
+            if certain and now - troubled_since > SETTLE:
+                raise certain[0]
+        if now >= deadline:
+            raise _timed_out(reports, passing)
+
+
+def _timed_out(reports: Reports, passing: KafkaError | None) -> ConnectError:
+    if reports.trouble:
+        return next(iter(reports.trouble.values()))
+    if passing is not None and passing.code() not in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):  # noqa: SLF001
+        return UnreachableError(passing.str())
+    return UnreachableError("no broker answered in time: connections hang, and nothing says why")
+
+
+def _topic(consumer: Consumer, topic: str, timeout: float) -> list[TopicPartition] | None:
+    """The topic's partitions; `None`: ask again."""
+    metadata = consumer.list_topics(topic, timeout=timeout).topics.get(topic)
+    if metadata is None:
+        return None
+    if metadata.error is not None:
+        error = connect_error(metadata.error, resource=topic)
+        if error is None or isinstance(error, UnreachableError):
+            return None
+        if isinstance(error, UnknownTopicError):
+            raise UnknownTopicError(f"there is no topic {topic!r} that this user may see", topic=topic)
+        raise error
+    return [TopicPartition(topic, partition) for partition in metadata.partitions] or None
+
+
+def _group(
+    consumer: Consumer, partitions: list[TopicPartition], timeout: float, group_id: str
+) -> list[TopicPartition] | None:
+    """The group's committed offsets, which only who may read as this group can see."""
+    try:
+        committed = consumer.committed(partitions, timeout=timeout)
+    except KafkaException as error:
+        refused = connect_error(error.args[0], resource=group_id)
+        if refused is None or isinstance(refused, UnreachableError):
+            raise
+        raise refused from None
+    for partition in committed:
+        if partition.error is not None:
+            refused = connect_error(partition.error, resource=group_id)
+            if refused is not None:
+                raise refused
+            return None
+    return committed

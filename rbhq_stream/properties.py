@@ -1,0 +1,253 @@
+"""The properties of the Kafka client: which of them a user may set, and how they are kept and shown.
+
+`RawProperties` holds what a user set, `KafkaProperties` what the client is made with. Neither prints a secret.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Union
+
+from typing_extensions import Self
+
+from rbhq_stream.errors import ConfigError
+
+MASK = "***"
+
+
+class Secret:
+    """A text that must not be printed: `repr`, `str` and `format` show `***`, only `reveal()` gives it."""
+
+    __slots__ = ("__text",)
+
+    def __init__(self, text: str | Secret) -> None:
+        if isinstance(text, Secret):
+            text = text.reveal()
+        if not isinstance(text, str):
+            raise TypeError(f"a Secret holds a str, not {type(text).__name__}")
+        self.__text = text
+
+    def reveal(self) -> str:
+        """The text in clear. Hand it on, don't keep it."""
+        return self.__text
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __eq__(self, other: object) -> bool:
+        return self.__text == other.__text if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.__text))
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        return Secret, (self.__text,)
+
+
+PropertyValue = Union[str, int, float, bool, Secret]
+"""What a librdkafka property may be set to. A `Secret` is revealed to the Kafka client only."""
+
+
+class RawProperties(Mapping[str, PropertyValue]):
+    """The librdkafka properties that a user set: checked, immutable, hashable. Sensitive values are `Secret`s."""
+
+    # not a dict: attrs.asdict would copy one, and a dict can be changed
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, PropertyValue] | Iterable[tuple[str, PropertyValue]] = ()) -> None:
+        self._values: dict[str, PropertyValue] = {
+            name: _value(name, value) for name, value in sorted(_named(dict(values)).items())
+        }
+
+    def __getitem__(self, name: str) -> PropertyValue:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+    def __reduce__(self) -> tuple[type[RawProperties], tuple[dict[str, PropertyValue]]]:
+        return RawProperties, (dict(self._values),)
+
+
+class KafkaProperties(dict[str, Any]):
+    """What `confluent_kafka.Consumer` is made with, passwords in clear. Its `repr` and `str` mask them."""
+
+    def __repr__(self) -> str:
+        return repr({name: MASK if is_sensitive(name) else value for name, value in self.items()})
+
+    __str__ = __repr__
+
+    def copy(self) -> Self:
+        return type(self)(self)
+
+    def __or__(self, other: Mapping[str, Any]) -> Self:  # type: ignore[override] # stays masked, as dict's doesn't
+        return type(self)({**self, **other})
+
+    def __ror__(self, other: Mapping[str, Any]) -> Self:  # type: ignore[override] # stays masked, as dict's doesn't
+        return type(self)({**other, **self})
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether the value of a librdkafka property must not be printed."""
+    return _SENSITIVE.search(name.lower()) is not None
+
+
+# what librdkafka itself redacts, and whatever a later version may call in the same way; a user name may be seen
+_SENSITIVE = re.compile(
+    r"password|passphrase|secret|credential|token|key\.pem|^ssl_key$|^sasl\.oauthbearer\.(config|extensions)$"
+)
+
+
+def property_field(name: object) -> str:
+    """How an error calls a property: `kafka["fetch.min.bytes"]`."""
+    return f'kafka["{str(name)[:80]}"]'
+
+
+def _named(values: dict[Any, Any]) -> dict[str, Any]:
+    for name in values:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+            raise ConfigError(property_field(name), "is not the name of a librdkafka property, such as fetch.min.bytes")
+        reason = refusal(name)
+        if reason is not None:
+            raise ConfigError(property_field(name), reason)
+    return values
+
+
+def _value(name: str, value: Any) -> PropertyValue:
+    def wrong(problem: str) -> ConfigError:
+        return ConfigError(property_field(name), problem)
+
+    if isinstance(value, Secret):
+        clear = value.reveal()
+        _check_text(clear, wrong)
+        return value
+    if isinstance(value, str):
+        _check_text(value, wrong)
+        if _COUNTED.search(name) and not _WHOLE.fullmatch(value):
+            # librdkafka reads "5s" and "5e3" as 5
+            raise wrong(
+                f"expected a whole number, got {value[:40]!r}" if not is_sensitive(name) else "expected a number"
+            )
+        return Secret(value) if is_sensitive(name) else value
+    if isinstance(value, bool):
+        if _COUNTED.search(name):
+            raise wrong(f"expected a whole number, got {value}")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value) or not value.is_integer():
+            raise wrong(f"expected a whole number, got {value}: librdkafka would cut the fraction off")
+        value = int(value)
+    if isinstance(value, int):
+        return Secret(str(value)) if is_sensitive(name) else value
+    raise wrong(f"expected a text, a whole number or a bool, got {type(value).__name__}")
+
+
+def _check_text(text: str, wrong: Callable[[str], ConfigError]) -> None:
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise wrong("holds a character that can't be handed to the Kafka client (NUL, or not valid UTF-8)")
+
+
+_COUNTED = re.compile(r"\.(ms|bytes|kbytes|messages|seconds)$")
+_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+
+
+def refusal(name: str) -> str | None:
+    """Why a librdkafka property may not be set and what to do instead, or `None` if it may."""
+    # librdkafka takes topic properties with this prefix too
+    for spelling in (name, re.sub(r"^(topic\.)+", "", name)):
+        if spelling in REFUSED:
+            return REFUSED[spelling]
+        for pattern, reason in REFUSED_PATTERNS.items():
+            if re.fullmatch(pattern, spelling):
+                return reason
+    return None
+
+
+_COMMITS = (
+    "can't be set: an event would count as handled before it was. The feed commits what the application has handled"
+)
+_WHERE_TO_BEGIN = (
+    "can't be set: it would skip events in silence. Use the field start for a new group, and on_data_loss for when the"
+    " next events are no longer on the broker"
+)
+_TLS = "can't be set: it would let anyone pose as the broker. To trust an authority of your own use ca_file or ca_pem"
+_CALLBACK = "can't be set: the feed has the Kafka client's callbacks to itself, and one that raises would lose records"
+_NATIVE = "can't be set: it would run foreign code inside the Kafka client"
+_STORE = "can't be set: offsets are kept by the broker, where every member of the group finds them"
+
+
+def _use(field: str) -> str:
+    return f"can't be set here: use the field {field}"
+
+
+REFUSED: dict[str, str] = {
+    "bootstrap.servers": _use("bootstrap_servers"),
+    "metadata.broker.list": _use("bootstrap_servers"),
+    "group.id": _use("group_id"),
+    "group.instance.id": _use("group_instance_id"),
+    "client.id": _use("client_id"),
+    "security.protocol": _use("security"),
+    "sasl.mechanism": "can't be set: RBHQ takes SCRAM-SHA-512 only, and the feed sets it",
+    "sasl.mechanisms": "can't be set: RBHQ takes SCRAM-SHA-512 only, and the feed sets it",
+    "sasl.username": _use("username"),
+    "sasl.password": _use("password"),
+    "ssl.ca.location": _use("ca_file"),
+    "ssl.ca.pem": _use("ca_pem"),
+    "ssl_ca": _use("ca_pem"),
+    "session.timeout.ms": _use("session_timeout (in seconds)"),
+    "max.poll.interval.ms": _use("max_poll_interval (in seconds)"),
+    "auto.commit.interval.ms": _use("commit_interval (in seconds)"),
+    "enable.auto.commit": _COMMITS,
+    "auto.commit.enable": _COMMITS,
+    "enable.auto.offset.store": _COMMITS,
+    "auto.offset.reset": _WHERE_TO_BEGIN,
+    "offset.store.method": _STORE,
+    "offset.store.path": _STORE,
+    "offset.store.sync.interval.ms": _STORE,
+    "enable.partition.eof": "can't be set: the feed uses it to know when it has caught up",
+    "group.protocol.type": "can't be set: only consumer works, and it is the default",
+    "topic.blacklist": "can't be set: it would hide topics in silence. Leave the topic out of the field topics",
+    "allow.auto.create.topics": "can't be set: a mistyped topic must be an error, not a new and empty topic",
+    "ssl.endpoint.identification.algorithm": _TLS,
+    "enable.ssl.certificate.verification": _TLS,
+    "client.dns.lookup": "can't be set: certificates would be checked against the name that reverse DNS gives",
+    "enabled_events": "can't be set: it would take errors and rebalances away from the feed's callbacks",
+    "log.queue": "can't be set: the Kafka client's log goes to the logger rbhq_stream",
+    "logger": "can't be set: the Kafka client's log goes to the logger rbhq_stream",
+    "on_commit": _CALLBACK,
+    "opaque": _CALLBACK,
+    "interceptors": _NATIVE,
+    "plugin.library.paths": _NATIVE,
+    "ssl.engine.location": _NATIVE,
+    "ssl.engine.id": _NATIVE,
+    "ssl_engine_callback_data": _NATIVE,
+    "ssl_key": _use('kafka["ssl.key.pem"]'),
+    "ssl_certificate": _use('kafka["ssl.certificate.pem"]'),
+    "default.topic.config": "can't be set: give its properties one by one in kafka",
+    "default_topic_conf": "can't be set: give its properties one by one in kafka",
+    "internal.termination.signal": "can't be set: its signal would hit the application's own threads",
+}
+"""The librdkafka properties that can't be set, each with why and what to use instead."""
+
+REFUSED_PATTERNS: dict[str, str] = {
+    r".*_cb": _CALLBACK,
+    r"test\..*|ut_.*": "can't be set: it is for librdkafka's own tests. rbhq_stream.testing has a broker for yours",
+}
+"""The same for whole families of names, as regular expressions."""

@@ -1,0 +1,20 @@
+"""For your own tests and demos: a Kafka broker inside the process, and race days to put on it."""
+
+from rbhq_stream.testing.broker import BrokerClosedError, EmbeddedBroker
+from rbhq_stream.testing.publisher import PublishError
+from rbhq_stream.testing.race_life import Happening, TimedEvent
+from rbhq_stream.testing.racecard import Code, Meeting, Race, Runner
+from rbhq_stream.testing.simulator import Simulator
+
+__all__ = [
+    "BrokerClosedError",
+    "Code",
+    "EmbeddedBroker",
+    "Happening",
+    "Meeting",
+    "PublishError",
+    "Race",
+    "Runner",
+    "Simulator",
+    "TimedEvent",
+]

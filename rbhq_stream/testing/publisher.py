@@ -1,0 +1,156 @@
+"""Writes records to a broker and waits until they are there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from attrs import define
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from rbhq_stream.errors import RbhqStreamError
+from rbhq_stream.record import Record
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+Headers = Mapping[str, bytes]
+
+
+class PublishError(RbhqStreamError):
+    """The embedded broker did not take a record.
+
+    `topic` is where it was to go; `reason` is in the Kafka client's words.
+    """
+
+    def __init__(self, topic: str, reason: str) -> None:
+        super().__init__(topic, reason)
+        self.topic = topic
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"nothing was written to topic {self.topic!r}: {self.reason}"
+
+
+@define
+class Outgoing:
+    """A record to write, and on its way."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: Headers | None = None
+    partition: int | None = None
+    # the mock broker's answer has a made-up time in it: the time is given with the record instead
+    _milliseconds: int = 0
+    _error: KafkaError | None = None
+    _offset: int | None = None
+
+    def send(self, producer: Producer) -> None:
+        self._milliseconds = time.time_ns() // 1_000_000
+        producer.produce(
+            self.topic,
+            self.value,
+            self.key,
+            partition=-1 if self.partition is None else self.partition,
+            headers=dict(self.headers or {}),
+            timestamp=self._milliseconds,
+            on_delivery=self._reported,
+        )
+
+    @property
+    def waiting(self) -> bool:
+        return self._offset is None and self._error is None
+
+    def delivered(self) -> Record:
+        if self._error is not None:
+            raise PublishError(self.topic, self._error.str())
+        assert self.partition is not None
+        assert self._offset is not None
+        return Record(
+            topic=self.topic,
+            partition=self.partition,
+            offset=self._offset,
+            timestamp=_EPOCH + timedelta(milliseconds=self._milliseconds),
+            key=self.key,
+            value=self.value,
+            headers=tuple((self.headers or {}).items()),
+        )
+
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
+        self.partition = message.partition()
+        self._error = error
+        self._offset = message.offset()
+
+
+class Publisher:
+    """Any thread may write; each waits for its own records."""
+
+    def __init__(self, properties: Mapping[str, Any], *, timeout: float, logger: logging.Logger) -> None:
+        self._producer = Producer(
+            {
+                **properties,
+                "linger.ms": 0,
+                # keeps the order when a record is sent again; idempotence would too, but takes a second to start
+                "max.in.flight.requests.per.connection": 1,
+                "allow.auto.create.topics": False,
+                "message.timeout.ms": int(timeout * 1000),
+                "message.max.bytes": 64 * 1024 * 1024,
+            },
+            logger=logger,
+        )
+        self._closing = False
+        self._writers = 0
+        self._writers_left = threading.Condition()
+
+    def write(self, outgoing: Sequence[Outgoing]) -> list[Record]:
+        """Writes them all, in order.
+
+        Raises:
+            PublishError: one was not taken.
+        """
+        with self._writers_left:
+            self._writers += 1
+        try:
+            for item in outgoing:
+                self._send(item)
+            # message.timeout.ms ends this: every record is reported, delivered or not
+            for item in outgoing:
+                while item.waiting:
+                    # not long: the report may have come to the poll of another thread that writes
+                    self._poll(item, 0.01)
+        finally:
+            with self._writers_left:
+                self._writers -= 1
+                self._writers_left.notify_all()
+        return [item.delivered() for item in outgoing]
+
+    def close(self) -> None:
+        """Drops what is still on its way."""
+        self._closing = True
+        # the client must not be taken down under a thread that is inside it
+        with self._writers_left:
+            self._writers_left.wait_for(lambda: self._writers == 0)
+        self._producer.purge()
+        self._producer.close()
+
+    def _send(self, item: Outgoing) -> None:
+        while True:
+            self._check_open(item)
+            try:
+                return item.send(self._producer)
+            except BufferError:
+                self._poll(item, 0.05)
+            except KafkaException as error:
+                raise PublishError(item.topic, error.args[0].str()) from error
+
+    def _poll(self, item: Outgoing, seconds: float) -> None:
+        self._check_open(item)
+        self._producer.poll(seconds)
+
+    def _check_open(self, item: Outgoing) -> None:
+        if self._closing:
+            raise PublishError(item.topic, "the broker was closed meanwhile")

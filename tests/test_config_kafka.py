@@ -1,0 +1,362 @@
+"""What a `FeedConfig` becomes for the Kafka client, and which raw properties it takes."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import confluent_kafka
+import pytest
+import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbhq_stream.config import FeedConfig, KafkaProperties, Secret
+from rbhq_stream.errors import ConfigError
+from rbhq_stream.properties import REFUSED, REFUSED_PATTERNS, RawProperties, is_sensitive, refusal
+
+LEAST: dict[str, Any] = {
+    "bootstrap_servers": "a,b:9092",
+    "username": "partner",
+    "password": "correct horse",
+    "topics": {"prices": "prices"},
+    "group_id": "pricing",
+}
+LOCAL: dict[str, Any] = {**LEAST, "security": "PLAINTEXT", "username": None, "password": None}
+
+
+def config(**fields: Any) -> FeedConfig:
+    return FeedConfig(**{**LEAST, **fields})
+
+
+def refused(properties: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        config(kafka=properties)
+    return caught.value
+
+
+def made(config: FeedConfig) -> None:
+    """Have librdkafka check the properties. Without a broker to connect to it touches no network."""
+    properties = config.kafka_properties()
+    del properties["bootstrap.servers"]
+    confluent_kafka.Consumer(properties).close()
+
+
+@pytest.mark.parametrize(("platform", "authorities"), [("linux", {"ssl.ca.location": "probe"}), ("win32", {})])
+def test_the_properties(platform: str, authorities: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    assert config().kafka_properties() == {
+        "bootstrap.servers": "a:9196,b:9092",
+        "client.id": "rbhq-stream",
+        "group.id": "pricing",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "partner",
+        "sasl.password": "correct horse",
+        "ssl.endpoint.identification.algorithm": "https",
+        **authorities,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "session.timeout.ms": 45_000,
+        "heartbeat.interval.ms": 3_000,
+        "max.poll.interval.ms": 300_000,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.queue.backoff.ms": 10,
+        "socket.keepalive.enable": True,
+        "socket.connection.setup.timeout.ms": 10_000,
+        "metadata.recovery.strategy": "none",
+        "reconnect.backoff.ms": 250,
+        "reconnect.backoff.max.ms": 5_000,
+    }
+
+
+def test_a_local_broker_has_neither_tls_nor_login() -> None:
+    properties = FeedConfig(**LOCAL).kafka_properties()
+    assert properties["security.protocol"] == "PLAINTEXT"
+    assert [name for name in properties if name.startswith(("sasl.", "ssl."))] == []
+    made(FeedConfig(**LOCAL))
+
+
+def test_the_authority(tmp_path: Path) -> None:
+    pem = trustme.CA().cert_pem.bytes().decode()
+    file = tmp_path / "ca.pem"
+    file.write_text(pem)
+    by_file = config(ca_file=file)
+    assert by_file.kafka_properties()["ssl.ca.location"] == str(file)
+    assert "ssl.ca.pem" not in by_file.kafka_properties()
+    by_text = config(ca_pem=pem)
+    assert by_text.kafka_properties()["ssl.ca.pem"] == pem
+    assert "ssl.ca.location" not in by_text.kafka_properties()
+    made(by_file)
+    made(by_text)
+
+
+def test_other_fields() -> None:
+    properties = config(
+        group_instance_id="host-1",
+        client_id="desk",
+        session_timeout=6,
+        max_poll_interval=60.0004,
+        kafka={"fetch.min.bytes": 2, "queued.min.messages": 7, "client.rack": "r1", "check.crcs": True},
+    ).kafka_properties()
+    assert properties["group.instance.id"] == "host-1"
+    assert properties["client.id"] == "desk"
+    assert properties["session.timeout.ms"] == 6000
+    assert properties["heartbeat.interval.ms"] == 2000
+    assert properties["max.poll.interval.ms"] == 60_000
+    assert properties["fetch.min.bytes"] == 2
+    assert properties["queued.min.messages"] == 7
+    assert properties["client.rack"] == "r1"
+    assert properties["check.crcs"] is True
+
+
+@given(
+    st.floats(0.001, 3600),
+    st.floats(0.001, 86_400),
+    st.sampled_from([None, "x"]),
+    st.sampled_from(["classic", "consumer", "Consumer", None]),
+)
+def test_librdkafka_takes_whatever_the_fields_take(
+    session: float, poll: float, instance: str | None, protocol: str | None
+) -> None:
+    fields: dict[str, Any] = {"group_instance_id": instance, "max_poll_interval": poll}
+    if protocol is not None:
+        fields["kafka"] = {"group.protocol": protocol}
+    if protocol in {None, "classic"}:
+        fields["session_timeout"] = min(session, poll)
+    made(FeedConfig(**{**LOCAL, **fields}))
+
+
+# the group protocol of KIP-848
+
+
+def test_the_consumer_protocol_leaves_to_the_broker_what_is_its() -> None:
+    properties = config(kafka={"group.protocol": "consumer"}).kafka_properties()
+    assert properties["group.protocol"] == "consumer"
+    for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
+        assert name not in properties
+    made(config(kafka={"group.protocol": "consumer", "group.remote.assignor": "uniform"}))
+
+
+@pytest.mark.parametrize("name", ["partition.assignment.strategy", "heartbeat.interval.ms"])
+def test_the_consumer_protocol_refuses_what_is_the_brokers(name: str) -> None:
+    error = refused({"group.protocol": "consumer", name: "1000"})
+    assert error.field == f'kafka["{name}"]'
+    assert "the broker decides" in error.problem
+
+
+def test_the_consumer_protocol_refuses_a_session_timeout() -> None:
+    with pytest.raises(ConfigError, match="where the broker decides") as caught:
+        config(session_timeout=30, kafka={"group.protocol": "consumer"})
+    assert caught.value.field == "session_timeout"
+
+
+def test_the_heartbeat_is_shorter_than_the_session() -> None:
+    made(config(kafka={"heartbeat.interval.ms": 1000}))
+    for value in (45_000, "45000"):
+        error = refused({"heartbeat.interval.ms": value})
+        assert error.field == 'kafka["heartbeat.interval.ms"]'
+        assert "shorter than session_timeout" in error.problem
+
+
+def test_another_assignor() -> None:
+    properties = config(kafka={"partition.assignment.strategy": "range"}).kafka_properties()
+    assert properties["partition.assignment.strategy"] == "range"
+
+
+# raw properties
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_properties(name: str) -> None:
+    error = refused({"client.rack": "r", name: "canary"})
+    assert error.field == f'kafka["{name}"]'
+    assert error.problem == REFUSED[name]
+    assert "can't be set" in error.problem
+    assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "error_cb",
+        "stats_cb",
+        "throttle_cb",
+        "log_cb",
+        "oauth_cb",
+        "oauthbearer_token_refresh_cb",
+        "rebalance_cb",
+        "offset_commit_cb",
+        "consume_cb",
+        "background_event_cb",
+        "socket_cb",
+        "connect_cb",
+        "closesocket_cb",
+        "open_cb",
+        "resolve_cb",
+        "ssl.certificate.verify_cb",
+        "test.mock.num.brokers",
+        "test.mock.broker.rtt",
+        "ut_handle_ProduceResponse",
+        # librdkafka takes the properties of topics under a second name too
+        "topic.auto.offset.reset",
+        "topic.enable.auto.commit",
+        "topic.auto.commit.enable",
+        "topic.offset.store.method",
+        "topic.topic.auto.offset.reset",
+    ],
+)
+def test_refused_families(name: str) -> None:
+    error = refused({name: lambda *_: None})
+    assert error.field == f'kafka["{name}"]'
+    assert "can't be set" in error.problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fetch.min.bytes",
+        "isolation.level",
+        "topic.metadata.refresh.interval.ms",
+        "ssl.key.location",
+        "group.protocol",
+        "log_level",
+        "debug",
+        "statistics.interval.ms",
+    ],
+)
+def test_others_are_not_refused(name: str) -> None:
+    assert refusal(name) is None
+
+
+def test_each_refusal_says_what_to_do_where_there_is_something_to_do() -> None:
+    fields = {attribute.name for attribute in attrs.fields(FeedConfig)}
+    for reason in {*REFUSED.values(), *REFUSED_PATTERNS.values()}:
+        named = reason.partition("use the field ")[2].split(" ")[0].rstrip(".")
+        assert not named or named.split("[")[0] in fields, reason
+
+
+@pytest.mark.parametrize("name", ["", " ", "fetch min", "fetch.min.bytes ", "a\0b", "a=b", "ä", 7, None])
+def test_what_is_no_name(name: Any) -> None:
+    error = refused({name: 1})
+    assert error.field == f'kafka["{name}"]'
+    assert "is not the name of a librdkafka property" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("client.rack", None, "got NoneType"),
+        ("client.rack", ["a"], "got list"),
+        ("client.rack", b"a", "got bytes"),
+        ("client.rack", "a\0b", "NUL"),
+        ("client.rack", "\udc80", "UTF-8"),
+        ("client.rack", 0.5, "whole number, got 0.5"),
+        ("client.rack", float("nan"), "whole number, got nan"),
+        ("client.rack", float("inf"), "whole number, got inf"),
+        # librdkafka would read these as 5
+        ("fetch.wait.max.ms", "5s", "whole number, got '5s'"),
+        ("fetch.wait.max.ms", "5e3", "whole number, got '5e3'"),
+        ("fetch.min.bytes", "5.5", "whole number, got '5.5'"),
+        ("fetch.min.bytes", "", "whole number, got ''"),
+        ("fetch.min.bytes", "0x10", "whole number, got '0x10'"),
+        ("fetch.min.bytes", True, "whole number, got True"),
+        ("queued.min.messages", "many", "whole number, got 'many'"),
+    ],
+)
+def test_bad_values(name: str, value: Any, problem: str) -> None:
+    error = refused({name: value})
+    assert error.field == f'kafka["{name}"]'
+    assert problem in error.problem
+
+
+@pytest.mark.parametrize("value", [7, None, "fetch.min.bytes=1", ["fetch.min.bytes"]])
+def test_what_is_no_mapping(value: Any) -> None:
+    error = refused(value)
+    assert error.field == "kafka"
+    assert "expected a mapping" in error.problem
+
+
+def test_a_whole_float_is_an_int() -> None:
+    # its text, 1e+16, would be read as 1
+    assert config(kafka={"fetch.min.bytes": 1e16}).kafka["fetch.min.bytes"] == 10**16
+    assert type(config(kafka={"fetch.min.bytes": 1.0}).kafka["fetch.min.bytes"]) is int
+
+
+def test_raw_properties_are_a_value() -> None:
+    given: dict[str, Any] = {"fetch.min.bytes": 1, "client.rack": "r"}
+    made = config(kafka=given)
+    given["fetch.min.bytes"] = 2
+    assert made.kafka == {"fetch.min.bytes": 1, "client.rack": "r"}
+    assert made == config(kafka={"client.rack": "r", "fetch.min.bytes": 1})
+    assert hash(made) == hash(config(kafka={"client.rack": "r", "fetch.min.bytes": 1}))
+    assert pickle.loads(pickle.dumps(made.kafka)) == made.kafka
+    assert config(kafka=made.kafka).kafka is made.kafka
+    with pytest.raises(TypeError):
+        made.kafka["fetch.min.bytes"] = 2  # type: ignore[index]
+    assert not isinstance(made.kafka, dict)
+    assert RawProperties() == {}
+
+
+# printing
+
+SENSITIVE = [
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+    "sasl.password",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+]
+
+
+@pytest.mark.parametrize("name", SENSITIVE)
+def test_sensitive_properties(name: str) -> None:
+    assert is_sensitive(name)
+    if refusal(name):
+        return
+    made = config(kafka={name: "canary"})
+    assert made.kafka[name] == Secret("canary")
+    assert made == config(kafka={name: Secret("canary")})
+    assert "canary" not in f"{made!r} {made.kafka!r} {dict(made.kafka)} {attrs.asdict(made)}"
+    assert made.kafka_properties()[name] == "canary"
+
+
+@pytest.mark.parametrize("name", ["ssl.key.location", "ssl.certificate.pem", "sasl.username", "fetch.min.bytes"])
+def test_other_properties_are_shown(name: str) -> None:
+    assert not is_sensitive(name)
+
+
+def test_kafka_properties_print_masked() -> None:
+    properties = config(kafka={"ssl.key.password": "canary"}).kafka_properties()
+    again = [properties, properties.copy(), properties | {"x": 1}, {"x": 1} | properties]
+    again.append(pickle.loads(pickle.dumps(properties)))
+    for one in again:
+        assert isinstance(one, KafkaProperties)
+        assert one["sasl.password"] == "correct horse"
+        for text in (repr(one), str(one), f"{one}", f"{one!r}", "%s" % one):  # noqa: UP031 - it is tested too
+            assert "correct horse" not in text
+            assert "canary" not in text
+            assert "'sasl.username': 'partner'" in text
+
+
+def test_librdkafka_takes_what_it_documents() -> None:
+    made(config(kafka={"fetch.min.bytes": "2", "check.crcs": True, "isolation.level": "read_uncommitted"}))
+
+
+@pytest.mark.parametrize(
+    ("properties", "problem"),
+    [({"no.such": 1}, "No such configuration property"), ({"fetch.min.bytes": -1}, "outside allowed range")],
+)
+def test_what_only_librdkafka_knows_to_be_wrong(properties: dict[str, Any], problem: str) -> None:
+    with pytest.raises(confluent_kafka.KafkaException, match=problem):
+        made(config(kafka=properties))

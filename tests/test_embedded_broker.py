@@ -1,0 +1,265 @@
+"""The embedded broker: what is published is there, where it should be, and for every kind of client."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from rbhq_stream.config import Topics
+from rbhq_stream.events import (
+    Event,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceId,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+)
+from rbhq_stream.record import Record
+from rbhq_stream.testing import BrokerClosedError, EmbeddedBroker, PublishError
+from rbhq_stream.wire import decode
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def price(race: int, cents: int = 440) -> PriceEvent:
+    update = PriceUpdate(3, PriceType.WIN, 12, Decimal(cents).scaleb(-2))
+    return PriceEvent(1397808, race, (update,))
+
+
+def read(broker: EmbeddedBroker, group_id: str = "reader") -> list[Record]:
+    """All that is on the broker, as an ordinary Kafka client of a consumer group sees it; commits it."""
+    ends = broker.end_offsets()
+    client = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "group.id": group_id,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    try:
+        client.subscribe(sorted({topic for topic, _ in ends}))
+        records: list[Record] = []
+        deadline = time.monotonic() + 20
+        while len(records) < sum(ends.values()):
+            assert time.monotonic() < deadline, f"only {len(records)} of {ends} came"
+            message = client.poll(0.2)
+            # a tombstone is false
+            if message is not None:
+                assert message.error() is None
+                records.append(Record.of(message))
+        client.commit(
+            offsets=[TopicPartition(topic, partition, end) for (topic, partition), end in ends.items() if end],
+            asynchronous=False,
+        )
+        return records
+    finally:
+        client.close()
+
+
+def test_each_event_comes_back_from_the_topic_of_its_class(broker: EmbeddedBroker) -> None:
+    events: list[Event] = [
+        price(7),
+        RaceStatusEvent(1397808, 7, RaceStatus.CLOSED),
+        RaceResultEvent(1397808, 7, RaceStatus.FINAL, venue="Flemington"),
+    ]
+    written = broker.publish(*events)
+
+    assert [record.topic for record in written] == [
+        broker.topics.prices,
+        broker.topics.race_status,
+        broker.topics.race_results,
+    ]
+    found = {record.topic: record for record in read(broker)}
+    for event, record in zip(events, written, strict=True):
+        assert found[record.topic] == record
+        assert record.value is not None
+        assert decode(type(event), record.value) == (event,)
+
+
+def test_a_race_stays_in_its_partition_and_in_order(broker: EmbeddedBroker) -> None:
+    events = [price(race, cents) for cents in range(110, 160) for race in range(1, 13)]
+    written = broker.publish(*events)
+
+    partitions = {event.race_id: record.partition for event, record in zip(events, written, strict=True)}
+    assert set(partitions.values()) == {0, 1, 2}
+    for event, record in zip(events, written, strict=True):
+        assert record.partition == partitions[event.race_id]
+        assert record.key == str(event.race_id).encode()
+    read_prices: dict[RaceId, list[PriceEvent]] = {}
+    for record in read(broker):
+        assert record.value is not None
+        (event,) = decode(PriceEvent, record.value)
+        read_prices.setdefault(event.race_id, []).append(event)
+    for race_id, of_race in read_prices.items():
+        assert of_race == [event for event in events if event.race_id == race_id]
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 8])
+def test_topics_have_the_wished_number_of_partitions(partitions: int) -> None:
+    with EmbeddedBroker(partitions=partitions, brokers=2) as broker:
+        assert broker.end_offsets() == {
+            (topic, number): 0
+            for topic in (broker.topics.prices, broker.topics.race_status, broker.topics.race_results)
+            for number in range(partitions)
+        }
+        assert len(broker.bootstrap_servers.split(",")) == 2
+
+
+def test_a_configuration_for_it_is_complete(broker: EmbeddedBroker) -> None:
+    config = broker.config(group_id="mine", commit_interval=0.1)
+
+    assert ",".join(config.bootstrap_servers) == broker.bootstrap_servers
+    assert config.topics == broker.topics
+    assert config.group_id == "mine"
+    assert config.security == "PLAINTEXT"
+    assert config.username is None
+    assert config.commit_interval == 0.1
+
+
+def test_given_topics_are_used_and_a_missing_one_is_an_error() -> None:
+    with EmbeddedBroker(topics=Topics(prices="my-prices")) as broker:
+        (record,) = broker.publish(price(1))
+        assert record.topic == "my-prices"
+        assert {topic for topic, _ in broker.end_offsets()} == {"my-prices"}
+        with pytest.raises(ValueError, match="no topic for RaceStatusEvent"):
+            broker.publish(RaceStatusEvent(1, 1, RaceStatus.OPEN))
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xff\xfe not JSON", b"x" * 2_000_000])
+def test_any_bytes_can_be_written(broker: EmbeddedBroker, value: bytes | None) -> None:
+    assert broker.topics.prices is not None
+    written = broker.publish_raw(broker.topics.prices, value, b"a-key", {"trace": b"\x00\x01"}, partition=2)
+
+    assert read(broker) == [written]
+    assert written.value == value
+    assert written.key == b"a-key"
+    assert written.headers == (("trace", b"\x00\x01"),)
+    assert (written.partition, written.offset) == (2, 0)
+
+
+def test_the_offsets_are_told(broker: EmbeddedBroker) -> None:
+    broker.publish(*[price(race) for race in range(1, 30)])
+    ends = broker.end_offsets()
+
+    assert sum(ends.values()) == 29
+    assert broker.committed("reader") == {}
+    read(broker)
+    assert broker.committed("reader") == {place: end for place, end in ends.items() if end}
+    assert broker.committed("somebody else") == {}
+
+
+def test_any_thread_may_publish(broker: EmbeddedBroker) -> None:
+    failures: list[BaseException] = []
+
+    def publish(race: int) -> None:
+        try:
+            for cents in range(110, 160):
+                (record,) = broker.publish(price(race, cents))
+                assert record.offset >= 0
+        except BaseException as failure:  # noqa: BLE001 (told to the main thread)
+            failures.append(failure)
+
+    threads = [threading.Thread(target=publish, args=(race,)) for race in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert sum(broker.end_offsets().values()) == 8 * 50
+
+
+def test_more_than_the_client_queues_can_be_written_at_once(broker: EmbeddedBroker) -> None:
+    records = broker.publish(*[price(1 + n % 5) for n in range(110_000)])
+
+    assert len(records) == sum(broker.end_offsets().values()) == 110_000
+
+
+def test_a_refused_record_is_an_error(broker: EmbeddedBroker) -> None:
+    assert broker.topics.prices is not None
+    with pytest.raises(PublishError) as caught:
+        broker.publish_raw(broker.topics.prices, b"x", partition=3)
+
+    assert caught.value.topic == broker.topics.prices
+    assert "nknown partition" in str(caught.value)
+
+
+def test_an_outage_stops_it_and_ends() -> None:
+    with EmbeddedBroker(timeout=0.5) as broker:
+        broker.publish(price(1))
+        with broker.outage(), pytest.raises(PublishError, match="timed out"):
+            broker.publish(price(2))
+    with EmbeddedBroker() as broker:
+        broker.publish(price(1))
+        with broker.outage():
+            pass
+        broker.publish(price(1))
+        assert sum(broker.end_offsets().values()) == 2
+
+
+def test_closing_is_prompt_with_clients_connected_and_publishing() -> None:
+    with EmbeddedBroker() as broker:
+        broker.publish(price(1))
+        stopped: list[BaseException] = []
+
+        def publish() -> None:
+            try:
+                while True:
+                    broker.publish(price(1))
+            except (PublishError, BrokerClosedError) as error:
+                stopped.append(error)
+
+        threads = [threading.Thread(target=publish) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        started = time.monotonic()
+    assert time.monotonic() - started < 2
+    for thread in threads:
+        thread.join(5)
+    assert len(stopped) == 3
+    broker.close()
+
+
+def test_outside_its_block_it_says_so() -> None:
+    broker = EmbeddedBroker()
+    with pytest.raises(BrokerClosedError, match="`with` block"):
+        broker.publish(price(1))
+    with broker:
+        broker.publish(price(1))
+    with pytest.raises(BrokerClosedError, match="`with` block"):
+        broker.config()
+
+
+def test_it_can_be_used_again() -> None:
+    broker = EmbeddedBroker()
+    for _ in range(2):
+        with broker:
+            broker.publish(price(1))
+            assert sum(broker.end_offsets().values()) == 1
+
+
+def test_it_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), EmbeddedBroker() as broker:
+        broker.publish(price(1))
+        broker.end_offsets()
+        with broker.outage():
+            time.sleep(0.1)
+        broker.publish(price(1))
+
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+    assert {record.name for record in caplog.records} <= {"rbhq_stream.testing"}
