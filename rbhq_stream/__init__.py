@@ -1,5 +1,6 @@
 """RacebookHQ's live racing feed as typed Python events: prices, scratchings and deductions, race status, results."""
 
+from rbhq_stream.aio import AsyncFeed
 from rbhq_stream.config import FeedConfig, Topics
 from rbhq_stream.cursor import FeedStats
 from rbhq_stream.errors import (
@@ -37,9 +38,11 @@ from rbhq_stream.events import (
 from rbhq_stream.feed import Feed
 from rbhq_stream.properties import Secret
 from rbhq_stream.record import Record
+from rbhq_stream.retry import Retry
 from rbhq_stream.wire import decode, encode
 
 __all__ = [
+    "AsyncFeed",
     "AuthenticationError",
     "AuthorizationError",
     "ConfigError",
@@ -66,6 +69,7 @@ __all__ = [
     "RaceStatusEvent",
     "RbhqStreamError",
     "Record",
+    "Retry",
     "RunnerResult",
     "Scratching",
     "Secret",

@@ -53,8 +53,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be from 1 to 3600")
+    if not 0.5 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be from 0.5 to 3600")
     return seconds
 
 

@@ -1,7 +1,8 @@
 """Which records are done, and so which offsets may be committed. Pure: no I/O, no clock, no lock.
 
-Kafka remembers one number for each partition of a consumer group: the next record to read. To commit it says that all before it are
-done. The `Ledger` knows for each partition we own how far that holds, and never says more.
+Kafka remembers one number for each partition of a consumer group: the next record to read. To commit it says
+that all before it are done. The `Ledger` knows for each partition we own how far that holds, and never says
+more.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class _Page:
 class Ledger:
     """The books of one consumer: done and committed offsets of the partitions it owns.
 
-    Each change of hands starts a new epoch. What was read in an epoch before a partition became ours (again) counts no more:
-    another member of the group may have gone on from there.
+    Each change of hands starts a new epoch. What was read in an epoch before a partition became ours (again)
+    counts no more: another member of the group may have gone on from there.
     """
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ _PARTS: dict[type[Any], tuple[tuple[type[Any], str], ...]] = {
     RaceStatusEvent: (),
     RaceResultEvent: ((RunnerResult, "results"),),
 }
-_KINDS = {RaceEvent, *_PARTS, *(part for parts in _PARTS.values() for part, _ in parts)}
+_KINDS: set[type[Any]] = {RaceEvent, *_PARTS, *(part for parts in _PARTS.values() for part, _ in parts)}
 
 
 class OnEvent(Protocol[_E]):
@@ -70,9 +70,10 @@ class Handlers:
     def on(self, kind: type[Any]) -> Callable[[Any], Any]:
         """Registers the decorated function as a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
 
-        A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`, `RunnerResult`) takes the part,
-        and the event it belongs to if it has a second parameter. `RaceEvent` stands for every event. For one event the handlers for
-        whole events come first, in the order of registration; then, part by part, scratchings, unscratchings and price updates.
+        A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`,
+        `RunnerResult`) takes the part, and the event it belongs to if it has a second parameter. `RaceEvent`
+        stands for every event. For one event the handlers for whole events come first, in the order of
+        registration; then, part by part, scratchings, unscratchings and price updates.
 
         Raises:
             TypeError: the feed has no events of this kind, or the handler can't be called with one.

@@ -35,7 +35,8 @@ class ConfigError(RbhqStreamError, ValueError):
 
 
 class ConnectError(RbhqStreamError):
-    """The feed could not be reached, or not be read. `broker` is `host:port` where one is to blame; `reason` is the cause
+    """The feed could not be reached, or not be read. `broker` is `host:port` where one is to blame; `reason`
+    is the cause
     in the Kafka client's words; `hint` is what to do."""
 
     hint = "See the reason; the feed retries nothing by itself here."
@@ -110,8 +111,9 @@ class Fault:
 class DecodeError(RbhqStreamError, ValueError):
     """A record that is not what RBHQ documents.
 
-    `faults` has all that is wrong with it, `path`, `found` and `expected` the first of them; `record` has where it stood and its raw
-    bytes (`None` when `decode` was called with bare bytes); `kind` is the name of the event class it was read as.
+    `faults` has all that is wrong with it, `path`, `found` and `expected` the first of them; `record` has
+    where it stood and its raw bytes (`None` when `decode` was called with bare bytes); `kind` is the name of
+    the event class it was read as.
     """
 
     def __init__(self, kind: str, faults: Sequence[Fault], *, record: Record | None = None) -> None:
@@ -134,8 +136,10 @@ class DecodeError(RbhqStreamError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.record}: " if self.record else ""
-        faults = "; ".join(f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in self.faults)
-        return f"{where}not a {self.kind}: {faults}"
+        told = [f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in self.faults[:20]]
+        if len(self.faults) > len(told):
+            told.append(f"and {len(self.faults) - len(told)} more")
+        return f"{where}not a {self.kind}: {'; '.join(told)}"
 
 
 class DataLossError(RbhqStreamError):
@@ -158,9 +162,9 @@ class DataLossError(RbhqStreamError):
 
     def __str__(self) -> str:
         return (
-            f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset}, but the"
-            f" broker's first is {self.available_offset}: {self.lost} records are gone. Take the races' state from"
-            " RBHQ by other means, then choose where to go on with FeedConfig.start"
+            f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset},"
+            f" but the broker's first is {self.available_offset}: {self.lost} records are gone. Take the races'"
+            " state from RBHQ by other means, then choose where to go on with FeedConfig.start"
         )
 
 

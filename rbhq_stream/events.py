@@ -17,7 +17,6 @@ from typing_extensions import Self
 
 from rbhq_stream.record import RawRecord, Record
 
-_E = TypeVar("_E", bound="_OpenEnum")
 _R = TypeVar("_R", bound="RaceEvent")
 
 
@@ -151,7 +150,9 @@ class PriceUpdate:
     property_id: int | None = None
     """RBHQ's number for the price type; `None` where the record had none."""
     price: Decimal | None = None
-    """The decimal odds, stake included, always 1 or above. `None`: no price is offered (RBHQ sent none, an empty one, or one below 1)."""
+    """The decimal odds, stake included, always 1 or above. `None`: no price is offered (RBHQ sent none, an
+    empty one, or one below 1).
+    """
     extra: Extra = _extra_field()
 
 
@@ -159,8 +160,9 @@ class PriceUpdate:
 class Scratching:
     """A runner taken out of the race, and what that takes off each payout.
 
-    RBHQ sends every earlier scratching of the race again with a new one; the newest deductions count. Each deduction is a
-    fraction of the payout (`Decimal("0.07")` is 7 cents in the dollar); `None` where the record had none.
+    RBHQ sends every earlier scratching of the race again with a new one; the newest deductions count. Each
+    deduction is a fraction of the payout (`Decimal("0.07")` is 7 cents in the dollar); `None` where the
+    record had none.
     """
 
     runner_number: int
@@ -242,7 +244,7 @@ class RaceEvent:
     meeting_id: int
     event_number: int
     """The race number."""
-    _record: Record | RawRecord | None = field(default=None, kw_only=True, eq=False, repr=False)
+    _record: Record | RawRecord | None = field(default=None, kw_only=True, eq=False, repr=False, alias="record")
 
     @property
     def race_id(self) -> RaceId:
@@ -258,7 +260,7 @@ class RaceEvent:
     def __reduce__(self) -> tuple[Any, ...]:
         # by its public fields: the Kafka client's own message, which the event may still hold, can't be pickled
         cls = type(self)
-        values = {a.alias: getattr(self, a.name.lstrip("_")) for a in cls.__attrs_attrs__}  # type: ignore[attr-defined]
+        values = {a.alias: getattr(self, a.name.lstrip("_")) for a in cls.__attrs_attrs__}
         return _restored, (cls, values)
 
 
@@ -288,7 +290,9 @@ class RaceStatusEvent(RaceEvent):
 
 @frozen
 class RaceResultEvent(RaceEvent):
-    """A race's result. It comes again as INTERIM, PROTEST and FINAL, and may be amended after FINAL: the newest counts."""
+    """A race's result. It comes again as INTERIM, PROTEST and FINAL, and may be amended after FINAL: the
+    newest counts.
+    """
 
     venue: str | None = field(default=None, kw_only=True)
     status: RaceStatus

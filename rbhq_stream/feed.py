@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Literal
@@ -11,26 +14,31 @@ from typing_extensions import Self
 
 from rbhq_stream.config import FeedConfig
 from rbhq_stream.cursor import FeedStats, OnBadRecord
-from rbhq_stream.dispatch import Handlers
+from rbhq_stream.dispatch import Handler, Handlers
 from rbhq_stream.events import Event, RaceEvent
-from rbhq_stream.session import Session
+from rbhq_stream.retry import NO_RETRY, Retry
+from rbhq_stream.session import Session, check_batch
 from rbhq_stream.source import Source
+
+log = logging.getLogger("rbhq_stream")
 
 
 class Feed(Handlers):
     """RBHQ's feed as typed events, at least once, for one thread of the application.
 
-    Iterate it, or register handlers with `on` and call `run`. Nothing touches the network before it is entered (`with`), iterated
-    or run. Asking for the next event says that the last one is done; leaving the `with` block in peace says so too, leaving it by
-    an exception doesn't, and that event comes again after a restart. `stop` may be called from any thread or signal handler;
-    everything else belongs to one thread at a time.
+    Iterate it, or register handlers with `on` and call `run`. Nothing touches the network before it is
+    entered (`with`), iterated or run. Asking for the next event says that the last one is done; leaving the
+    `with` block in peace says so too, leaving it by an exception doesn't, and that event comes again after a
+    restart. `stop` may be called from any thread or signal handler; everything else belongs to one thread at
+    a time.
 
     Args:
         config: what RBHQ gave you.
         commit: `"auto"` as above, or `"manual"`: an event is done when it was passed to `ack`, in any order.
-        on_bad_record: what to do with a record that can't be decoded: `"raise"` its `DecodeError` (iterating goes on after it),
-            `"skip"` it (an ERROR in the log, and counted in `stats`), or a callable that stores it, such as a dead-letter sink:
-            the record is done when it returns, and comes again if it raises.
+        on_bad_record: what to do with a record that can't be decoded: `"raise"` its `DecodeError` (iterating
+        goes on after it),
+            `"skip"` it (an ERROR in the log, and counted in `stats`), or a callable that stores it, such as a
+            dead-letter sink: the record is done when it returns, and comes again if it raises.
         source: where the records come from instead of Kafka; for tests and replays.
     """
 
@@ -80,7 +88,9 @@ class Feed(Handlers):
         self._session.close(in_peace=True)
 
     def stop(self) -> None:
-        """Ends `run` and the iteration after the event in hand. From any thread or signal handler; again is harmless."""
+        """Ends `run` and the iteration after the event in hand. From any thread or signal handler; again is
+        harmless.
+        """
         self._session.stopped = True
         self._bell.put(None)
 
@@ -116,7 +126,8 @@ class Feed(Handlers):
         raise StopIteration
 
     def poll(self, timeout: float) -> Event | None:
-        """The next event, or `None` after `timeout` seconds without one or when `stop` was called. The one before it is done.
+        """The next event, or `None` after `timeout` seconds without one or when `stop` was called. The one
+        before it is done.
 
         Raises: as iterating does, but for StopIteration.
         """
@@ -130,6 +141,18 @@ class Feed(Handlers):
             self._end()
         return None
 
+    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> Batches:
+        """Iterates lists of events: at least one, at most `max_events`, collected for at most `max_wait`
+        seconds after the first.
+
+        Asking for the next batch says that the last one is done, all of it.
+
+        Raises: as iterating does, between two batches. ValueError: `max_events` is not positive, `max_wait`
+        is negative.
+        """
+        check_batch(max_events, max_wait)
+        return Batches(self, max_events, max_wait)
+
     def ack(self, event: RaceEvent) -> None:
         """Says that this event is done; for `commit="manual"`, from any thread, in any order.
 
@@ -138,11 +161,12 @@ class Feed(Handlers):
         """
         self._session.acknowledge(event)
 
-    def run(self) -> None:
+    def run(self, *, retry: Retry = NO_RETRY) -> None:
         """Calls the handlers for each event until `stop`, and closes the feed if it was not entered by `with`.
 
-        An event is done when all its handlers returned. What a handler raises ends `run` and reaches its caller; that event
-        comes again, at the next `run` or after a restart.
+        An event is done when all its handlers returned. A handler that raises is called again as `retry`
+        says. What it raises in the end ends `run` and reaches its caller; that event comes again, at the next
+        `run` or after a restart.
 
         Raises: what handlers raise, and as iterating does, but for StopIteration.
         """
@@ -150,14 +174,56 @@ class Feed(Handlers):
             for event in self:
                 try:
                     for handler, arguments in self._dispatcher.calls(event):
-                        handler(*arguments)
+                        if not self._called(handler, arguments, retry):
+                            self._cursor.taken = False
+                            break
                 except BaseException:
-                    self._cursor.taken = False
+                    self._cursor.taken = False  # it comes again
                     raise
         except BaseException:
             if not self._entered:
                 self._session.close(in_peace=False)
             raise
+
+    def _called(self, handler: Handler, arguments: tuple[object, ...], retry: Retry) -> bool:
+        """Calls the handler until it returns; `False` when the feed was stopped before it did."""
+        waits = retry.waits()
+        while True:
+            try:
+                handler(*arguments)
+            except Exception as error:
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                log.warning("handler %r failed, calling it again in %.3g s: %r", handler, wait, error)
+            else:
+                return True
+            deadline = time.monotonic() + wait
+            while (left := deadline - time.monotonic()) > 0:
+                if self._session.stopped:
+                    return False
+                self._wait(left)
+
+    def _next_batch(self, max_events: int, max_wait: float) -> list[Event]:
+        """The next batch, or an empty one when the feed was stopped. See `batches`."""
+        cursor = self._cursor
+        batch: list[Event] = []
+        if not self._session.stopped:
+            event = self._wait_for_event(None)
+            deadline = time.monotonic() + max_wait
+            while event is not None:
+                batch.append(event)
+                if len(batch) == max_events:
+                    break
+                event = cursor.gather()
+                while event is None and not cursor.is_blocked and (left := deadline - time.monotonic()) > 0:
+                    if self._session.stopped:
+                        break
+                    self._wait(left)
+                    event = cursor.gather()
+        if not batch:
+            self._end()
+        return batch
 
     # waiting
 
@@ -175,10 +241,8 @@ class Feed(Handlers):
         return None
 
     def _wait(self, timeout: float | None) -> None:
-        try:
+        with suppress(Empty):
             self._bell.get(timeout=timeout)
-        except Empty:
-            pass
 
     def _ring(self) -> None:
         if self._bell.empty():
@@ -190,3 +254,19 @@ class Feed(Handlers):
             self._session.start()  # raises FeedClosedError
         if not self._entered:
             self._session.close(in_peace=True)
+
+
+class Batches(Iterator[list[Event]]):
+    """What `Feed.batches` answers. After a `DecodeError` it goes on, if asked."""
+
+    def __init__(self, feed: Feed, max_events: int, max_wait: float) -> None:
+        self._feed = feed
+        self._max_events = max_events
+        self._max_wait = max_wait
+
+    def __next__(self) -> list[Event]:
+        batch = self._feed._next_batch(self._max_events, self._max_wait)  # noqa: SLF001  # one idea in two classes
+        if not batch:
+            raise StopIteration
+        self._feed._cursor.taken = True  # noqa: SLF001  # the last thing before it is handed over: see `cursor`
+        return batch

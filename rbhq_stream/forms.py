@@ -210,7 +210,7 @@ def _part(cls: type[Part], value: Any, outer: _Ids) -> tuple[_Ids, Part]:
     if cls is PriceUpdate and fields.known.get("property") in (None, ""):
         number = Faults().read("", values.integer, fields.known.get("propertyId"))
         if number in PROPERTY_IDS:
-            fields.known["property"] = PROPERTY_IDS[number]
+            fields.known["property"] = PROPERTY_IDS[number].value
     part = faults.read("", _part_builders[cls], fields)
     faults.check()
     return ids, cast("Part", part)

@@ -1,8 +1,8 @@
 """The poll thread and the buffer: takes records in ahead of the application, and takes its progress back to the source.
 
-The poll thread alone talks to the source. The application's thread takes from `chunks` and says how far it is by counting in the
-chunk. The two share no lock, because an interrupt (Ctrl-C) can leave a lock taken: only deques, queues and plain
-numbers that one side writes and the other reads.
+The poll thread alone talks to the source. The application's thread takes from `chunks` and says how far it is
+by counting in the chunk. The two share no lock, because an interrupt (Ctrl-C) can leave a lock taken: only
+deques, queues and plain numbers that one side writes and the other reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from attrs import define
@@ -25,7 +26,9 @@ log = logging.getLogger("rbhq_stream")
 POLL_TIMEOUT = 0.1
 """Seconds that a poll waits for a record; also how soon a close is noticed."""
 PAUSE_AFTER = 0.5
-"""Seconds that a full buffer is waited on before the partitions are paused: pausing throws away what was fetched ahead."""
+"""Seconds that a full buffer is waited on before the partitions are paused: pausing throws away what was
+fetched ahead.
+"""
 LOW_WATER = 0.5
 """Paused partitions are resumed when the buffer is down to this part of its size."""
 
@@ -125,6 +128,8 @@ class Intake:
             self._pump()
         except BaseException as error:  # noqa: BLE001  # a thread has no caller: the application's thread raises it
             self.failure = error
+            self._wake()
+            self._let_finish()
         try:
             self._count()
             self._source.close(self.ledger.committable(), self._close_timeout)
@@ -132,6 +137,13 @@ class Intake:
             log.exception("closing the feed failed; what was not committed yet comes again after a restart")
         self.is_over = True
         self._wake()
+
+    def _let_finish(self) -> None:
+        """After a failure: the application may still handle what was taken in before it, and commit that."""
+        deadline = time.monotonic() + self._close_timeout
+        while self.is_open and not self._closing and (left := deadline - time.monotonic()) > 0:
+            with suppress(Empty):
+                self._room.get(timeout=left)
 
     def _pump(self) -> None:
         next_commit = time.monotonic() + self._commit_interval
@@ -163,10 +175,12 @@ class Intake:
                 self._source.resume()
                 log.debug("the buffer has room again: reading on")
         elif self.waiting >= self._buffer_records:
-            try:
+            with suppress(Empty):
+                self._room.get_nowait()  # rung for an earlier time
+            if self._closing:
+                return
+            with suppress(Empty):
                 self._room.get(timeout=PAUSE_AFTER)
-            except Empty:
-                pass
             if self.waiting >= self._buffer_records and not self._closing:
                 self._paused = True
                 self._source.pause()

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
@@ -21,9 +21,9 @@ class RawRecord(Protocol):
     def partition(self) -> int | None: ...
     def offset(self) -> int | None: ...
     def timestamp(self) -> tuple[int, int]: ...
-    def key(self) -> str | bytes | None: ...
-    def value(self) -> str | bytes | None: ...
-    def headers(self) -> list[tuple[str, bytes]] | None: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> Any: ...  # pairs of a name and bytes, or None
 
 
 @frozen
@@ -38,9 +38,11 @@ class Record:
     partition: int
     offset: int
     timestamp: datetime | None = None
-    """When the record was written (UTC, aware, milliseconds): by the producer's or the broker's clock, as the topic is set up."""
+    """When the record was written (UTC, aware, milliseconds): by the producer's or the broker's clock, as the
+    topic is set up.
+    """
     key: bytes | None = None
-    value: bytes | None = field(default=None, repr=lambda value: _shortened(value))
+    value: bytes | None = field(default=None, repr=lambda value: _shortened(value))  # noqa: PLW0108  # defined below
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @classmethod
@@ -52,8 +54,8 @@ class Record:
             partition=_number(raw.partition()),
             offset=_number(raw.offset()),
             timestamp=_EPOCH + timedelta(milliseconds=milliseconds) if kind and milliseconds >= 0 else None,
-            key=_bytes(raw.key()),
-            value=_bytes(raw.value()),
+            key=raw.key(),
+            value=raw.value(),
             headers=tuple((name, content) for name, content in raw.headers() or ()),
         )
 
@@ -69,10 +71,6 @@ class Record:
 
 def _number(value: int | None) -> int:
     return -1 if value is None else value
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
 
 
 def _shortened(value: bytes | None, length: int = 80) -> str:

@@ -1,4 +1,5 @@
-"""One connection's worth of feed: a source, its intake and the cursor on it, and where they are between made and closed.
+"""One connection's worth of feed: a source, its intake and the cursor on it, and where they are between made
+and closed.
 
 The faces (`Feed`, `AsyncFeed`) differ only in how they wait; everything else about a feed is here, once.
 """
@@ -117,6 +118,14 @@ class Session:
             raise failure
         if self.intake.is_over and not self.closed:
             raise FeedClosedError("the feed's poll thread has ended")
+
+
+def check_batch(max_events: int, max_wait: float) -> None:
+    """Raises ValueError for a batch that could never be collected."""
+    if max_events < 1:
+        raise ValueError(f"max_events={max_events}: expected at least 1")
+    if not max_wait >= 0:
+        raise ValueError(f"max_wait={max_wait}: expected seconds, 0 or more")
 
 
 def _kinds(config: FeedConfig) -> dict[str, type[Event]]:

@@ -64,7 +64,9 @@ class Source(Protocol):
         """
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Starts to commit: `offset` is the next record to read. Doesn't wait, doesn't raise; `Owner.committed` hears of it."""
+        """Starts to commit: `offset` is the next record to read. Doesn't wait, doesn't raise;
+        `Owner.committed` hears of it.
+        """
 
     def pause(self) -> None:
         """No more records for now; `poll` goes on being called, to stay in the consumer group."""

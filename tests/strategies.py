@@ -6,7 +6,7 @@ import json
 import string
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, TypeVar, Union
+from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
@@ -28,10 +28,9 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.objects import NAMES_OF
+from rbhq_stream.forms import PROPERTY_IDS
+from rbhq_stream.objects import EVENT_ID, NAMES_OF
 from rbhq_stream.wire import encode
-
-_E = TypeVar("_E", bound=Union[Event, PriceUpdate])
 
 WIRE_NAMES = frozenset(name for names in NAMES_OF.values() for name in names.values())
 """Every field name of RBHQ's."""
@@ -44,7 +43,9 @@ int64s = st.integers(-(2**63), 2**63 - 1)
 naturals = st.one_of(st.integers(0, 30), st.integers(0, 2**63 - 1))
 times = st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(timezone.utc))  # noqa: DTZ001
 fractions = st.one_of(
-    st.decimals(0, 1, places=2), st.decimals(-10, 10**30, places=30), st.sampled_from([Decimal("1E+20"), Decimal("7E-2")])
+    st.decimals(0, 1, places=2),
+    st.decimals(-10, 10**30, places=30),
+    st.sampled_from([Decimal("1E+20"), Decimal("7E-2")]),
 )
 prices = st.one_of(st.decimals(1, 1001, places=2), st.decimals(1, 10**25, places=20), st.just(Decimal("1E+2")))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -79,8 +80,13 @@ def _tuples(values: SearchStrategy[Any], most: int = 4) -> SearchStrategy[Any]:
     return st.lists(values, max_size=most).map(tuple)
 
 
-price_updates = st.builds(
-    PriceUpdate, naturals, price_types, property_id=_maybe(int64s), price=_maybe(prices), extra=extras
+price_updates = st.one_of(
+    st.builds(PriceUpdate, naturals, price_types, property_id=_maybe(int64s), price=_maybe(prices), extra=extras),
+    st.sampled_from(sorted(PROPERTY_IDS)).flatmap(
+        lambda number: st.builds(
+            PriceUpdate, naturals, st.just(PROPERTY_IDS[number]), property_id=st.just(number), price=_maybe(prices)
+        )
+    ),
 )
 _deductions = {
     f"{name}_deduction": _maybe(fractions) for name in ("win", "place", "two_place", "three_place", "four_place")
@@ -135,7 +141,7 @@ events: SearchStrategy[Event] = st.one_of(price_events, race_status_events, race
 
 def to_json(document: Any) -> bytes:
     """Compact JSON; `Decimal`s as numbers."""
-    return msgspec.json.encode(document, decimal_format="number")
+    return msgspec.json.Encoder(decimal_format="number").encode(document)
 
 
 def from_json(raw: bytes) -> Any:
@@ -157,24 +163,8 @@ def documents(draw: DrawFn, event: Event) -> bytes:
         document = {draw(_casings("payload")): document if wrap == "object" else [document]}
     raw = to_json(document)
     if draw(st.booleans()):
-        raw = json.dumps(from_json(raw), indent=draw(st.sampled_from([None, 1])), default=_Number).encode()
-        raw = _Number.bare(raw)
+        raw = msgspec.json.format(raw, indent=draw(st.sampled_from([0, 2])))
     return draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf", b" \n"])) + raw
-
-
-class _Number(str):
-    """Smuggles a `Decimal` through `json.dumps`, marked, to be a bare number afterwards."""
-
-    __slots__ = ()
-    MARK = "\N{BLACK SQUARE}"
-
-    def __new__(cls, value: Decimal) -> _Number:
-        return super().__new__(cls, f"{cls.MARK}{value}{cls.MARK}")
-
-    @classmethod
-    def bare(cls, raw: bytes) -> bytes:
-        mark = json.dumps(cls.MARK)[1:-1].encode()
-        return raw.replace(b'"' + mark, b"").replace(mark + b'"', b"")
 
 
 def _casings(name: str) -> SearchStrategy[str]:
@@ -195,15 +185,24 @@ def _ids_on_parts(draw: DrawFn, document: dict[str, Any]) -> dict[str, Any]:
     return {**document, **lists}
 
 
+def _can_go(fields: dict[str, Any], name: str) -> bool:
+    """Whether the field says nothing that the others don't."""
+    if name == "property":
+        return bool(PROPERTY_IDS.get(fields.get("propertyId", 0)) == fields[name])
+    return (
+        fields[name] is None or (name in _LISTS and fields[name] == []) or (name == EVENT_ID and "meetingId" in fields)
+    )
+
+
 @st.composite
 def _respelled(draw: DrawFn, value: Any, name: str | None = None) -> Any:
-    """RBHQ's names in other casings, numbers as strings and the other way, empty lists left out, fields in any order."""
+    """RBHQ's names in other casings, numbers as strings and vice versa, empty fields left out, in any order."""
     if isinstance(value, dict):
         respelled = {}
         for key, item in draw(st.permutations(list(value.items()))):
             if key not in WIRE_NAMES:
                 respelled[key] = item
-            elif (key in _LISTS and not item and draw(st.booleans())) is False:
+            elif not _can_go(value, key) or draw(st.booleans()):
                 respelled[draw(_casings(key))] = draw(_respelled(item, key))
         return respelled
     if isinstance(value, list):
@@ -211,7 +210,9 @@ def _respelled(draw: DrawFn, value: Any, name: str | None = None) -> Any:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return draw(st.sampled_from([value, str(value)]))
     if name == "price":
-        return draw(st.sampled_from([None, "", 0, "0", Decimal("0.99"), -1] if value is None else [value, Decimal(value)]))
-    if name in {"status", "property"} and value.upper() in {*RaceStatus, "EP", "EPPLACE"}:
+        return draw(
+            st.sampled_from([None, "", 0, "0", Decimal("0.99"), -1] if value is None else [value, Decimal(value)])
+        )
+    if isinstance(value, str) and name in {"status", "property"} and value.upper() in {*RaceStatus, "EP", "EPPLACE"}:
         return draw(st.sampled_from([value, value.lower(), value.upper(), value.title()]))
     return value

@@ -294,6 +294,7 @@ def test_raw_properties_are_a_value() -> None:
     made = config(kafka=given)
     given["fetch.min.bytes"] = 2
     assert made.kafka == {"fetch.min.bytes": 1, "client.rack": "r"}
+    assert len(made.kafka) == 2
     assert made == config(kafka={"client.rack": "r", "fetch.min.bytes": 1})
     assert hash(made) == hash(config(kafka={"client.rack": "r", "fetch.min.bytes": 1}))
     assert pickle.loads(pickle.dumps(made.kafka)) == made.kafka

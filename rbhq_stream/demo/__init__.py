@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from typing_extensions import Self
 
+from rbhq_stream import Feed
 from rbhq_stream.demo.board import Board, Notice
 from rbhq_stream.demo.plain import Plain
 from rbhq_stream.demo.play import Player
 from rbhq_stream.demo.tally import Tally
-from rbhq_stream.feed import Feed
 from rbhq_stream.testing import EmbeddedBroker
 
 # the feed has this long to hand over what was published last
@@ -68,7 +68,7 @@ def _consume(
 
     def when_all_is_published() -> None:
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        while tally.events < player.published and time.monotonic() < deadline and not interruption.asked:
+        while tally.events < player.published and time.monotonic() < deadline and not player.is_stopped:
             time.sleep(0.01)
         feed.stop()
 

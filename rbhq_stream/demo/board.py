@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from attrs import define, field, frozen
 
-from rbhq_stream.events import (
+from rbhq_stream import (
     Event,
     PriceEvent,
     PriceType,
@@ -84,7 +84,8 @@ class RaceView:
     code: str
     runners: dict[int, RunnerView]
     status: RaceStatus | None = None
-    status_at: datetime | None = None
+    shut_at: datetime | None = None
+    """When it took no more bets; `None` while it does."""
     placed: tuple[str, ...] = ()
     is_final: bool = False
 
@@ -98,8 +99,7 @@ class RaceView:
 
     def is_over(self, now: datetime) -> bool:
         """Whether nobody watches its market any more."""
-        is_shut = self.status is not None and self.status is not RaceStatus.OPEN
-        return is_shut and self.status_at is not None and now - self.status_at > _LINGERS
+        return self.shut_at is not None and now - self.shut_at > _LINGERS
 
 
 class Board:
@@ -155,12 +155,13 @@ class Board:
         runner.is_scratched, runner.deduction = True, new
         name = view.name_of(runner.number)
         if not was_scratched:
-            yield "SCRATCHED", f"{name}, {cents(new)} off each win dollar"
+            yield "SCRATCHED", f"{name}, {cents(new)} off the win dollar"
         elif new != old:
             yield "DEDUCTION", f"{name}, now {cents(new)}, was {cents(old)}"
 
     def _status(self, view: RaceView, status: RaceStatus, now: datetime) -> tuple[str, str]:
-        before, view.status, view.status_at = view.status, status, now
+        before, view.status = view.status, status
+        view.shut_at = None if status is RaceStatus.OPEN else view.shut_at or now
         if status is RaceStatus.OPEN:
             return ("RE-OPENED", "betting goes on") if before is RaceStatus.CLOSED else ("OPEN", f"{view.code}")
         return status.value, {

@@ -23,10 +23,10 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from rbhq_stream import RaceStatus
 from rbhq_stream.demo.board import Board, Notice, RaceView, RunnerView, cents, dollars
 from rbhq_stream.demo.plain import MELBOURNE
 from rbhq_stream.demo.tally import Tally
-from rbhq_stream.events import RaceStatus
 
 _FRAMES_PER_SECOND = 12
 _LEAST_COLUMNS, _LEAST_LINES = 70, 18
@@ -109,7 +109,7 @@ class Picture:
         with self.board_lock:
             body = Layout()
             if width >= _WIDE:
-                body.split_row(Layout(self._markets(height - 2), ratio=6), Layout(self._news(height - 2), ratio=5))
+                body.split_row(Layout(self._markets(height - 2), ratio=8), Layout(self._news(height - 2), ratio=7))
             else:
                 race = self._board.next_to_jump(self._clock())
                 ticker = max(_LEAST_TICKER, height - 2 - _lines_of(race))
@@ -130,12 +130,14 @@ class Picture:
         parts = [Layout(self._market(first, lines), size=min(lines, _lines_of(first)))]
         lines -= _lines_of(first)
         for race in races[races.index(first) + 1 :]:
+            if race.is_over(now):
+                continue
             if lines < _lines_of(race):
                 break
             parts.append(Layout(self._market(race, lines), size=_lines_of(race)))
             lines -= _lines_of(race)
         if lines > 0:
-            parts.append(Layout(Text()))
+            parts.append(Layout(Text(" ")))
         column.split_column(*parts)
         return column
 
@@ -174,7 +176,7 @@ class Picture:
         if width < _WIDE:
             del facts[2:]
         if latency is not None:
-            facts += [(f"{latency[0]:.1f} ms", "publish to handler"), (f"{latency[1]:.1f} ms", "p99")]
+            facts += [(f"{latency[0]:.1f} ms", "latency"), (f"{latency[1]:.1f} ms", "p99")]
         for index, (number, what) in enumerate(facts):
             text.append("  │  " if index else "", "dim")
             text.append(number, "bold cyan")

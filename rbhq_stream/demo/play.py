@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from rbhq_stream import Event
 from rbhq_stream.demo.tally import PUBLISHED_AT
-from rbhq_stream.events import Event
 from rbhq_stream.testing import EmbeddedBroker, Simulator, TimedEvent
 
 # what happens before is published at once: a feed that comes late has something to catch up with
@@ -62,6 +62,10 @@ class Player:
             self._thread = threading.Thread(target=self._play, args=(broker, on_end), name="rbhq-demo-publisher")
             self._thread.start()
 
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """Ends it early. From any thread or signal handler."""
         self._stop.set()
@@ -85,6 +89,7 @@ class Player:
             self._publish_now(broker, due)
         except BaseException as failure:  # noqa: BLE001 (the main thread, which waits for events, raises it)
             self.failure = failure
+            self._stop.set()
         finally:
             on_end()
 

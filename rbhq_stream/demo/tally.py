@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from statistics import quantiles
 
-from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
+from rbhq_stream import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
 
 PUBLISHED_AT = "published-at"
 """The header in which the publisher notes its monotonic clock, in nanoseconds."""

@@ -1,13 +1,14 @@
 """From a configuration to a consumer that is known to work, or a typed error, within a bounded time.
 
-The client by itself retries for ever and in silence: a wrong password, a missing topic and a firewall all look like "no records".
-So before it subscribes, each thing that it needs is asked for by name.
+The client by itself retries for ever and in silence: a wrong password, a missing topic and a firewall all
+look like "no records". So before it subscribes, each thing that it needs is asked for by name.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -31,7 +32,7 @@ def make_consumer(config: FeedConfig, reports: Reports, on_commit: CommitCallbac
     """
     try:
         return Consumer(
-            {**config.kafka_properties(), "error_cb": reports.error, "on_commit": on_commit, "logger": reports}
+            config.kafka_properties() | {"error_cb": reports.error, "on_commit": on_commit, "logger": reports}
         )
     except KafkaException as error:
         raise config_error(error.args[0]) from None
@@ -45,12 +46,11 @@ def check(config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: C
         FeedClosedError: it is not wanted any more.
     """
     deadline = time.monotonic() + config.connect_timeout
+    ask = partial(_ask, deadline, consumer, reports, is_wanted)
     partitions: list[TopicPartition] = []
     for topic in config.topics.names:
-        partitions += _ask(
-            deadline, consumer, reports, is_wanted, lambda left, topic=topic: _topic(consumer, topic, left)
-        )
-    _ask(deadline, consumer, reports, is_wanted, lambda left: _group(consumer, partitions, left, config.group_id))
+        partitions += ask(partial(_topic, consumer, topic))
+    ask(partial(_group, consumer, config.group_id, partitions))
 
 
 def _ask(
@@ -110,7 +110,7 @@ def _topic(consumer: Consumer, topic: str, timeout: float) -> list[TopicPartitio
 
 
 def _group(
-    consumer: Consumer, partitions: list[TopicPartition], timeout: float, group_id: str
+    consumer: Consumer, group_id: str, partitions: list[TopicPartition], timeout: float
 ) -> list[TopicPartition] | None:
     """The group's committed offsets, which only who may read as this group can see."""
     try:

@@ -1,9 +1,10 @@
 """`KafkaSource`: records from a consumer group.
 
-Rebalances come as callbacks from within `poll` and `consume`. What they tell goes straight into the owner's books. Two things
-about them are subtle. A batch that was being collected when a partition went away may still hold its records: they are dropped. And of a
-partition that was assigned in the middle of a batch the records can't be told from those of an earlier assignment: they are dropped as
-well, and read again from where the assignment began.
+Rebalances come as callbacks from within `poll` and `consume`. What they tell goes straight into the owner's
+books. Two things about them are subtle. A batch that was being collected when a partition went away may still
+hold its records: they are dropped. And of a partition that was assigned in the middle of a batch the records
+can't be told from those of an earlier assignment: they are dropped as well, and read again from where the
+assignment began.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the Kafka client reports, in our words: its errors as ours, its logs in our tree.
 
-The client reports through callbacks, inside `poll`. An exception there would destroy the next record, so nothing here raises: a report is
-noted, and acted on after `poll` has returned.
+The client reports through callbacks, inside `poll`. An exception there would destroy the next record, so
+nothing here raises: a report is noted, and acted on after `poll` has returned.
 """
 
 from __future__ import annotations
@@ -74,10 +74,11 @@ def said(error: KafkaError) -> tuple[str, str | None]:
 
 def config_error(error: KafkaError) -> ConfigError:
     """What the client says of a property that it won't take."""
-    text = error.str()
-    match = re.search(r'property:? "([^"]+)"', text)
-    if match:
-        return ConfigError(f'kafka["{match[1]}"]', f"the Kafka client refuses it: {text}")
+    text = error.str().strip()
+    quoted = re.findall(r'"([\w.]+)"', text)
+    if quoted:
+        name = quoted[-1] if text.startswith("Invalid value") else quoted[0]
+        return ConfigError(f'kafka["{name}"]', f"the Kafka client refuses it: {text}")
     field = "ca_file" if "ssl.ca.location" in text else "ca_pem" if "ssl.ca.pem" in text else "kafka"
     return ConfigError(field, f"the Kafka client refuses the configuration: {text}")
 
@@ -96,10 +97,9 @@ class Reports:
             ours = connect_error(error)
             if error.code() in FATAL_FOR_A_CONNECTION | UNAUTHORIZED:
                 self.fatal = ours
-            elif ours is not None:
-                # the client's "all brokers down" says less than what it said of the brokers before
-                if error.code() != KafkaError._ALL_BROKERS_DOWN or not self.trouble:  # noqa: SLF001
-                    self.trouble[ours.broker or ""] = ours
+            # the client's "all brokers down" says less than what it said of the brokers before
+            elif ours is not None and (error.code() != KafkaError._ALL_BROKERS_DOWN or not self.trouble):  # noqa: SLF001
+                self.trouble[ours.broker or ""] = ours
             self.line(logging.WARNING, said(error)[0], error.name(), error.str())
         except Exception:  # see the module
             log.debug("could not take in a report of the Kafka client", exc_info=True)

@@ -1,6 +1,7 @@
 """For your own tests and demos: a Kafka broker inside the process, and race days to put on it."""
 
 from rbhq_stream.testing.broker import BrokerClosedError, EmbeddedBroker
+from rbhq_stream.testing.memory import MemoryRecord, MemorySource
 from rbhq_stream.testing.publisher import PublishError
 from rbhq_stream.testing.race_life import Happening, TimedEvent
 from rbhq_stream.testing.racecard import Code, Meeting, Race, Runner
@@ -12,6 +13,8 @@ __all__ = [
     "EmbeddedBroker",
     "Happening",
     "Meeting",
+    "MemoryRecord",
+    "MemorySource",
     "PublishError",
     "Race",
     "Runner",

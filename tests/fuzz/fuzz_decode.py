@@ -19,11 +19,11 @@ from pathlib import Path
 
 import atheris
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 with atheris.instrument_imports(include=["rbhq_stream", "json", "cattrs"]):
-    import decode_laws
     from rbhq_stream import objects
+    from tests.fuzz import decode_laws
 
 CORPUS = Path(__file__).parent / "corpus"
 OTHER_WORDS = ("payload", "1397808-7", "1397808:7", "OPEN", "FINAL", "ep", "epPlace", "2022-11-27T20:25:30.4400201Z")

@@ -1,0 +1,408 @@
+"""Where bad records go: `DeadLetterFile` keeps them in a file, `DeadLetterTopic` in a topic of your own Kafka.
+
+Either is an `on_bad_record` of a feed. Called with a `DecodeError` it returns when the record is safe, with its raw
+bytes, and else raises: then the record isn't done. A record may be stored more than once (a crash after it was
+stored and before its offset was committed, say), and then has the same `Record.place` each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timezone
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Union, get_args
+
+import attrs
+import msgspec
+from attrs import field, frozen
+from typing_extensions import Self
+
+from rbhq_stream import checks
+from rbhq_stream.errors import ConfigError, DecodeError, Fault, RbhqStreamError
+from rbhq_stream.events import Event
+from rbhq_stream.kafka.producer import ADDRESSES, ConfirmedProducer, NotConfirmedError
+from rbhq_stream.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream.record import Record
+from rbhq_stream.wire import MAX_BYTES, decode
+
+if sys.platform != "win32":
+    import fcntl
+
+log = logging.getLogger("rbhq_stream")
+
+MOST_FAULTS = 100
+"""Faults of one record that are stored. A large record can have a million, and `DeadLetter.decode` finds them again."""
+MOST_FAULTS_IN_A_HEADER = 5
+TEXT_BYTES = 1000
+"""So much of a bad record's value is stored a second time, as a text for people."""
+
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+class DeadLetterError(RbhqStreamError):
+    """A bad record could not be stored, so it isn't done: the feed hands it to its sink again when asked to go on.
+
+    `sink` says where it was to go, `reason` what is wrong there, and `record` is the bad record.
+    """
+
+    def __init__(self, sink: str, reason: str, record: Record) -> None:
+        super().__init__(sink, reason, record)
+        self.sink = sink
+        self.reason = reason
+        self.record = record
+
+    def __str__(self) -> str:
+        return f"the bad record at {self.record} could not be stored in {self.sink}: {self.reason}"
+
+
+@frozen
+class DeadLetter:
+    """A bad record as it was stored."""
+
+    record: Record
+    """Where it stood, and its raw bytes."""
+    kind: str
+    """The name of the event class that it was read as."""
+    faults: tuple[Fault, ...]
+    """What was wrong with it: the first 100 faults."""
+    when: datetime
+    """When it was stored (UTC)."""
+
+    def decode(self, *, max_bytes: int = MAX_BYTES) -> tuple[Event, ...]:
+        """Reads the record again, say with a later version of the library.
+
+        Raises:
+            DecodeError: it is still bad.
+        """
+        return decode(_KINDS[self.kind], self.record.value or b"", record=self.record, max_bytes=max_bytes)
+
+
+def _record_of(error: DecodeError) -> Record:
+    if error.record is None:
+        raise ValueError("this error has no record to store: give decode() the record it reads")
+    return error.record
+
+
+# --- the file ---
+
+
+def _to_path(value: str | os.PathLike[str]) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def _writable(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
+    if path.is_dir():
+        raise ConfigError(attribute.name, f"{path} is a folder: give the file to write to, which need not exist")
+    if not path.parent.is_dir():
+        raise ConfigError(attribute.name, f"there is no folder {path.parent}: make it first")
+    # no promise, but most mistakes are told now, and not when the first bad record comes
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(attribute.name, f"this process may not write to {path}")
+
+
+def _at_least_one(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(attribute.name, f"expected a whole number from 1, got {checks.shown(value)}")
+
+
+@frozen
+class DeadLetterFile:
+    """Keeps bad records in a file, one line of JSON for each; see docs/bad-records.md for its fields.
+
+    A record is on the disk when the call returns: neither kill -9 nor a power cut loses it. A full file is renamed to
+    `path.1`, that one to `path.2` and so on. Threads and processes of one host may share a file on a local disk; they
+    take turns by `flock`. (Windows has none: there each process needs a file of its own.)
+
+    Nothing is open between two records. `close` and `with` are there so that it can take a `DeadLetterTopic`'s place.
+    """
+
+    path: Path = field(converter=_to_path, validator=_writable)
+    max_bytes: int = field(default=64 * 1024 * 1024, kw_only=True, validator=_at_least_one)
+    """The size at which a file is full. A line that is longer gets a file for itself."""
+    keep: int | None = field(default=10, kw_only=True, validator=attrs.validators.optional(_at_least_one))
+    """How many full files to keep; the oldest is dropped, with a WARNING in the log. `None`: all of them."""
+    fsync: bool = field(default=True, kw_only=True)
+    """Whether to wait for the disk. Without it a power cut may lose the last records; kill -9 still can't."""
+
+    def __call__(self, error: DecodeError) -> None:
+        """Stores the bad record.
+
+        Raises:
+            DeadLetterError: it could not be stored.
+        """
+        record = _record_of(error)
+        letter = DeadLetter(record, error.kind, error.faults[:MOST_FAULTS], datetime.now(timezone.utc))
+        line = _line_of(letter)
+        try:
+            while not self._append(line):
+                pass  # the file was full; there is a new one
+        except OSError as problem:
+            raise DeadLetterError(str(self.path), problem.strerror or repr(problem), record) from problem
+
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> DeadLetters:
+        """What is in the file and in the full ones beside it, oldest first: as much as there is when reading begins.
+
+        Sinks may go on writing meanwhile. Where there is no file yet, nothing is in it.
+        """
+        return DeadLetters(_to_path(path))
+
+    def close(self) -> None:
+        """Does nothing: nothing is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _append(self, line: bytes) -> bool:
+        """Whether the line is in the file; if not, the file was full, and has been moved out of the way."""
+        with _locked(self.path, "ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and size + len(line) > self.max_bytes:
+                self._rotate(file)
+                return False
+            if size:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line  # a crash tore the last line: it stays alone
+            try:
+                _write(file, line)
+                if self.fsync:
+                    os.fsync(file.fileno())
+            except BaseException:
+                with suppress(OSError):
+                    file.truncate(size)  # what isn't safe shall not look as if it were
+                raise
+        if self.fsync:
+            _sync_folder(self.path.parent)  # every time: who made or renamed a file may have crashed before this
+        return True
+
+    def _rotate(self, file: FileIO) -> None:
+        """Moves each file one up. A crash in between leaves a gap in the numbers, which the next rotation fills."""
+        if sys.platform == "win32":
+            file.close()  # what is open can't be renamed there
+        free = 1
+        while self._full(free).exists() and free != self.keep:
+            free += 1
+        if self._full(free).exists():
+            log.warning("dropping the oldest dead letters, %s: keep=%s", self._full(free), self.keep)
+        for number in range(free, 1, -1):
+            self._full(number - 1).replace(self._full(number))
+        self.path.replace(self._full(1))
+
+    def _full(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+
+class DeadLetters(Iterator[DeadLetter]):
+    """The dead letters of a file and of the full ones beside it, oldest first."""
+
+    def __init__(self, path: Path) -> None:
+        self.skipped = 0
+        """Lines passed so far that are no dead letters. A crash in the middle of a write leaves one, of a record that
+        was not done and so came again."""
+        self._letters = self._read(path)
+
+    def __next__(self) -> DeadLetter:
+        return next(self._letters)
+
+    def _read(self, path: Path) -> Iterator[DeadLetter]:
+        with ExitStack() as stack:
+            for file, size in _opened(path, stack):
+                left = size
+                while left > 0 and (line := file.readline(left)):
+                    left -= len(line)
+                    try:
+                        letter = _letter_of(line)
+                    except msgspec.MsgspecError:
+                        self.skipped += 1
+                        log.warning("%s: %d bytes before byte %d are no dead letter", file.name, len(line), size - left)
+                    else:
+                        yield letter
+
+
+def _opened(path: Path, stack: ExitStack) -> list[tuple[BinaryIO, int]]:
+    """The file and the full ones beside it, oldest first, each with its size."""
+    with ExitStack() as lock:
+        with suppress(FileNotFoundError):
+            lock.enter_context(_locked(path, "rb"))  # meanwhile nobody writes or rotates
+        numbers = [found.name[len(path.name) + 1 :] for found in path.parent.iterdir() if found.stem == path.name]
+        full = sorted((int(number) for number in numbers if number.isascii() and number.isdigit()), reverse=True)
+        paths = [*(path.with_name(f"{path.name}.{number}") for number in full), path]
+        files: list[BinaryIO] = [stack.enter_context(each.open("rb")) for each in paths if each.exists()]
+        return [(file, os.fstat(file.fileno()).st_size) for file in files]
+
+
+@contextmanager
+def _locked(path: Path, mode: str) -> Generator[FileIO, None, None]:
+    """The file at the path, for this caller alone; among readers (`"rb"`) for all of them."""
+    while True:
+        with FileIO(path, mode.replace("b", "")) as file:
+            try:
+                if sys.platform != "win32":
+                    fcntl.flock(file, fcntl.LOCK_SH if mode == "rb" else fcntl.LOCK_EX)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                        yield file
+                        return
+                # else it was rotated while we waited: there is another one now
+            finally:
+                if sys.platform != "win32":
+                    fcntl.flock(file, fcntl.LOCK_UN)  # closing alone wouldn't, if another thread has forked meanwhile
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    while data:  # one turn, unless the disk is full: then the second one raises
+        data = data[file.write(data) or 0 :]
+
+
+def _sync_folder(path: Path) -> None:
+    if sys.platform != "win32":  # where a folder can't be opened
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _line_of(letter: DeadLetter) -> bytes:
+    value = letter.record.value or b""
+    fields = {
+        "when": letter.when,
+        "kind": letter.kind,
+        **attrs.asdict(letter.record, recurse=False),
+        "faults": [attrs.asdict(fault) for fault in letter.faults],
+        "text": value[:TEXT_BYTES].decode(errors="backslashreplace"),
+    }
+    return msgspec.json.encode(fields) + b"\n"  # bytes as base64, times as RFC 3339
+
+
+def _letter_of(line: bytes) -> DeadLetter:
+    fields = msgspec.json.decode(line)
+    about = msgspec.convert(fields, _About)
+    return DeadLetter(msgspec.convert(fields, Record), about.kind, about.faults, about.when)
+
+
+class _About(msgspec.Struct):
+    """What a line has besides the fields of the record."""
+
+    when: datetime
+    kind: str
+    faults: tuple[Fault, ...]
+
+
+# --- the topic ---
+
+_GUARANTEE = "can't be set: a bad record is done when all in-sync replicas have it, once, and not before"
+_CALLBACK = "can't be set: the sink has the Kafka client's callbacks to itself"
+_REFUSED = {
+    "acks": _GUARANTEE,
+    "request.required.acks": _GUARANTEE,
+    "enable.idempotence": _GUARANTEE,
+    "transactional.id": "can't be set: each record is written by itself",
+    "message.timeout.ms": "can't be set here: use timeout (in seconds)",
+    "delivery.timeout.ms": "can't be set here: use timeout (in seconds)",
+    "logger": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
+    "on_delivery": _CALLBACK,
+    "delivery.report.only.error": _CALLBACK,
+}
+
+
+class DeadLetterTopic:
+    """Writes bad records to a topic of your own Kafka cluster: key, value and headers as they came.
+
+    Headers are added that say where the record came from and what is wrong with it: see docs/bad-records.md. The call
+    returns when all in-sync replicas have the record. Nothing touches the network before the first one. Threads
+    may share it; each waits for its turn. `close` (or `with`) disconnects; the next record connects again.
+
+    Args:
+        topic: its name. It should exist; the key says which partition a record goes to, as with any producer.
+        kafka: how to reach the cluster, as librdkafka properties: `bootstrap.servers`, and for one with passwords
+            `security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password` and so on. Secrets are never shown.
+        timeout: seconds that storing a record may take.
+
+    Raises:
+        ConfigError: an argument is wrong, or the Kafka client refuses a property.
+    """
+
+    def __init__(self, topic: str, kafka: Mapping[str, PropertyValue], *, timeout: float = 30.0) -> None:
+        arguments = _TopicArguments(topic, kafka, timeout)
+        self.topic = arguments.topic
+        self._kafka = arguments.kafka
+        self._timeout = arguments.timeout
+        self._producer = ConfirmedProducer(self._kafka, self._timeout)
+        self._producer.check()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.topic!r}, {self._kafka!r}, timeout={self._timeout!r})"
+
+    def __call__(self, error: DecodeError) -> None:
+        """Stores the bad record.
+
+        Raises:
+            DeadLetterError: it could not be stored, or the brokers didn't confirm it in time; it may be there then.
+        """
+        record = _record_of(error)
+        try:
+            self._producer.write(self.topic, record.key, record.value, [*record.headers, *_headers_of(error, record)])
+        except NotConfirmedError as problem:
+            brokers = ",".join(str(self._kafka[name]) for name in ADDRESSES if name in self._kafka)
+            raise DeadLetterError(f"topic {self.topic!r} of {brokers}", str(problem), record) from problem
+
+    def close(self) -> None:
+        """Disconnects. Again is harmless."""
+        self._producer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _headers_of(error: DecodeError, record: Record) -> Iterator[tuple[str, bytes]]:
+    yield "rbhq.topic", record.topic.encode()
+    yield "rbhq.partition", str(record.partition).encode()
+    yield "rbhq.offset", str(record.offset).encode()
+    if record.timestamp is not None:
+        yield "rbhq.timestamp", record.timestamp.isoformat().encode()
+    yield "rbhq.kind", error.kind.encode()
+    told = error.faults[:MOST_FAULTS_IN_A_HEADER]
+    text = "; ".join(f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in told)
+    more = len(error.faults) - len(told)
+    yield "rbhq.fault", (f"{text}; and {more} more" if more else text).encode()
+
+
+def _to_kafka(value: Mapping[str, PropertyValue]) -> KafkaProperties:
+    if not isinstance(value, Mapping):
+        raise ConfigError("kafka", f"expected a mapping of librdkafka properties, got {type(value).__name__}")
+    for name in value:
+        if name in _REFUSED or str(name).endswith("_cb"):
+            raise ConfigError(property_field(name), _REFUSED.get(name, _CALLBACK))
+    if not any(name in value for name in ADDRESSES):
+        raise ConfigError(property_field("bootstrap.servers"), "is required: the brokers, as host:port,host:port")
+    return KafkaProperties({name: text.reveal() if isinstance(text, Secret) else text for name, text in value.items()})
+
+
+@frozen
+class _TopicArguments:
+    """The arguments of a `DeadLetterTopic`, checked."""
+
+    topic: str = field(validator=checks.kafka_name)
+    kafka: KafkaProperties = field(converter=_to_kafka)
+    timeout: float = field(validator=checks.seconds(3600))
+
+
+DeadLetterSink = Union[DeadLetterFile, DeadLetterTopic]

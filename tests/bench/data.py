@@ -1,0 +1,112 @@
+"""The records: days at the races from the library's own simulator, as RBHQ would write them.
+
+Nine in ten have one price. The tenth has ten prices and two scratchings: of those one is new and one came before, as RBHQ repeats
+what it has said of a race when a runner is scratched. Each day has its own seed, so what repeats, repeats as it does in a market:
+the same runner at the same price.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import count, islice
+from pathlib import Path
+from random import Random
+
+import attrs
+
+from rbhq_stream import PriceEvent, PriceType, PriceUpdate, Scratching, encode
+from rbhq_stream.events import RaceId
+from rbhq_stream.testing import Simulator
+
+LARGE_EVERY = 10
+LARGE_PRICES = 10
+
+
+def realistic(records: int) -> list[tuple[bytes, bytes]]:
+    """Keys and values, in the order of time."""
+    return [(str(event.race_id).encode(), encode(event)) for event in islice(_days(), records)]
+
+
+def small_and_large(records: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    small, large = list[bytes](), list[bytes]()
+    for record in records:
+        (large if record.count(b'"price"') > 1 else small).append(record)
+    return small, large
+
+
+def cold(records: int, *, large: bool) -> Iterator[bytes]:
+    """Documents of which no part, no price and no deduction ever comes twice: harder than a market can be."""
+    rng = Random(1)
+    numbers = count(1)
+
+    def fraction(digits: int) -> Decimal:
+        return Decimal(next(numbers)).scaleb(-digits)
+
+    at = datetime(2026, 11, 3, tzinfo=timezone.utc)
+    for _ in range(records):
+        prices = tuple(
+            PriceUpdate(rng.randint(1, 24), PriceType.WIN, 12, 1 + fraction(4)) for _ in range(LARGE_PRICES if large else 1)
+        )
+        scratchings = tuple(
+            Scratching(rng.randint(1, 24), *[fraction(9) for _ in range(5)], 1, at := at + timedelta(microseconds=1237))
+            for _ in range(2 if large else 0)
+        )
+        yield encode(PriceEvent(rng.randint(1_300_000, 1_400_000), rng.randint(1, 12), prices, scratchings))
+
+
+def repetition(records: Sequence[bytes]) -> dict[str, float]:
+    """Of the prices and of the scratchings the share that had come before, in the same bytes; and of whole documents."""
+    shares = {}
+    for name in ("priceUpdates", "scratchings"):
+        parts = [json.dumps(part) for record in records for part in json.loads(record)[name]]
+        shares[name] = 1 - len(set(parts)) / max(1, len(parts))
+    shares["documents"] = 1 - len(set(records)) / len(records)
+    return shares
+
+
+def save(records: Sequence[bytes], path: Path) -> None:
+    path.write_bytes(b"\n".join(records))
+
+
+def load(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")
+
+
+def _days() -> Iterator[PriceEvent]:
+    for day in count(1):
+        rng = Random(day)
+        scratched: dict[RaceId, Scratching] = {}
+        repriced: dict[RaceId, tuple[PriceUpdate, ...]] = {}
+        made = 0
+        for event in (timed.event for timed in Simulator(day).events()):
+            if not isinstance(event, PriceEvent):
+                continue
+            race = event.race_id
+            if len(event.price_updates) >= LARGE_PRICES:
+                repriced[race] = event.price_updates[:LARGE_PRICES]
+            if len(event.price_updates) != 1:
+                continue
+            made += 1
+            yield event
+            if made % (LARGE_EVERY - 1) == 0:
+                before = scratched.get(race) or _scratching(rng, day)
+                scratched[race] = _scratching(rng, day)
+                latest = _with(repriced[race], event.price_updates[0])
+                yield attrs.evolve(event, price_updates=latest, scratchings=(before, scratched[race]))
+
+
+def _with(prices: tuple[PriceUpdate, ...], newest: PriceUpdate) -> tuple[PriceUpdate, ...]:
+    """The market's prices as they are now: those of its last large record, and the one that just moved."""
+    return (newest, *(p for p in prices if (p.runner_number, p.price_type) != (newest.runner_number, newest.price_type)))[
+        :LARGE_PRICES
+    ]
+
+
+def _scratching(rng: Random, day: int) -> Scratching:
+    win = rng.randint(2, 60)
+    cents = (win, win // 2, win * 2 // 3, win // 2, win // 3)
+    at = datetime(2026, 11, 3, tzinfo=timezone.utc) + timedelta(days=day, microseconds=rng.randrange(36_000_000_000))
+    return Scratching(rng.randint(1, 24), *[Decimal(c).scaleb(-2) for c in cents], 1, at)

@@ -1,0 +1,69 @@
+"""`decode` against `json.loads` on the same bytes, in blocks that take turns. Each document is decoded once only.
+
+Run as a program with the name of a folder that has the documents; the first half of the realistic ones is not timed: it is what a
+feed has seen before.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rbhq_stream import PriceEvent, decode
+from tests.bench import data
+from tests.bench.work import report
+
+BLOCKS = 40
+KINDS = ("small", "large", "cold small", "cold large")
+
+
+def ours(raw: bytes) -> Any:
+    return decode(PriceEvent, raw)
+
+
+def seconds(read: Callable[[bytes], Any], documents: Sequence[bytes]) -> float:
+    began = perf_counter()
+    for document in documents:
+        read(document)
+    return perf_counter() - began
+
+
+def compare(documents: Sequence[bytes]) -> dict[str, Any]:
+    size = max(1, len(documents) // BLOCKS)
+    blocks = [documents[at : at + size] for at in range(0, size * BLOCKS, size)]
+    times: list[tuple[float, float]] = []
+    gc.collect()
+    for number, block in enumerate(blocks):
+        if number % 2:
+            theirs = seconds(json.loads, block)
+            times.append((seconds(ours, block), theirs))
+        else:
+            own = seconds(ours, block)
+            times.append((own, seconds(json.loads, block)))
+    return {
+        "ratios": [own / theirs for own, theirs in times],
+        "ours_us": [own / size * 1e6 for own, _ in times],
+        "json_us": [theirs / size * 1e6 for _, theirs in times],
+        "bytes": sum(map(len, documents)) / len(documents),
+    }
+
+
+def main(folder: Path) -> None:
+    realistic = data.load(folder / "realistic")
+    half = len(realistic) // 2
+    for document in realistic[:half]:
+        ours(document)
+    small, large = data.small_and_large(realistic[half:])
+    results = {"small": compare(small), "large": compare(large)}
+    for kind in KINDS[2:]:
+        results[kind] = compare(data.load(folder / kind))
+    report(results)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,280 @@
+"""What is run, in which order, and the figures that come of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from attrs import Factory, define, frozen
+
+from tests.bench import data, decoding, latency, processes
+from tests.bench.environments import OURS, UnavailableError
+from tests.bench.figures import Figure, Goal, differences, ratios
+from tests.bench.processes import FailedError, Outcome
+from tests.bench.stage import Stage, open_stage
+from tests.bench.work import Job
+
+PARTS = ("decode", "feed", "peers", "latency", "memory")
+MIB = 1024 * 1024
+
+
+@frozen
+class Contender:
+    """Who reads the topic."""
+
+    title: str
+    module: str
+    environment: str = OURS
+    is_peer: bool = False
+    """Whether the goal is about it: a published library that does the same typed work."""
+
+    @property
+    def is_typed(self) -> bool:
+        return self.environment != OURS
+
+
+FEED = Contender("rbhq_stream Feed", "feed")
+LOOP = Contender("poll() + json.loads, by hand", "loop")
+TYPED = (
+    Contender("aiokafka + pydantic", "aiokafka_pydantic", "peers", is_peer=True),
+    Contender("FastStream (aiokafka) + pydantic", "faststream_aiokafka", "peers", is_peer=True),
+    Contender("FastStream (confluent) + pydantic", "faststream_confluent", "peers", is_peer=True),
+    Contender("Quix Streams + pydantic", "quix", "quix", is_peer=True),
+    Contender("consume() + pydantic, by hand", "consume_pydantic", "peers"),
+)
+
+
+@frozen
+class Settings:
+    """How much of everything."""
+
+    parts: tuple[str, ...] = PARTS
+    records: int = 200_000
+    typed_records: int = 50_000
+    """What the typed peers read of them in a round: they are slower, and their pace is steady."""
+    rounds: int = 5
+    decoded: int = 200_000
+    latency_records: int = 4_000
+    latency_rounds: int = 5
+    long_records: int = 1_000_000
+    stall_seconds: int = 8
+    checked_records: int = 5_000
+    partitions: int = 4
+    plaintext: bool = False
+
+
+@define
+class Run:
+    """One run of the benchmark."""
+
+    settings: Settings
+    figures: list[Figure] = Factory(list)
+    outcomes: dict[str, list[Outcome]] = Factory(dict)
+    """What each contender reported, by its title."""
+    facts: dict[str, Any] = Factory(dict)
+    versions: dict[str, dict[str, str]] = Factory(dict)
+
+    def all(self) -> None:
+        wanted = self.settings.parts
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            folder = Path(name)
+            say("making records up")
+            most = max(self.settings.decoded, self.settings.records)
+            records = data.realistic(most)
+            self._describe([value for _, value in records[: self.settings.records]])
+            if "decode" in wanted:
+                self._decode(folder, [value for _, value in records[: self.settings.decoded]])
+            if set(wanted) == {"decode"}:
+                return
+            say("starting a broker")
+            with open_stage(
+                folder / "kafka", partitions=self.settings.partitions, plaintext=self.settings.plaintext
+            ) as stage:
+                records = records[: self.settings.records]
+                if "feed" in wanted or "peers" in wanted:
+                    self._throughput(stage, records)
+                if "latency" in wanted:
+                    self._latency(stage)
+                if "memory" in wanted:
+                    self._memory(stage, records)
+
+    # the parts
+
+    def _describe(self, records: list[bytes]) -> None:
+        small, large = data.small_and_large(records)
+        self.facts["records"] = len(records)
+        self.facts["bytes"] = {"small": _mean_size(small), "large": _mean_size(large)}
+        self.facts["large_share"] = len(large) / len(records)
+        self.facts["repeated"] = data.repetition(records)
+
+    def _decode(self, folder: Path, records: list[bytes]) -> None:
+        say("decode")
+        data.save(records, folder / "realistic")
+        for kind in decoding.KINDS[2:]:
+            documents = list(data.cold(max(400, self.settings.decoded // 10), large=kind.endswith("large")))
+            data.save(documents, folder / kind)
+        outcome = processes.finish(processes.start("decoding", str(folder)), 300)
+        self._keep("decode", outcome, OURS)
+        for kind in decoding.KINDS:
+            result = outcome[kind]
+            ours, theirs = _median(result["ours_us"]), _median(result["json_us"])
+            self.figures.append(
+                Figure(
+                    "decode",
+                    f"decode ÷ json.loads, {kind}",
+                    "time ratio",
+                    tuple(result["ratios"]),
+                    None if kind.startswith("cold") else Goal(1.0, at_most=True),
+                    f"{ours:.2f} µs against {theirs:.2f} µs for {result['bytes']:.0f} bytes",
+                )
+            )
+
+    def _throughput(self, stage: Stage, records: list[tuple[bytes, bytes]]) -> None:
+        contenders = [FEED, LOOP, *(TYPED if "peers" in self.settings.parts else ())]
+        topic = stage.topic("prices", records)
+        failed = self._check(stage, contenders, stage.topic("check", records[: self.settings.checked_records]))
+        for turn in range(self.settings.rounds):
+            for contender in contenders:
+                if contender.title in failed:
+                    continue
+                say(f"round {turn + 1} of {self.settings.rounds}: {contender.title}")
+                job = stage.job(topic, self.settings.typed_records if contender.is_typed else self.settings.records)
+                try:
+                    self._keep(contender.title, _read(contender, job), contender.environment)
+                except FailedError as error:
+                    failed[contender.title] = f"round {turn + 1}: {error}"
+        self._throughput_figures(contenders, failed)
+
+    def _check(self, stage: Stage, contenders: Iterable[Contender], topic: str) -> dict[str, str]:
+        """Has each read a few records for the checksum of their values; answers who failed, and why."""
+        failed = {}
+        expected: Outcome | None = None
+        for contender in contenders:
+            say(f"values of {contender.title}")
+            try:
+                outcome = _read(contender, stage.job(topic, self.settings.checked_records, check=True))
+            except (FailedError, UnavailableError) as error:
+                failed[contender.title] = f"not run: {error}"
+                continue
+            values = {name: outcome[name] for name in ("events", "sum_of_prices", "scratchings", "digest")}
+            if expected is None:
+                self.facts["checked"] = expected = values
+            if values != expected:
+                failed[contender.title] = f"not run: other values than {FEED.title}: {values}"
+        return failed
+
+    def _throughput_figures(self, contenders: list[Contender], failed: dict[str, str]) -> None:
+        for contender in contenders:
+            note = failed.get(contender.title) or f"{max(self._numbers(contender.title, 'peak_rss')) / MIB:.0f} MiB at most"
+            pace = self._numbers(contender.title, "events_per_second")
+            self.figures.append(Figure("events per second", contender.title, "events/s", pace, note=note))
+        ours = self._numbers(FEED.title, "events_per_second")
+        for contender in contenders[1:]:
+            goal = Goal(3.0) if contender.is_peer else Goal(1.0) if contender is LOOP else None
+            values = ratios(ours, self._numbers(contender.title, "events_per_second"))
+            note = failed.get(contender.title, "round by round")
+            self.figures.append(Figure("feed", f"Feed ÷ {contender.title}", "ratio", values, goal, note))
+        cpu = ratios(self._cpu_per_event(LOOP), self._cpu_per_event(FEED))
+        self.figures.append(Figure("feed", f"the same in CPU time: Feed ÷ {LOOP.title}", "ratio", cpu, note="all threads"))
+
+    def _latency(self, stage: Stage) -> None:
+        count = self.settings.latency_records
+        for turn in range(self.settings.latency_rounds):
+            for mode in ("poll", "feed") if turn % 2 else ("feed", "poll"):
+                say(f"latency, round {turn + 1} of {self.settings.latency_rounds}: {mode}")
+                topic = stage.topic(f"latency-{turn}-{mode}")
+                reader = processes.start("latency", processes.job_as_json(stage.job(topic, count, mode=mode)))
+                writer = processes.start("latency", processes.job_as_json(stage.job(topic, count, mode="publish")))
+                try:
+                    processes.finish(writer, 120)
+                finally:
+                    outcome = processes.finish(reader, 30)
+                self._keep(f"latency {mode}", outcome, OURS)
+        for percentile, limit in (("p50", 0.2), ("p99", 1.0)):
+            poll, feed = (self._numbers(f"latency {mode}", f"{percentile}_ms") for mode in ("poll", "feed"))
+            for name, values in (("bare poll()", poll), ("Feed", feed)):
+                self.figures.append(Figure("latency", f"{percentile}, publish to handler, {name}", "ms", values))
+            self.figures.append(
+                Figure(
+                    "latency",
+                    f"{percentile}, added by Feed",
+                    "ms",
+                    differences(feed, poll),
+                    Goal(limit, at_most=True),
+                    f"{latency.PER_SECOND}/s, {count - latency.WARM_UP} records in each round",
+                )
+            )
+
+    def _memory(self, stage: Stage, records: list[tuple[bytes, bytes]]) -> None:
+        total = self.settings.long_records
+        say(f"publishing {total:,} records")
+        topic = stage.topic("long", records, total)
+        for mode in ("stalled poll", "stalled feed", "long feed"):
+            say(f"memory: {mode}")
+            count = total if mode.startswith("long") else self.settings.stall_seconds * 10
+            job = stage.job(topic, count, mode=mode)
+            self._keep(f"memory {mode}", processes.run("memory", job, timeout=60 + total / 5_000), OURS)
+        poll, feed = (self.outcomes[f"memory stalled {who}"][-1] for who in ("poll", "feed"))
+        peak = feed["peak_rss"] / MIB
+        self.figures += [
+            Figure("memory", "peak, stalled handler, bare poll()", "MiB", (poll["peak_rss"] / MIB,)),
+            Figure("memory", "peak, stalled handler, Feed", "MiB", (peak,), note=f"{total:,} records wait"),
+            Figure(
+                "memory",
+                "in the buffer of the stalled Feed",
+                "records",
+                (feed["waiting"],),
+                Goal(feed["buffer_records"] + 501, at_most=True),
+                "buffer_records, and the last batch",
+            ),
+            Figure(
+                "memory",
+                "growth in the last half of the stall",
+                "MiB",
+                ((feed["sizes"][-1] - feed["sizes"][len(feed["sizes"]) // 2]) / MIB,),
+                Goal(1, at_most=True),
+            ),
+        ]
+        sizes = self.outcomes["memory long feed"][-1]["sizes"]
+        self.figures += [
+            Figure("memory", "peak, long run", "MiB", (max(sizes) / MIB,), note=f"{total:,} records"),
+            Figure(
+                "memory",
+                "growth from half of a long run to its end",
+                "MiB",
+                ((sizes[-1] - sizes[len(sizes) // 2 - 1]) / MIB,),
+                Goal(8, at_most=True),
+                f"{total // 2:,} records",
+            ),
+        ]
+
+    # what was reported
+
+    def _keep(self, title: str, outcome: Outcome, environment: str) -> None:
+        self.versions[environment] = outcome.pop("versions")
+        self.outcomes.setdefault(title, []).append(outcome)
+
+    def _numbers(self, title: str, name: str) -> tuple[float, ...]:
+        return tuple(outcome[name] for outcome in self.outcomes.get(title, ()))
+
+    def _cpu_per_event(self, contender: Contender) -> tuple[float, ...]:
+        return ratios(self._numbers(contender.title, "cpu_seconds"), self._numbers(contender.title, "events"))
+
+
+def say(what: str) -> None:
+    print(f"… {what}", file=sys.stderr, flush=True)
+
+
+def _read(contender: Contender, job: Job) -> Outcome:
+    return processes.run(f"contenders.{contender.module}", job, contender.environment)
+
+
+def _mean_size(records: list[bytes]) -> float:
+    return sum(map(len, records)) / max(1, len(records))
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

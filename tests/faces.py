@@ -1,0 +1,92 @@
+"""One suite for both faces: `SyncFace` and `AsyncFace` let a test drive `Feed` and `AsyncFeed` with the same calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pytest
+
+from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, Retry
+
+
+class Face(Protocol):
+    """A feed, entered or not, driven from a plain test."""
+
+    feed: Feed | AsyncFeed
+
+    def enter(self) -> None: ...
+    def leave(self, error: BaseException | None = None) -> None: ...
+    def close(self) -> None: ...
+    def next(self) -> Event: ...
+    def poll(self, timeout: float) -> Event | None: ...
+    def batches(self, max_events: int, max_wait: float) -> Callable[[], list[Event]]: ...
+    def run(self, retry: Retry | None = None) -> None: ...
+
+
+class SyncFace:
+    def __init__(self, config: FeedConfig, **options: Any) -> None:
+        self.feed = Feed(config, **options)
+
+    def enter(self) -> None:
+        self.feed.__enter__()
+
+    def leave(self, error: BaseException | None = None) -> None:
+        self.feed.__exit__(None if error is None else type(error), error, None)
+
+    def close(self) -> None:
+        self.feed.close()
+
+    def next(self) -> Event:
+        return next(self.feed)
+
+    def poll(self, timeout: float) -> Event | None:
+        return self.feed.poll(timeout)
+
+    def batches(self, max_events: int, max_wait: float) -> Callable[[], list[Event]]:
+        return self.feed.batches(max_events, max_wait).__next__
+
+    def run(self, retry: Retry | None = None) -> None:
+        self.feed.run(**({} if retry is None else {"retry": retry}))
+
+
+class AsyncFace:
+    def __init__(self, config: FeedConfig, **options: Any) -> None:
+        self.feed = AsyncFeed(config, **options)
+        self.loop = asyncio.new_event_loop()
+
+    def enter(self) -> None:
+        self.loop.run_until_complete(self.feed.__aenter__())
+
+    def leave(self, error: BaseException | None = None) -> None:
+        self.loop.run_until_complete(self.feed.__aexit__(None if error is None else type(error), error, None))
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.feed.close())
+
+    def next(self) -> Event:
+        try:
+            return self.loop.run_until_complete(self.feed.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def poll(self, timeout: float) -> Event | None:
+        return self.loop.run_until_complete(self.feed.poll(timeout))
+
+    def batches(self, max_events: int, max_wait: float) -> Callable[[], list[Event]]:
+        batches = self.feed.batches(max_events, max_wait)
+
+        def next_batch() -> list[Event]:
+            try:
+                return self.loop.run_until_complete(batches.__anext__())
+            except StopAsyncIteration:
+                raise StopIteration from None
+
+        return next_batch
+
+    def run(self, retry: Retry | None = None) -> None:
+        self.loop.run_until_complete(self.feed.run(**({} if retry is None else {"retry": retry})))
+
+
+both_faces = pytest.mark.parametrize("face", [SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])

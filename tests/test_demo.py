@@ -1,0 +1,255 @@
+"""The demo: its lines, its picture, its end, and its end by Ctrl-C."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from decimal import Decimal
+
+import pytest
+
+from rbhq_stream import cli, demo
+from rbhq_stream.demo import run
+from rbhq_stream.demo.board import Board, cents, dollars
+from rbhq_stream.demo.play import Player
+from rbhq_stream.demo.tally import Tally
+from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent
+from rbhq_stream.record import Record
+from rbhq_stream.testing import EmbeddedBroker, PublishError, Simulator
+from rbhq_stream.testing.publisher import Headers
+
+COMMAND = [sys.executable, "-W", "error", "-m", "rbhq_stream.cli", "demo"]
+NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
+
+
+def run_in_terminal(
+    arguments: Sequence[str], *, lines: int = 30, columns: int = 100, interrupt_after: float | None = None
+) -> tuple[int, str]:
+    """Runs the demo with a terminal for its output; says its exit status and all it wrote there."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    process = subprocess.Popen([*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    written = b""
+    started = time.monotonic()
+    try:
+        while True:
+            if interrupt_after is not None and time.monotonic() > started + interrupt_after:
+                process.send_signal(signal.SIGINT)
+                interrupt_after = None
+            if select.select([master], [], [], 0.05)[0]:
+                try:
+                    data = os.read(master, 65536)
+                except OSError:  # what Linux says when nobody has the terminal open any more
+                    data = b""
+                if not data:
+                    break
+                written += data
+            elif time.monotonic() > started + 30:
+                pytest.fail(f"no end of the demo: {written[-2000:]!r}")
+    finally:
+        os.close(master)
+        try:
+            status = process.wait(10)
+        finally:
+            process.kill()
+    return status, written.decode()
+
+
+def test_without_a_terminal_it_prints_lines() -> None:
+    done = subprocess.run([*COMMAND, "--seconds", "1.2"], check=False, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    lines = done.stdout.splitlines()
+    told = [line for line in lines if re.match(r"\d\d:\d\d:\d\d  ", line)]
+    assert 10 < len(told) < 100
+    for what in ("OPEN", "SCRATCHED", "DEDUCTION", "REINSTATED", "CLOSED", "RE-OPENED", "INTERIM", "PROTEST", "FINAL",
+                 "RESULT", "AMENDED", "ABANDONED"):  # fmt: skip
+        assert any(f" {what} " in f"{line} " for line in told), what
+    summary = done.stdout[done.stdout.index("RBHQ demo:") :]
+    assert "complete: each event that was published was received, once" in summary
+    assert re.search(r"[\d,]+ events in [\d.]+ s, [\d,]+ a second", summary)
+    assert re.search(r"publish to handler: p50 [\d.]+ ms, p99 [\d.]+ ms", summary)
+
+
+def test_in_a_terminal_it_draws_and_sums_up() -> None:
+    status, written = run_in_terminal(["--seconds", "1"])
+
+    assert status == 0
+    assert "\x1b[?1049h" in written, "the picture has a screen of its own"
+    assert "\x1b[?1049l" in written, "and gives it back"
+    picture, after = written.split("\x1b[?1049l")
+    assert "As it comes" in picture
+    assert "▼" in picture
+    assert "complete: each event" in after
+    assert "\x1b[?25h" in written, "the cursor is back"
+
+
+@pytest.mark.parametrize(("lines", "columns"), [(24, 80), (50, 160)])
+def test_the_picture_fits_in(lines: int, columns: int) -> None:
+    status, written = run_in_terminal(["--seconds", "0.8"], lines=lines, columns=columns)
+
+    assert status == 0
+    frames = written.split("\x1b[?1049l")[0].split("\x1b[H")[2:]
+    assert len(frames) > 5
+    for frame in frames:
+        shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame).splitlines()
+        assert len(shown) <= lines
+        assert max(len(line) for line in shown) <= columns
+
+
+def test_plain_in_a_terminal_and_in_one_too_small() -> None:
+    for arguments, lines in (["--plain", "--seconds", "0.5"], 30), (["--seconds", "0.5"], 10):
+        status, written = run_in_terminal(arguments, lines=lines)
+        assert status == 0
+        assert "\x1b" not in written
+        assert "RBHQ demo: complete" in written
+
+
+@pytest.mark.parametrize("after", [0.4, 0.9])
+@pytest.mark.parametrize("arguments", [["--plain"], []])
+def test_ctrl_c_ends_it_with_the_summary_so_far(after: float, arguments: list[str]) -> None:
+    started = time.monotonic()
+    status, written = run_in_terminal(arguments, interrupt_after=after)
+
+    assert time.monotonic() - started < after + 5
+    assert "Traceback" not in written
+    assert status == 0
+    assert "stopped" in written
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    process = subprocess.Popen([*COMMAND, "--seconds", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr as errors:
+        assert errors.read() == ""
+    assert process.wait(20) == 0
+
+
+def test_in_a_thread_or_a_test_it_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(seconds=0.5, seed=3) == 0
+    assert "RBHQ demo: complete" in capsys.readouterr().out
+
+
+def test_without_rich_it_prints_lines_and_says_how_to_get_the_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    assert run(seconds=0.5) == 0
+    written = capsys.readouterr().out
+    assert written.startswith("For a picture instead of lines: pip install 'rbhq-stream[cli]'\n")
+    assert "\x1b" not in written
+
+
+def test_a_publisher_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = EmbeddedBroker.publish
+    calls = iter(range(100))
+
+    def fail_later(broker: EmbeddedBroker, *events: Event, headers: Headers | None = None) -> list[Record]:
+        if next(calls) > 3:
+            raise PublishError("some-topic", "the disk is full")
+        return publish(broker, *events, headers=headers)
+
+    monkeypatch.setattr(EmbeddedBroker, "publish", fail_later)
+    with pytest.raises(PublishError, match="the disk is full"):
+        run(seconds=1, plain=True)
+
+
+def test_a_lost_event_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_backlog = Player.publish_backlog
+
+    def count_one_more(player: Player, broker: EmbeddedBroker) -> None:
+        publish_backlog(player, broker)
+        player.published += 1
+
+    monkeypatch.setattr(Player, "publish_backlog", count_one_more)
+    monkeypatch.setattr(demo, "_CATCH_UP_SECONDS", 0.2)
+    assert run(seconds=0.5, plain=True) == 1
+    assert " published events were received" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["demo", "--seconds", "0"], ["demo", "--seconds", "x"]])
+def test_a_wrong_command_line_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: rbhq-stream" in capsys.readouterr().err
+
+
+def test_nothing_but_the_picture_imports_rich() -> None:
+    script = "import sys, rbhq_stream.demo, rbhq_stream.cli, rbhq_stream.testing\nprint('rich' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+# what is shown
+
+
+def test_the_board_knows_the_day() -> None:
+    simulator = Simulator(2, meetings=1, races=3, price_records=50)
+    board = Board(simulator.meetings)
+    told = []
+    now = NOW
+    for timed in simulator.events():
+        now = timed.at
+        told += board.apply(timed.event, now)
+        if isinstance(timed.event, PriceEvent):
+            view = board.races[timed.event.race_id]
+            for scratching in timed.event.scratchings:
+                assert view.runners[scratching.runner_number].deduction == scratching.win_deduction
+
+    for view in board.in_order():
+        assert view.status in (RaceStatus.FINAL, RaceStatus.ABANDONED)
+        assert bool(view.placed) == (view.status is RaceStatus.FINAL)
+    assert {"OPEN", "CLOSED", "RE-OPENED", "SCRATCHED", "REINSTATED", "DEDUCTION", "AMENDED"} <= {n.what for n in told}
+    assert board.next_to_jump(now) is board.in_order()[-1]
+
+
+def test_a_status_of_another_day_is_shown_as_it_is() -> None:
+    simulator = Simulator(2, meetings=1, races=1)
+    board = Board(simulator.meetings)
+    (race_id,) = board.races
+    (notice,) = board.apply(RaceStatusEvent(race_id.meeting_id, race_id.event_number, RaceStatus("DELAYED")), NOW)
+    assert (notice.what, notice.text) == ("DELAYED", "")
+    assert board.races[race_id].shut_at == NOW
+    (notice,) = board.apply(RaceResultEvent(race_id.meeting_id, race_id.event_number, RaceStatus.FINAL), NOW)
+    assert notice.what == "RESULT"
+
+
+@pytest.mark.parametrize(
+    ("price", "shown"), [("1.05", "1.05"), ("4.4", "4.40"), ("9.5", "9.50"), ("11", "11"), ("101", "101"), (None, "-")]
+)
+def test_prices_are_shown_as_on_a_bookmakers_board(price: str | None, shown: str) -> None:
+    assert dollars(None if price is None else Decimal(price)) == shown
+
+
+def test_deductions_are_shown_in_cents() -> None:
+    assert [cents(Decimal("0.07")), cents(Decimal("0.00")), cents(None)] == ["7c", "0c", "?"]
+
+
+def test_a_summary_of_nothing() -> None:
+    tally = Tally()
+    assert tally.latency() is None
+    assert tally.summary(0, stopped=True)[0] == "RBHQ demo: stopped"
+    assert "0 of 5" not in "".join(tally.summary(5, stopped=True))
+    assert tally.summary(5, stopped=False)[0] == "RBHQ demo: 0 of 5 published events were received"

@@ -1,0 +1,662 @@
+"""What both faces of a feed promise, on records from memory: quick, and every order of things can be had."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rbhq_stream import (
+    AuthenticationError,
+    DataLossError,
+    DecodeError,
+    Event,
+    FeedClosedError,
+    FeedConfig,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceEvent,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    Retry,
+    RunnerResult,
+    Scratching,
+    Topics,
+    Unscratching,
+)
+from rbhq_stream.source import TopicPartition
+from rbhq_stream.testing import MemorySource
+from tests.faces import AsyncFace, Face, SyncFace
+
+TOPICS = Topics(prices="prices", race_status="status", race_results="results")
+PRICES = TopicPartition("prices", 0)
+BAD = b'{"meetingId": 1, "eventNumber":'
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    return MemorySource(TOPICS)
+
+
+@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
+def make(request: pytest.FixtureRequest, source: MemorySource) -> Iterator[Callable[..., Face]]:
+    """Makes a face on the source; closes it, and its event loop, at the end."""
+    faces: list[Face] = []
+
+    def make(*, config: FeedConfig | None = None, **options: Any) -> Face:
+        face = request.param(config or a_config(), source=source, **options)
+        faces.append(face)
+        return face  # type: ignore[no-any-return]
+
+    yield make
+    for face in faces:
+        face.close()
+        if isinstance(face, AsyncFace):
+            face.loop.run_until_complete(face.loop.shutdown_default_executor())
+            face.loop.close()
+
+
+def a_config(**fields: Any) -> FeedConfig:
+    fields = {"commit_interval": 0.05, "close_timeout": 5.0, **fields}
+    return FeedConfig(bootstrap_servers="nowhere:1", group_id="g", topics=TOPICS, security="PLAINTEXT", **fields)
+
+
+def price(number: int) -> PriceEvent:
+    return PriceEvent(1, number, (PriceUpdate(1, PriceType.WIN, 12, None),))
+
+
+def prices(count: int) -> list[Event]:
+    return [price(number) for number in range(1, count + 1)]
+
+
+def eventually(done: Callable[[], object], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.005)
+
+
+def test_it_yields_typed_events_with_their_records(make: Callable[..., Face], source: MemorySource) -> None:
+    status = RaceStatusEvent(1, 2, RaceStatus.CLOSED)
+    result = RaceResultEvent(1, 2, status=RaceStatus.FINAL, results=(RunnerResult(3, final_position=1),))
+    source.publish(price(1), status, result)
+    face = make()
+    face.enter()
+    got = [face.next() for _ in range(3)]
+    assert got == [price(1), status, result]
+    record = got[0].record
+    assert record is not None
+    assert (record.topic, record.partition, record.offset, record.key) == ("prices", 0, 0, b"1-1")
+    assert record.timestamp is not None
+    assert record.timestamp.utcoffset() is not None
+
+
+def test_nothing_happens_before_it_is_entered(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make()
+    assert face.feed.stats.events == 0
+    assert source.closed_in is None
+    assert not [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
+
+
+def test_the_source_is_used_on_the_poll_thread_only(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make()
+    face.enter()
+    face.leave()
+    assert source.closed_in == "rbhq_stream poll"
+
+
+def test_asking_for_the_next_event_says_the_last_is_done(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(3))
+    face = make()
+    face.enter()
+    face.next()
+    time.sleep(0.2)
+    assert source.committed.get(PRICES, 0) == 0, "the event in hand is not done"
+    face.next()
+    eventually(lambda: source.committed.get(PRICES) == 1)
+
+
+def test_leaving_in_peace_commits_the_event_in_hand(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(3))
+    face = make()
+    face.enter()
+    face.next()
+    face.next()
+    face.leave()
+    assert source.committed[PRICES] == 2
+
+
+def test_leaving_by_an_exception_does_not(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(3))
+    face = make()
+    face.enter()
+    face.next()
+    face.next()
+    face.leave(KeyboardInterrupt())
+    assert source.committed[PRICES] == 1
+    again = make()
+    again.enter()
+    assert again.next() == price(2), "the event in hand comes again"
+
+
+def test_a_second_feed_goes_on_where_the_first_was(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(100))
+    got: list[Event] = []
+    for _ in range(4):
+        face = make()
+        face.enter()
+        got += [face.next() for _ in range(25)]
+        face.leave()
+    assert got == prices(100)
+
+
+def test_stop_ends_the_iteration_after_the_event_in_hand(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(3))
+    face = make()
+    face.enter()
+    face.next()
+    face.feed.stop()
+    face.feed.stop()
+    with pytest.raises(StopIteration):
+        face.next()
+    face.leave()
+    assert source.committed[PRICES] == 1
+
+
+def test_stop_from_another_thread_wakes_a_waiting_feed(make: Callable[..., Face]) -> None:
+    face = make()
+    face.enter()
+    threading.Timer(0.1, face.feed.stop).start()
+    began = time.monotonic()
+    with pytest.raises(StopIteration):
+        face.next()
+    assert time.monotonic() - began < 2
+
+
+def test_an_unentered_feed_connects_by_itself_and_closes_on_stop(
+    make: Callable[..., Face], source: MemorySource
+) -> None:
+    source.publish(*prices(2))
+    face = make()
+    assert face.next() == price(1)
+    face.feed.stop()
+    with pytest.raises(StopIteration):
+        face.next()
+    assert source.closed_in is not None
+    assert source.committed[PRICES] == 1
+
+
+def test_a_closed_feed_says_so(make: Callable[..., Face]) -> None:
+    face = make()
+    face.enter()
+    face.leave()
+    with pytest.raises(FeedClosedError):
+        face.next()
+    with pytest.raises(FeedClosedError):
+        face.poll(0.1)
+    with pytest.raises(FeedClosedError):
+        face.enter()
+    face.close()
+
+
+def test_poll_answers_none_when_nothing_comes(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make()
+    face.enter()
+    began = time.monotonic()
+    assert face.poll(0.1) is None
+    assert 0.05 < time.monotonic() - began < 2
+    source.publish(price(1))
+    assert face.poll(5) == price(1)
+    assert face.poll(0) is None
+    eventually(lambda: source.committed.get(PRICES) == 1)
+
+
+def test_a_bad_record_raises_and_the_feed_goes_on(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(price(1))
+    source.publish_raw("prices", BAD)
+    source.publish(price(3))
+    face = make()
+    face.enter()
+    assert face.next() == price(1)
+    with pytest.raises(DecodeError) as raised:
+        face.next()
+    assert raised.value.record is not None
+    assert raised.value.record.place == ("prices", 0, 1)
+    assert raised.value.record.value == BAD
+    assert face.next() == price(3)
+    assert face.feed.stats.bad_records == 1
+    face.leave()
+    assert source.committed[PRICES] == 3
+
+
+def test_a_bad_record_that_ended_the_feed_comes_again(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw("prices", BAD)
+    for _ in range(2):
+        face = make()
+        face.enter()
+        with pytest.raises(DecodeError) as raised:
+            face.next()
+        face.leave(raised.value)
+        assert source.committed.get(PRICES, 0) == 0
+
+
+def test_bad_records_can_be_skipped(
+    make: Callable[..., Face], source: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.publish_raw("prices", BAD)
+    source.publish(price(2))
+    face = make(on_bad_record="skip")
+    face.enter()
+    assert face.next() == price(2)
+    assert face.feed.stats.bad_records == 1
+    assert [r.levelno for r in caplog.records if "skipped a bad record: topic 'prices' partition 0 offset 0" in r.message]
+
+
+def test_a_sink_that_fails_never_skips(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw("prices", BAD)
+    source.publish(price(2))
+    answers: list[BaseException | None] = [OSError("disk full"), OSError("disk full"), None]
+    seen: list[DecodeError] = []
+
+    def sink(error: DecodeError) -> None:
+        seen.append(error)
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    face = make(on_bad_record=sink)
+    face.enter()
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk full"):
+            face.next()
+        assert source.committed.get(PRICES, 0) == 0
+    assert face.next() == price(2)
+    assert [error.record and error.record.offset for error in seen] == [0, 0, 0]
+
+
+def test_tombstones_and_empty_lists_are_passed_over(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw("prices", None)
+    source.publish_raw("prices", b"")
+    source.publish_raw("status", b"[]")
+    source.publish(price(1))
+    face = make()
+    face.enter()
+    assert face.next() == price(1)
+    face.leave()
+    assert face.feed.stats.empty_records in (2, 3)
+    assert source.committed[PRICES] == 3
+
+
+def test_a_record_of_several_events_is_done_after_the_last(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw(
+        "status", b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"OPEN"}]'
+    )
+    status = TopicPartition("status", 0)
+    face = make()
+    face.enter()
+    assert face.next().event_number == 1
+    assert face.next().event_number == 2
+    time.sleep(0.2)
+    assert source.committed.get(status, 0) == 0
+    face.leave()
+    assert source.committed[status] == 1
+
+
+def test_handlers_are_called_by_type(make: Callable[..., Face], source: MemorySource) -> None:
+    out = Scratching(2)
+    source.publish(
+        PriceEvent(1, 1, (PriceUpdate(1, PriceType.WIN), PriceUpdate(3, PriceType.PLACE)), (out,), (Unscratching(4),)),
+        RaceStatusEvent(1, 1, RaceStatus.OPEN),
+        RaceResultEvent(1, 1, status=RaceStatus.FINAL, results=(RunnerResult(3),)),
+    )
+    face = make()
+    calls: list[tuple[str, object]] = []
+    on = face.feed.on
+    on(PriceUpdate)(lambda update: calls.append(("update", update.runner_number)))
+    on(Scratching)(lambda scratching, event: calls.append(("scratching", (scratching.runner_number, event.race_id))))
+    on(Unscratching)(lambda unscratching: calls.append(("unscratching", unscratching.runner_number)))
+    on(PriceEvent)(lambda event: calls.append(("price", event.event_number)))
+    on(RaceEvent)(lambda event: calls.append(("any", type(event).__name__)))
+    on(RunnerResult)(lambda result: calls.append(("result", result.runner_number)))
+
+    @on(RaceResultEvent)
+    def last(event: RaceResultEvent) -> None:
+        face.feed.stop()
+
+    face.run()
+    assert sorted(map(str, calls[:-2])) == sorted(
+        map(
+            str,
+            [
+                ("price", 1),
+                ("any", "PriceEvent"),
+                ("scratching", (2, price(1).race_id)),
+                ("unscratching", 4),
+                ("update", 1),
+                ("update", 3),
+                ("any", "RaceStatusEvent"),
+            ],
+        )
+    )
+    of_prices = [call for call in calls if call != ("any", "RaceStatusEvent")]
+    assert [kind for kind, _ in of_prices[:6]] == ["price", "any", "scratching", "unscratching", "update", "update"]
+    assert source.committed[PRICES] == 1
+    assert source.closed_in is not None
+
+
+def test_a_handler_that_raises_ends_run_and_its_event_comes_again(
+    make: Callable[..., Face], source: MemorySource
+) -> None:
+    source.publish(*prices(3))
+    face = make()
+    seen: list[int] = []
+
+    @face.feed.on(PriceEvent)
+    def handler(event: PriceEvent) -> None:
+        seen.append(event.event_number)
+        if len(seen) == 2:
+            raise ZeroDivisionError("mine")
+        if event.event_number == 3:
+            face.feed.stop()
+
+    face.enter()
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        face.run()
+    eventually(lambda: source.committed.get(PRICES) == 1)
+    face.run()
+    assert seen == [1, 2, 2, 3]
+    face.leave()
+    assert source.committed[PRICES] == 3
+
+
+def test_a_handler_that_raises_closes_an_unentered_feed_without_its_event(
+    make: Callable[..., Face], source: MemorySource
+) -> None:
+    source.publish(*prices(3))
+    face = make()
+
+    @face.feed.on(PriceEvent)
+    def handler(event: PriceEvent) -> None:
+        if event.event_number == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        face.run()
+    assert source.committed[PRICES] == 1
+    assert source.closed_in is not None
+
+
+def test_handlers_are_retried_in_order(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(2))
+    face = make()
+    calls: list[str] = []
+
+    @face.feed.on(PriceEvent)
+    def first(event: PriceEvent) -> None:
+        calls.append(f"first {event.event_number}")
+
+    @face.feed.on(PriceEvent)
+    def second(event: PriceEvent) -> None:
+        calls.append(f"second {event.event_number}")
+        if len(calls) < 4:
+            raise OSError("the database is away")
+        if event.event_number == 2:
+            face.feed.stop()
+
+    face.run(Retry(attempts=3, wait=0.01))
+    assert calls == ["first 1", "second 1", "second 1", "second 1", "first 2", "second 2"]
+
+
+def test_retries_end(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(2))
+    face = make()
+    calls: list[int] = []
+
+    @face.feed.on(PriceEvent)
+    def handler(event: PriceEvent) -> None:
+        calls.append(event.event_number)
+        raise OSError("for good")
+
+    with pytest.raises(OSError, match="for good"):
+        face.run(Retry(attempts=3, wait=0.001))
+    assert calls == [1, 1, 1]
+    assert source.committed.get(PRICES, 0) == 0
+
+
+def test_stop_ends_a_retry(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(price(1))
+    face = make()
+
+    @face.feed.on(PriceEvent)
+    def handler(event: PriceEvent) -> None:
+        face.feed.stop()
+        raise OSError
+
+    began = time.monotonic()
+    face.run(Retry(attempts=3, wait=60, max_wait=60))
+    assert time.monotonic() - began < 5
+    assert source.committed.get(PRICES, 0) == 0, "it was never done"
+
+
+def test_handlers_for_what_the_feed_does_not_have_are_refused(make: Callable[..., Face]) -> None:
+    on: Any = make().feed.on
+    with pytest.raises(TypeError, match="no such events"):
+        on(int)(print)
+    with pytest.raises(TypeError, match="callable with a PriceEvent"):
+        on(PriceEvent)(lambda: None)
+    with pytest.raises(TypeError, match="can't be called"):
+        on(PriceEvent)(3)
+    with pytest.raises(TypeError, match="the event it belongs to"):
+        on(Scratching)(lambda a, b, c: None)
+
+
+def test_a_batch_is_done_when_the_next_is_asked_for(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(10))
+    face = make()
+    face.enter()
+    next_batch = face.batches(4, 0.05)
+    assert next_batch() == prices(10)[:4]
+    time.sleep(0.2)
+    assert source.committed.get(PRICES, 0) == 0
+    assert next_batch() == prices(10)[4:8]
+    eventually(lambda: source.committed.get(PRICES) == 4)
+    assert next_batch() == prices(10)[8:], "what there is after max_wait"
+    face.feed.stop()
+    with pytest.raises(StopIteration):
+        next_batch()
+    face.leave()
+    assert source.committed[PRICES] == 10
+
+
+def test_a_batch_goes_across_polls(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(3))
+    face = make()
+    face.enter()
+    next_batch = face.batches(6, 5.0)
+    threading.Timer(0.2, source.publish, prices(6)[3:]).start()
+    assert next_batch() == prices(6)
+    face.leave()
+    assert source.committed[PRICES] == 6
+
+
+def test_a_batch_ends_before_a_bad_record(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(2))
+    source.publish_raw("prices", BAD)
+    source.publish(price(4))
+    face = make()
+    face.enter()
+    next_batch = face.batches(10, 0.1)
+    assert next_batch() == prices(2)
+    with pytest.raises(DecodeError):
+        next_batch()
+    assert next_batch() == [price(4)]
+    face.leave()
+    assert source.committed[PRICES] == 4
+    assert face.feed.stats.bad_records == 1
+
+
+def test_batches_refuse_nonsense(make: Callable[..., Face]) -> None:
+    face = make()
+    with pytest.raises(ValueError, match="max_events=0"):
+        face.batches(0, 1)
+    with pytest.raises(ValueError, match="max_wait=-1"):
+        face.batches(1, -1)
+
+
+def test_manual_acknowledgement_waits_for_the_oldest(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(4))
+    face = make(commit="manual")
+    face.enter()
+    events = [face.next() for _ in range(4)]
+    face.feed.ack(events[2])
+    face.feed.ack(events[1])
+    time.sleep(0.2)
+    assert source.committed.get(PRICES, 0) == 0
+    face.feed.ack(events[0])
+    eventually(lambda: source.committed.get(PRICES) == 3)
+    face.leave()
+    assert source.committed[PRICES] == 3
+
+
+def test_manual_acknowledgement_of_a_record_of_several_events(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw(
+        "status", b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"OPEN"}]'
+    )
+    status = TopicPartition("status", 0)
+    face = make(commit="manual")
+    face.enter()
+    one, two = face.next(), face.next()
+    face.feed.ack(two)
+    face.feed.ack(two)
+    time.sleep(0.2)
+    assert source.committed.get(status, 0) == 0
+    face.feed.ack(one)
+    eventually(lambda: source.committed.get(status) == 1)
+
+
+def test_manual_acknowledgement_passes_bad_and_empty_records(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw("prices", BAD)
+    source.publish_raw("prices", None)
+    source.publish(price(1))
+    face = make(commit="manual", on_bad_record="skip")
+    face.enter()
+    face.feed.ack(face.next())
+    eventually(lambda: source.committed.get(PRICES) == 3)
+
+
+def test_ack_refuses_what_it_cannot_know(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(price(1))
+    face = make()
+    face.enter()
+    event = face.next()
+    with pytest.raises(ValueError, match="acknowledges by itself"):
+        face.feed.ack(event)
+    with pytest.raises(ValueError, match="made by hand"):
+        make(commit="manual").feed.ack(price(1))
+
+
+def test_a_failure_comes_after_the_events_before_it(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(2))
+    face = make()
+    face.enter()
+    face.next()
+    source.fail(AuthenticationError("refused"))
+    assert face.next() == price(2)
+    for _ in range(2):
+        with pytest.raises(AuthenticationError, match="refused"):
+            face.next()
+    face.leave()
+    assert source.committed[PRICES] == 2
+
+
+def test_a_failure_to_open_is_raised_on_entering(make: Callable[..., Face], source: MemorySource) -> None:
+    def refuse(owner: object) -> None:
+        raise DataLossError("prices", 0, 5, 9)
+
+    source.open = refuse  # type: ignore[method-assign]
+    with pytest.raises(DataLossError, match="4 records are gone"):
+        make().enter()
+
+
+def test_a_revoked_partition_is_dropped_and_never_committed(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish(*prices(5))
+    face = make(config=a_config(commit_interval=60.0))
+    face.enter()
+    face.next()
+    face.next()
+    source.revoke("prices")
+    eventually(lambda: source.committed.get(PRICES) == 1)
+    source.publish(RaceStatusEvent(1, 1, RaceStatus.OPEN))
+    assert isinstance(face.next(), RaceStatusEvent), "what was buffered of the revoked partition is another's"
+    face.leave()
+    assert source.committed[PRICES] == 1
+
+
+def test_a_partition_that_comes_back_starts_at_its_committed_offset(
+    make: Callable[..., Face], source: MemorySource
+) -> None:
+    source.publish(*prices(5))
+    face = make(config=a_config(commit_interval=60.0))
+    face.enter()
+    assert [face.next() for _ in range(3)] == prices(3)
+    source.revoke("prices")
+    source.assign("prices")
+    eventually(lambda: source.committed.get(PRICES) == 2)
+    eventually(lambda: not source._orders)
+    time.sleep(0.1)
+    assert [face.next() for _ in range(3)] == prices(5)[2:]
+    face.leave()
+    assert source.committed[PRICES] == 5
+
+
+def test_a_full_buffer_pauses_the_source_and_resumes_it(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make(config=a_config(buffer_records=10))
+    paused: list[bool] = []
+    pause, resume = source.pause, source.resume
+    source.pause = lambda: (paused.append(True), pause())  # type: ignore[assignment,method-assign,func-returns-value]
+    source.resume = lambda: (paused.append(False), resume())  # type: ignore[assignment,method-assign,func-returns-value]
+    face.enter()
+    source.publish(*prices(20))
+    eventually(lambda: paused == [True])
+    assert face.feed.stats.waiting_records >= 10
+    source.publish(*prices(40)[20:])
+    time.sleep(0.3)
+    assert face.feed.stats.waiting_records == 20, "bounded while paused"
+    assert [face.next() for _ in range(40)] == prices(40)
+    assert paused[:2] == [True, False]
+
+
+def test_constructor_refuses_nonsense(make: Callable[..., Face]) -> None:
+    with pytest.raises(ValueError, match="commit="):
+        make(commit="sometimes")
+    with pytest.raises(ValueError, match="on_bad_record="):
+        make(on_bad_record="explode")
+
+
+def test_its_repr_says_where_it_stands(make: Callable[..., Face]) -> None:
+    face = make()
+    assert "of group 'g' at nowhere:1, not started" in repr(face.feed)
+    face.enter()
+    assert "open" in repr(face.feed)
+    face.leave()
+    assert "closed" in repr(face.feed)
+
+
+def test_the_poll_thread_never_raises_in_silence(
+    make: Callable[..., Face], source: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(offsets: object, timeout: float) -> None:
+        raise OSError("broken close")
+
+    source.close = refuse  # type: ignore[method-assign]
+    face = make()
+    face.enter()
+    with caplog.at_level(logging.ERROR, "rbhq_stream"):
+        face.leave()
+    assert "closing the feed failed" in caplog.text

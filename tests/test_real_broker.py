@@ -1,0 +1,357 @@
+"""The whole way through, on a real Apache Kafka over TLS and SCRAM: what is published is what the application gets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbhq_stream import (
+    AuthenticationError,
+    AuthorizationError,
+    ConfigError,
+    DecodeError,
+    Event,
+    Feed,
+    FeedConfig,
+    PriceEvent,
+    PriceUpdate,
+    RaceEvent,
+    RaceResultEvent,
+    RaceStatusEvent,
+    RunnerResult,
+    Scratching,
+    TlsError,
+    Topics,
+    UnknownTopicError,
+    UnreachableError,
+    Unscratching,
+    encode,
+)
+from rbhq_stream.testing import Simulator
+from tests.broker.certificates import untrusted_ca
+from tests.broker.fixtures import MakePartner, Partner
+from tests.broker.kafka import KafkaCluster
+from tests.broker.ports import free_port
+from tests.faces import Face, both_faces
+
+
+def a_config(kafka: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
+    """What RBHQ would have given the partner."""
+    given: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap,
+        "username": partner.username,
+        "password": partner.password,
+        "ca_file": kafka.ca_file,
+        "group_id": f"{partner.group_prefix}app",
+        "topics": Topics(
+            prices=partner.topics.prices,
+            race_status=partner.topics.race_status,
+            race_results=partner.topics.race_results,
+        ),
+        "connect_timeout": 15.0,
+        "session_timeout": 10.0,
+    }
+    return FeedConfig(**{**given, **fields})
+
+
+def publish(kafka: KafkaCluster, partner: Partner, events: list[Event]) -> None:
+    topics = {
+        PriceEvent: partner.topics.prices,
+        RaceStatusEvent: partner.topics.race_status,
+        RaceResultEvent: partner.topics.race_results,
+    }
+    for kind, topic in topics.items():
+        records = [(str(event.race_id).encode(), encode(event)) for event in events if type(event) is kind]
+        if records:
+            kafka.publish(topic, records)
+
+
+def a_day(count: int = 3000, seed: int = 7) -> list[Event]:
+    """A stretch of a simulated race day with every kind of event in it."""
+    events = [timed.event for timed in Simulator(seed=seed, meetings=1).events()]
+    stride = max(1, len(events) // count)
+    rare = [event for event in events if not isinstance(event, PriceEvent) or event.scratchings or event.unscratchings]
+    prices = [event for event in events if isinstance(event, PriceEvent) and not event.scratchings]
+    return rare + prices[::stride]
+
+
+def by_race(events: list[Event]) -> dict[tuple[str, Any], list[Event]]:
+    """The events of each race and kind in their order: what a partition keeps."""
+    found: dict[tuple[str, Any], list[Event]] = {}
+    for event in events:
+        found.setdefault((type(event).__name__, event.race_id), []).append(event)
+    return found
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@both_faces
+def test_a_simulated_day_by_iteration(
+    kafka: KafkaCluster, make_partner: MakePartner, face: Callable[..., Face], partitions: int
+) -> None:
+    partner = make_partner(partitions=partitions)
+    day = a_day()
+    publish(kafka, partner, day)
+    feed = face(a_config(kafka, partner))
+    feed.enter()
+    got = [feed.next() for _ in day]
+    feed.leave()
+    assert by_race(got) == by_race(day)
+    for topic in partner.topics:
+        assert kafka.committed(f"{partner.group_prefix}app", topic) == {
+            p: end for p, end in kafka.end_offsets(topic).items()
+        }
+
+
+@both_faces
+def test_a_simulated_day_by_callbacks(kafka: KafkaCluster, partner: Partner, face: Callable[..., Face]) -> None:
+    day = a_day(seed=8)
+    publish(kafka, partner, day)
+    feed = face(a_config(kafka, partner))
+    got: list[Event] = []
+    parts: Counter[str] = Counter()
+
+    @feed.feed.on(RaceEvent)
+    def every(event: RaceEvent) -> None:
+        got.append(event)  # type: ignore[arg-type]  # the three classes are all there are
+        if len(got) == len(day):
+            feed.feed.stop()
+
+    for kind in (PriceUpdate, Scratching, Unscratching, RunnerResult):
+        feed.feed.on(kind)(lambda part: parts.update([type(part).__name__]))
+    feed.run()
+    assert by_race(got) == by_race(day)
+    assert parts == Counter(
+        type(part).__name__
+        for event in day
+        for part in (
+            (*event.price_updates, *event.scratchings, *event.unscratchings)
+            if isinstance(event, PriceEvent)
+            else event.results
+            if isinstance(event, RaceResultEvent)
+            else ()
+        )
+    )
+
+
+def test_the_record_is_the_brokers(kafka: KafkaCluster, partner: Partner) -> None:
+    value = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
+    kafka.publish(partner.topics.race_status, [(b"k", value)], headers=[("trace", b"7")])
+    with Feed(a_config(kafka, partner)) as feed:
+        record = next(feed).record
+    assert record is not None
+    assert (record.topic, record.partition, record.offset) == (partner.topics.race_status, 0, 0)
+    assert (record.key, record.value, record.headers) == (b"k", value, (("trace", b"7"),))
+    assert record.timestamp is not None
+    assert abs(record.timestamp.timestamp() - time.time()) < 60
+
+
+def test_a_consumer_started_again_goes_on_where_it_was(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+    partner = make_partner(partitions=3)
+    day = a_day(900)
+    publish(kafka, partner, day)
+    got: list[Event] = []
+    while len(got) < len(day):
+        with Feed(a_config(kafka, partner)) as feed:
+            for event in feed:
+                got.append(event)
+                if len(got) % 250 == 0 or len(got) == len(day):
+                    break
+    assert by_race(got) == by_race(day), "nothing twice, nothing missed, in order"
+
+
+MEMBER = """
+import json, sys
+from rbhq_stream import Feed, FeedConfig
+config = FeedConfig.from_toml(sys.argv[1])
+with Feed(config) as feed:
+    print("in", flush=True)
+    for event in feed:
+        r = event.record
+        print(json.dumps([r.topic, r.partition, r.offset, str(event.race_id)]), flush=True)
+"""
+
+
+def test_two_processes_of_one_group_share_the_partitions(
+    kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path
+) -> None:
+    partner = make_partner(partitions=4)
+    (tmp_path / "rbhq.toml").write_text(
+        f"""
+        bootstrap_servers = "{kafka.bootstrap}"
+        username = "{partner.username}"
+        password = "{partner.password}"
+        ca_file = "{kafka.ca_file}"
+        group_id = "{partner.group_prefix}shared"
+        session_timeout = 10
+        [topics]
+        prices = "{partner.topics.prices}"
+        """
+    )
+    members = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEMBER, str(tmp_path / "rbhq.toml")], stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        for _ in range(2)
+    ]
+    seen: list[list[tuple[str, int, int, str]]] = [[], []]
+
+    def read(member: int) -> None:
+        out = members[member].stdout
+        assert out is not None
+        for line in out:
+            if line.startswith("["):
+                seen[member].append(tuple(json.loads(line)))
+
+    readers = [threading.Thread(target=read, args=(member,)) for member in range(2)]
+    try:
+        for reader in readers:
+            reader.start()
+        published: list[tuple[int, int]] = []
+        day = [event for event in a_day(600) if isinstance(event, PriceEvent)]
+        deadline = time.monotonic() + 60
+        rounds = 0
+        while rounds < 3 or not (seen[0] and seen[1]):
+            assert time.monotonic() < deadline, "the partitions were never shared"
+            for event in day:
+                key = str(event.race_id).encode()
+                published += kafka.publish(partner.topics.prices, [(key, encode(event))]) if rounds < 1 else []
+            if rounds:
+                published += kafka.publish(
+                    partner.topics.prices, [(str(event.race_id).encode(), encode(event)) for event in day]
+                )
+            rounds += 1
+        while {(p, o) for member in seen for _, p, o, _ in member} < set(published):
+            assert time.monotonic() < deadline, "not everything was seen"
+            time.sleep(0.05)
+    finally:
+        for member in members:
+            member.kill()
+            member.wait()
+        for reader in readers:
+            reader.join()
+        for member in members:
+            assert member.stdout is not None
+            member.stdout.close()
+    assert {(p, o) for member in seen for _, p, o, _ in member} == set(published)
+    last = [{p for _, p, _, _ in member[-200:]} for member in seen]
+    assert not (last[0] & last[1]), "in the end each partition was one member's"
+
+
+def test_a_wrong_password_is_told_soon_and_kept_secret(
+    kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = "wr0ng-c4nary"
+    began = time.monotonic()
+    with pytest.raises(AuthenticationError) as raised, Feed(a_config(kafka, partner, password=wrong)):
+        pass
+    assert time.monotonic() - began < 10
+    assert "password" in str(raised.value)
+    printed = "".join(capfd.readouterr()) + caplog.text + str(raised.value) + repr(raised.value)
+    assert wrong not in printed
+    assert partner.password not in printed
+
+
+def test_the_authority_is_taken_as_text_too(kafka: KafkaCluster, partner: Partner) -> None:
+    publish(kafka, partner, a_day(10)[:5])
+    with Feed(a_config(kafka, partner, ca_file=None, ca_pem=kafka.ca_pem)) as feed:
+        next(feed)
+
+
+@pytest.mark.parametrize("given", ["file", "pem", "default"])
+def test_an_untrusted_authority_is_refused(kafka: KafkaCluster, partner: Partner, tmp_path: Path, given: str) -> None:
+    other = untrusted_ca(tmp_path)
+    fields: dict[str, dict[str, Any]] = {
+        "file": {"ca_file": other},
+        "pem": {"ca_file": None, "ca_pem": other.read_text()},
+        "default": {"ca_file": None},
+    }
+    with pytest.raises(TlsError, match=r"ca_file or ca_pem"), Feed(a_config(kafka, partner, **fields[given])):
+        pass
+
+
+def test_an_unknown_topic_is_told(kafka: KafkaCluster, partner: Partner) -> None:
+    missing = f"{partner.group_prefix}missing"
+    kafka.allow_read(partner.username, missing)
+    with pytest.raises(UnknownTopicError) as raised, Feed(a_config(kafka, partner, topics=Topics(prices=missing))):
+        pass
+    assert raised.value.topic == missing
+
+
+def test_a_topic_without_permission_is_told(kafka: KafkaCluster, partner: Partner) -> None:
+    kafka.revoke_topic(partner.username, partner.topics.race_results)
+    with pytest.raises((AuthorizationError, UnknownTopicError)) as raised, Feed(a_config(kafka, partner)):
+        pass
+    assert partner.topics.race_results in str(raised.value)
+
+
+def test_a_group_without_permission_is_told(kafka: KafkaCluster, partner: Partner) -> None:
+    with pytest.raises(AuthorizationError) as raised, Feed(a_config(kafka, partner, group_id="someone-elses")):
+        pass
+    assert raised.value.resource == "someone-elses"
+
+
+def test_nothing_listening_is_told_in_time(kafka: KafkaCluster, partner: Partner) -> None:
+    nowhere = f"localhost:{free_port()}"
+    began = time.monotonic()
+    config = a_config(kafka, partner, bootstrap_servers=nowhere, connect_timeout=3.0)
+    with pytest.raises(UnreachableError, match="whitelisted"), Feed(config):
+        pass
+    assert time.monotonic() - began < 8
+
+
+def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluster, partner: Partner) -> None:
+    with pytest.raises(ConfigError, match="No such configuration property") as raised:
+        Feed(a_config(kafka, partner, kafka={"no.such.property": 1})).__enter__()
+    assert raised.value.field == 'kafka["no.such.property"]'
+
+
+def test_a_bad_record_has_its_place_and_the_feed_goes_on(kafka: KafkaCluster, partner: Partner) -> None:
+    topic = partner.topics.race_status
+    good = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
+    bad = b'{"meetingId":"x","eventNumber":2,"status":7}'
+    kafka.publish(topic, [(b"k", good), (b"k", bad), (b"k", None), (b"k", good)])
+    with Feed(a_config(kafka, partner)) as feed:
+        next(feed)
+        with pytest.raises(DecodeError) as raised:
+            next(feed)
+        assert raised.value.record is not None
+        assert raised.value.record.place == (topic, 0, 1)
+        assert raised.value.record.value == bad
+        assert {fault.path for fault in raised.value.faults} == {"$.meetingId", "$.status"}
+        record = next(feed).record
+        assert record is not None
+        assert record.offset == 3
+
+
+def test_a_new_group_can_start_at_the_end_or_at_a_time(kafka: KafkaCluster, partner: Partner) -> None:
+    from datetime import datetime, timezone  # noqa: PLC0415
+
+    topic = partner.topics.race_status
+    old = b'{"meetingId":1,"eventNumber":1,"status":"OPEN"}'
+    kafka.publish(topic, [(b"k", old)], timestamp_ms=1_600_000_000_000)
+    kafka.publish(topic, [(b"k", old)], timestamp_ms=1_700_000_000_000)
+    since = datetime.fromtimestamp(1_650_000_000, timezone.utc)
+    with Feed(a_config(kafka, partner, group_id=f"{partner.group_prefix}time", start=since)) as feed:
+        event = next(feed)
+        assert event.record is not None
+        assert event.record.offset == 1
+    group = f"{partner.group_prefix}latest"
+    with Feed(a_config(kafka, partner, group_id=group, start="latest", commit_interval=0.1)) as feed:
+        assert feed.poll(0.1) is None
+        deadline = time.monotonic() + 20
+        while kafka.committed(group, topic) != {0: 2}:
+            assert time.monotonic() < deadline, "the place is held from the beginning"
+            assert feed.poll(0.1) is None
+        kafka.publish(topic, [(b"k", old)])
+        event = next(feed)
+        assert event.record is not None
+        assert event.record.offset == 2

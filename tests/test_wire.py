@@ -1,0 +1,462 @@
+"""Each documented form, each documented refusal."""
+# ruff: noqa: E501 - documents and tables of faults, a line each
+
+from __future__ import annotations
+
+import pickle
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, localcontext
+from typing import Any
+
+import pytest
+
+from rbhq_stream.errors import DecodeError
+from rbhq_stream.events import (
+    Dividend,
+    Event,
+    Extra,
+    PayoutFactors,
+    PoolDividend,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    RunnerResult,
+    Scratching,
+    Unscratching,
+)
+from rbhq_stream.record import Record
+from rbhq_stream.wire import decode, encode
+
+UTC = timezone.utc
+RECORD = Record("prices", 3, 42, value=b"raw")
+
+PRICES = b"""{
+  "meetingId": 1397808, "eventNumber": 7, "eventId": "1397808-7",
+  "priceUpdates": [ { "runnerNumber": 3, "property": "ep", "propertyId": 12, "price": "4.40" },
+                    { "runnerNumber": 3, "property": "epPlace", "propertyId": 13, "price": "1.75" } ],
+  "scratchings": [ { "runnerNumber": 5, "winDeduction": 0.07, "placeDeduction": 0.07, "twoPlaceDeduction": 0.07,
+                     "threePlaceDeduction": 0.07, "fourPlaceDeduction": 0.04, "scratchType": 1,
+                     "scratchTime": "2022-11-27T20:25:30.4400201Z" } ],
+  "unscratchings": [ { "runnerNumber": 9, "unscratchTime": "2022-11-27T20:12:58.94Z" } ] }"""
+PRICE_EVENT = PriceEvent(
+    1397808,
+    7,
+    price_updates=(
+        PriceUpdate(3, PriceType.WIN, 12, Decimal("4.4")),
+        PriceUpdate(3, PriceType.PLACE, 13, Decimal("1.75")),
+    ),
+    scratchings=(
+        Scratching(
+            5,
+            win_deduction=Decimal("0.07"),
+            place_deduction=Decimal("0.07"),
+            two_place_deduction=Decimal("0.07"),
+            three_place_deduction=Decimal("0.07"),
+            four_place_deduction=Decimal("0.04"),
+            scratch_type=1,
+            scratch_time=datetime(2022, 11, 27, 20, 25, 30, 440020, UTC),
+        ),
+    ),
+    unscratchings=(Unscratching(9, datetime(2022, 11, 27, 20, 12, 58, 940000, UTC)),),
+)
+RESULT = b"""{
+  "venue": "Randwick", "meetingId": 1397808, "eventNumber": 7, "eventId": "1397808-7", "status": "FINAL",
+  "source": "RBHQ", "host": "RBHQ", "dateCreated": "2022-11-28T02:47:52.1430238Z",
+  "results": [ { "runnerNumber": 3, "outcomeName": null, "finalPosition": 1, "payoutFactor": 1,
+                 "payoutFactors": { "winPayoutFactor": 0.5, "place2PayoutFactor": 1, "place3PayoutFactor": 1,
+                                    "place4PayoutFactor": 1 } },
+               { "runnerNumber": 8, "outcomeName": "Third Home", "finalPosition": 3, "payoutFactor": 1,
+                 "payoutFactors": { "place3PayoutFactor": 1 } } ],
+  "dividends": [ { "wageringProduct": "SP", "poolDividends": [ { "selections": [3], "amount": 4.60 } ] } ] }"""
+RESULT_EVENT = RaceResultEvent(
+    1397808,
+    7,
+    venue="Randwick",
+    status=RaceStatus.FINAL,
+    source="RBHQ",
+    host="RBHQ",
+    date_created=datetime(2022, 11, 28, 2, 47, 52, 143024, UTC),  # rounded
+    results=(
+        RunnerResult(
+            3,
+            final_position=1,
+            payout_factor=Decimal(1),
+            payout_factors=PayoutFactors(Decimal("0.5"), Decimal(1), Decimal(1), Decimal(1)),
+        ),
+        RunnerResult(8, "Third Home", 3, Decimal(1), PayoutFactors(place3=Decimal(1))),
+    ),
+    dividends=(Dividend("SP", (PoolDividend((3,), Decimal("4.6")),)),),
+)
+CLOSED = RaceStatusEvent(1, 2, RaceStatus.CLOSED)
+ENVELOPE = {"signature": "ab", "timestamp": 1619767450}
+ONE_PRICE = PriceEvent(1, 2, price_updates=(PriceUpdate(3, PriceType.WIN, price=Decimal("4.4")),))
+
+
+# --- forms ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "events"),
+    [
+        (PriceEvent, PRICES, [PRICE_EVENT]),
+        (PriceEvent, b"\xef\xbb\xbf" + PRICES, [PRICE_EVENT]),
+        (PriceEvent, b"[%s,%s]" % (PRICES, PRICES), [PRICE_EVENT, PRICE_EVENT]),
+        (PriceEvent, b'{"payload":%s}' % PRICES, [PRICE_EVENT]),
+        (PriceEvent, b'{"meetingId":1,"eventNumber":2}', [PriceEvent(1, 2)]),
+        (PriceEvent, b'{"eventId":"1:2","priceUpdates":null}', [PriceEvent(1, 2)]),
+        (PriceEvent, b'{"meetingId":"1","eventNumber":2.0,"eventId":""}', [PriceEvent(1, 2)]),
+        (PriceEvent, b"[]", []),
+        (PriceEvent, b'{"payload":[]}', []),
+        (PriceEvent, b'{"payload":{},"signature":"ab"}', []),
+        (PriceEvent, b'{"payload":null}', []),
+        # the HTTP push: mixed casings, the race on each update
+        (
+            PriceEvent,
+            b"""{"Payload":{"PriceUpdates":[
+                {"MeetingId":1,"eventNumber":2,"RunnerNumber":"3","Property":"ep","Price":4.40},
+                {"MeetingId":1,"eventNumber":3,"RunnerNumber":"4","Property":"EpPlace","Price":"1.5"},
+                {"MeetingId":1,"eventNumber":2,"RunnerNumber":"5","Property":"ep","Price":"0"}],
+              "Scratchings":[{"MeetingId":1,"eventNumber":3,"runnerNumber":6}]}}""",
+            [
+                PriceEvent(
+                    1,
+                    2,
+                    (PriceUpdate(3, PriceType.WIN, None, Decimal("4.4")), PriceUpdate(5, PriceType.WIN, None, None)),
+                ),
+                PriceEvent(1, 3, (PriceUpdate(4, PriceType.PLACE, None, Decimal("1.5")),), (Scratching(6),)),
+            ],
+        ),
+        (PriceEvent, b'{"eventId":"1-2","runnerNumber":3,"property":"ep","price":"4.4"}', [ONE_PRICE]),
+        (PriceEvent, b'{"payload":[{"eventId":"1-2","runnerNumber":3,"property":"ep","price":"4.4"}]}', [ONE_PRICE]),
+        (
+            PriceEvent,
+            b'[{"eventId":"1-2","runnerNumber":3,"scratchType":1},{"eventId":"1-2","runnerNumber":4,"unscratchTime":null}]',
+            [
+                PriceEvent(1, 2, scratchings=(Scratching(3, scratch_type=1),)),
+                PriceEvent(1, 2, unscratchings=(Unscratching(4),)),
+            ],
+        ),
+        (
+            PriceEvent,
+            b'{"meetingId":1,"payload":{"eventNumber":2,"priceUpdates":[{"runnerNumber":3,"propertyId":"12","price":"4.4"}]}}',
+            [PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN, 12, Decimal("4.4")),))],
+        ),
+        (RaceStatusEvent, b'{"meetingId":1,"eventNumber":2,"status":"CLOSED"}', [CLOSED]),
+        (RaceStatusEvent, b'{"MeetingID":"1","EVENTNUMBER":2,"Status":"Closed"}', [CLOSED]),
+        (RaceStatusEvent, b'[{"eventId":"1-2","status":"CLOSED"}]', [CLOSED]),
+        (
+            RaceStatusEvent,
+            b'{"meetingId":1,"eventNumber":2,"status":"CLOSED","runnerNumber":4}',
+            [RaceStatusEvent(1, 2, RaceStatus.CLOSED, 4)],
+        ),
+        (
+            RaceStatusEvent,
+            b"""{"payload":[{"meetingId":1,"eventNumber":2,"status":"CLOSED"},{"meetingId":1,"eventNumber":3,"status":"OPEN"}],
+                "signature":"ab","timestamp":1619767450}""",
+            [
+                RaceStatusEvent(1, 2, RaceStatus.CLOSED, extra=Extra(ENVELOPE)),
+                RaceStatusEvent(1, 3, RaceStatus.OPEN, extra=Extra(ENVELOPE)),
+            ],
+        ),
+        (
+            RaceStatusEvent,
+            b'{"Payload":{"meetingId":1,"eventNumber":2,"status":"CLOSED","signature":"own"},"signature":"ab"}',
+            [RaceStatusEvent(1, 2, RaceStatus.CLOSED, extra=Extra({"signature": "own"}))],
+        ),
+        # a field called payload doesn't make an envelope of what has a status of its own
+        (
+            RaceStatusEvent,
+            b'{"meetingId":1,"eventNumber":2,"status":"CLOSED","payload":[]}',
+            [RaceStatusEvent(1, 2, RaceStatus.CLOSED, extra=Extra({"payload": []}))],
+        ),
+        (RaceResultEvent, RESULT, [RESULT_EVENT]),
+        (
+            RaceResultEvent,
+            b'{"meetingId":1,"eventNumber":2,"status":"INTERIM","results":[{"runnerNumber":3,"finalPosition":1}]}',
+            [RaceResultEvent(1, 2, status=RaceStatus.INTERIM, results=(RunnerResult(3, None, 1),))],
+        ),
+    ],
+)
+def test_forms(kind: type[Event], raw: bytes, events: list[Event]) -> None:
+    assert list(decode(kind, raw)) == events
+
+
+def test_the_events_know_their_record() -> None:
+    for kind, raw in ((PriceEvent, PRICES), (RaceResultEvent, RESULT), (PriceEvent, b"[%s]" % PRICES)):
+        (event,) = decode(kind, raw, record=RECORD)
+        assert event.record is RECORD
+
+
+def test_unknown_things_survive() -> None:
+    raw = (
+        b'{"meetingId":1,"eventNumber":2,"eventId":"1-2","priceUpdates":[{"runnerNumber":3,"property":"place5","propertyId":150,'
+        b'"price":"4.40","why":{"deep":[1.10,null,true]}}],"scratchings":[],"unscratchings":[],"big":123456789012345678901234567890,'
+        b'"Odd name":"\xc3\xa9"}'
+    )
+    (event,) = decode(PriceEvent, raw)
+    assert event.extra == {"big": 123456789012345678901234567890, "Odd name": "é"}
+    (update,) = event.price_updates
+    assert (update.price_type, update.price_type.is_known) == ("place5", False)
+    assert update.extra == {"why": {"deep": [Decimal("1.1"), None, True]}}
+    assert encode(event) == raw
+
+    (status,) = decode(RaceStatusEvent, b'{"meetingId":1,"eventNumber":2,"status":"Delayed"}')
+    assert (status.status.value, status.status.is_known) == ("Delayed", False)
+    assert encode(status) == b'{"meetingId":1,"eventNumber":2,"status":"Delayed"}'
+
+    raw = (
+        b'{"meetingId":1,"eventNumber":2,"eventId":"1-2","status":"FINAL","results":[{"runnerNumber":3,"outcomeName":null,'
+        b'"payoutFactors":{"place5PayoutFactor":0.50}}],"dividends":[{"wageringProduct":"X","poolDividends":[{"selections":[3,4],'
+        b'"amount":4.60,"pool":{"a":1}}],"b":[]}]}'
+    )
+    assert encode(decode(RaceResultEvent, raw)[0]) == raw
+
+
+# --- values ---
+
+
+def price(token: str) -> Decimal | None:
+    raw = (
+        '{"meetingId":1,"eventNumber":2,"priceUpdates":[{"runnerNumber":3,"property":"ep","propertyId":12,"price":%s}]}'
+    )
+    (event,) = decode(PriceEvent, (raw % token).encode())
+    return event.price_updates[0].price
+
+
+@pytest.mark.parametrize(
+    "token", ["null", '""', "0", '"0"', '"0.00"', "-0.0", "0.99", '"0.999999999999"', "-5", '"-4.4"']
+)
+def test_no_price(token: str) -> None:
+    assert price(token) is None
+
+
+def test_an_absent_price_is_no_price() -> None:
+    raw = b'{"meetingId":1,"eventNumber":2,"priceUpdates":[{"runnerNumber":3,"property":"ep","propertyId":12}]}'
+    assert decode(PriceEvent, raw)[0].price_updates[0].price is None
+
+
+@pytest.mark.parametrize(
+    ("token", "exact"),
+    [
+        ('"4.4"', "4.4"), ('"4.40"', "4.40"), ("4.40", "4.40"), ("4", "4"), ('"1"', "1"), ("1.00", "1.00"), ("1E+2", "1E+2"),
+        ("1.234567890123456789012345678901", "1.234567890123456789012345678901"),
+        ('"123456789012345678901234567890.1"', "123456789012345678901234567890.1"),
+    ],
+)  # fmt: skip
+def test_a_price_is_exact(token: str, exact: str) -> None:
+    with localcontext() as context:
+        context.prec = 5
+        assert str(price(token)) == exact
+
+
+def test_deductions_are_exact() -> None:
+    raw = b'{"meetingId":1,"eventNumber":2,"scratchings":[{"runnerNumber":3,"winDeduction":0.07,"placeDeduction":"0.070"}]}'
+    (event,) = decode(PriceEvent, raw)
+    assert event.scratchings[0].win_deduction == event.scratchings[0].place_deduction == Decimal("0.07")
+    assert event.scratchings[0].two_place_deduction is None
+    assert b'"winDeduction":0.07,"placeDeduction":0.070}' in encode(event)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2022-11-27T20:25:30Z", datetime(2022, 11, 27, 20, 25, 30, 0, UTC)),
+        ("2022-11-27T20:25:30.9Z", datetime(2022, 11, 27, 20, 25, 30, 900000, UTC)),
+        ("2022-11-27T20:25:30.4400204Z", datetime(2022, 11, 27, 20, 25, 30, 440020, UTC)),
+        ("2022-11-27T20:25:30.4400205Z", datetime(2022, 11, 27, 20, 25, 30, 440021, UTC)),
+        ("2022-12-31T23:59:59.9999999Z", datetime(2023, 1, 1, 0, 0, 0, 0, UTC)),
+        ("2022-11-27T20:25:30", datetime(2022, 11, 27, 20, 25, 30, 0, UTC)),
+        ("2022-11-28T07:25:30.5+11:00", datetime(2022, 11, 27, 20, 25, 30, 500000, UTC)),
+    ],
+)
+@pytest.mark.parametrize("plain", [True, False])
+def test_times(text: str, time: datetime, plain: bool) -> None:
+    raw = b'{"meetingId":1,"eventNumber":2,%s"unscratchings":[{"runnerNumber":3,"unscratchTime":"%s"}]}'
+    (event,) = decode(PriceEvent, raw % (b"" if plain else b'"new":1,', text.encode()))
+    unscratch_time = event.unscratchings[0].unscratch_time
+    assert unscratch_time == time
+    assert unscratch_time.tzinfo is UTC
+
+
+# --- refusals ---
+
+NATURAL = "an integer from 0 to 9223372036854775807"
+INTEGER = "an integer of at most 64 bits"
+TIME = 'a time such as "2022-11-27T20:25:30.44Z"'
+EACH = "each field once"
+HERE = "an integer, here or in each part"
+
+
+def update(fields: str) -> str:
+    return '{"meetingId":1,"eventNumber":2,"priceUpdates":[{' + fields + "}]}"
+
+
+def scratching(fields: str) -> str:
+    return '{"meetingId":1,"eventNumber":2,"Scratchings":[{"runnerNumber":1},{"runnerNumber":3,' + fields + "}]}"
+
+
+def result(fields: str) -> str:
+    return '{"meetingId":1,"eventNumber":2,"status":"FINAL",' + fields + "}"
+
+
+WIN = '"runnerNumber":3,"property":"ep"'
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "faults"),
+    [
+        (PriceEvent, "", ["$ nothing, a JSON document"]),
+        (PriceEvent, " \n", ["$ nothing, a JSON document"]),
+        (PriceEvent, "null", ["$ null, an object"]),
+        (PriceEvent, "[[]]", ["$[0] an array of 0, an object"]),
+        (PriceEvent, '"test"', ['$ "test", an object']),
+        (PriceEvent, '{"payload":5}', ["$.payload 5, an object"]),
+        (RaceStatusEvent, '{"Payload":[1,{}]}', ["$.Payload[0] 1, an object", f"$.Payload[1].meetingId nothing, {NATURAL}",
+         f"$.Payload[1].eventNumber nothing, {NATURAL}", '$.Payload[1].status nothing, a status such as "OPEN"']),
+        (PriceEvent, '{"meetingId":1,', ['$ "{\\"meetingId\\":1,", JSON (Expecting property name enclosed in double quotes, at character 15)']),
+        (PriceEvent, '{"meetingId":1,"eventNumber":2}x', ['$ "\\":1,\\"eventNumber\\":2}x", JSON (Extra data, at character 31)']),
+        # which race
+        (PriceEvent, "{}", [f"$.meetingId nothing, {HERE}", f"$.eventNumber nothing, {HERE}"]),
+        (PriceEvent, '{"meetingId":1,"priceUpdates":[{"runnerNumber":3,"property":"ep"}]}', [f"$.eventNumber nothing, {HERE}"]),
+        (PriceEvent, '{"MeetingId":true,"eventNumber":-2}', [f"$.MeetingId true, {NATURAL}", f"$.eventNumber -2, {NATURAL}"]),
+        (PriceEvent, '{"meetingId":9223372036854775808,"eventNumber":2.5}',
+         [f"$.meetingId 9223372036854775808, {NATURAL}", f"$.eventNumber 2.5, {NATURAL}"]),
+        (PriceEvent, '{"meetingId":"1 ","eventNumber":1e400}', [f'$.meetingId "1 ", {NATURAL}', f"$.eventNumber 1E+400, {NATURAL}"]),
+        (PriceEvent, '{"meetingId":1,"eventNumber":2,"eventId":"1-3"}', ['$.eventId "1-3", the race that meetingId and eventNumber name']),
+        (PriceEvent, '{"eventId":"1.3"}', ['$.eventId "1.3", a race such as "1397808-7"']),
+        (PriceEvent, '{"eventId":"9223372036854775808-3"}', ['$.eventId "9223372036854775808-3", a race such as "1397808-7"']),
+        (PriceEvent, '{"meetingId":1,"eventNumber":2,"priceUpdates":[{"meetingId":7,"runnerNumber":3,"property":"ep"}]}',
+         ["$.priceUpdates[0].meetingId 7, 1, as in the object around it"]),
+        # fields
+        (PriceEvent, '{"meetingId":1,"eventNumber":2,"priceUpdates":{}}', ["$.priceUpdates an object with 0 fields, an array"]),
+        (PriceEvent, '{"meetingId":1,"eventNumber":2,"priceUpdates":[null]}', ["$.priceUpdates[0] null, an object"]),
+        (PriceEvent, update('"property":"ep"'), [f"$.priceUpdates[0].runnerNumber nothing, {NATURAL}"]),
+        (PriceEvent, update('"runnerNumber":null,"property":"ep"'), [f"$.priceUpdates[0].runnerNumber null, {NATURAL}"]),
+        (PriceEvent, update('"runnerNumber":3'), ['$.priceUpdates[0].property nothing, a property such as "ep"']),
+        (PriceEvent, update('"runnerNumber":3,"propertyId":99'), ['$.priceUpdates[0].property nothing, a property such as "ep"']),
+        (PriceEvent, update('"runnerNumber":3,"property":5,"propertyId":"x"'),
+         ['$.priceUpdates[0].property 5, a property such as "ep"', f'$.priceUpdates[0].propertyId "x", {INTEGER}']),
+        (PriceEvent, update(WIN + ',"price":NaN'), ['$.priceUpdates[0].price NaN, a price such as "4.40"']),
+        (PriceEvent, update(WIN + ',"price":"Infinity"'), ['$.priceUpdates[0].price "Infinity", a price such as "4.40"']),
+        (PriceEvent, update(WIN + ',"price":true'), ['$.priceUpdates[0].price true, a price such as "4.40"']),
+        (PriceEvent, update(WIN + ',"price":" 4.4"'), ['$.priceUpdates[0].price " 4.4", a price such as "4.40"']),
+        (PriceEvent, update(WIN + ',"price":"$4.40"'), ['$.priceUpdates[0].price "$4.40", a price such as "4.40"']),
+        (PriceEvent, update(WIN + ',"price":"4,40"'), ['$.priceUpdates[0].price "4,40", a price such as "4.40"']),
+        (PriceEvent, update(WIN + ',"Price":1e101'), ['$.priceUpdates[0].Price 1E+101, a price such as "4.40" of at most 100 digits']),
+        (PriceEvent, update(WIN + ',"price":1e99999999999999999999'), ['$ "1e99999999999999999999", a number that can be represented']),
+        (PriceEvent, scratching('"scratchTime":"yesterday \u00e9\\n"'), [f'$.Scratchings[1].scratchTime "yesterday \\u00e9\\n", {TIME}']),
+        (PriceEvent, scratching('"scratchTime":1619767450'), [f"$.Scratchings[1].scratchTime 1619767450, {TIME}"]),
+        (PriceEvent, scratching('"scratchTime":"9999-12-31T23:59:59-01:00"'),
+         [f'$.Scratchings[1].scratchTime "9999-12-31T23:59:59-01:00", {TIME}']),
+        (PriceEvent, scratching('"scratchTime":"9999-12-31T23:59:59.9999999Z"'),
+         [f'$.Scratchings[1].scratchTime "9999-12-31T23:59:59.9999999Z", {TIME}']),
+        (PriceEvent, scratching('"WinDeduction":"","scratchType":3.5,"fourPlaceDeduction":false'),
+         ['$.Scratchings[1].WinDeduction "", a decimal number', "$.Scratchings[1].fourPlaceDeduction false, a decimal number",
+          f"$.Scratchings[1].scratchType 3.5, {INTEGER}"]),
+        (RaceStatusEvent, '{"eventId":"1-2"}', ['$.status nothing, a status such as "OPEN"']),
+        (RaceStatusEvent, '{"eventId":"1-2","Status":5}', ['$.Status 5, a status such as "OPEN"']),
+        (RaceStatusEvent, '{"eventId":"1-2","status":" "}', ['$.status " ", a status such as "OPEN"']),
+        (RaceStatusEvent, '{"status":"OPEN","meetingId":1.5}', [f"$.meetingId 1.5, {NATURAL}"]),
+        (RaceResultEvent, result('"results":[{"runnerNumber":3,"payoutFactors":{"winPayoutFactor":"x"}},{"runnerNumber":[1]}]'),
+         ['$.results[0].payoutFactors.winPayoutFactor "x", a decimal number', f"$.results[1].runnerNumber an array of 1, {NATURAL}"]),
+        (RaceResultEvent, result('"dividends":[{"wageringProduct":"SP","poolDividends":[{"selections":[3,"x"]}]}]'),
+         [f'$.dividends[0].poolDividends[0].selections[1] "x", {NATURAL}', "$.dividends[0].poolDividends[0].amount nothing, a decimal number"]),
+        (RaceResultEvent, result('"venue":5,"dateCreated":""'), ["$.venue 5, a text", f'$.dateCreated "", {TIME}']),
+        # twice
+        (PriceEvent, '{"meetingId":1,"meetingId":1,"eventNumber":2}', [f"$.meetingId the field twice, {EACH}"]),
+        (PriceEvent, '{"meetingId":1,"MeetingID":1,"eventNumber":2}', [f"$.MeetingID meetingId in two spellings, {EACH}"]),
+        (PriceEvent, update(WIN + ',"propertyId":12,"price":"4","price":"4"'), [f"$.priceUpdates[0].price the field twice, {EACH}"]),
+        (PriceEvent, update(WIN + ',"new":{"a":1,"a":2}'), [f"$.priceUpdates[0].new.a the field twice, {EACH}"]),
+        # unknown fields
+        (RaceStatusEvent, '{"eventId":"1-2","status":"OPEN","a b":[1,{"x":NaN}]}', ['$["a b"][1].x NaN, a number']),
+        (RaceStatusEvent, '{"eventId":"1-2","status":"OPEN","x":"\\ud800"}', ['$.x "\\ud800", a text without half a surrogate pair']),
+        (RaceStatusEvent, '{"eventId":"1-2","status":"\\ud800"}', ['$.status "\\ud800", a text without half a surrogate pair']),
+    ],
+)  # fmt: skip
+def test_refusals(kind: type[Event], document: str, faults: list[str]) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(kind, document.encode(), record=RECORD)
+    error = caught.value
+    assert [f"{fault.path} {fault.found}, {fault.expected}" for fault in error.faults] == faults
+    assert (error.kind, error.record) == (kind.__name__, RECORD)
+    assert str(error).startswith("topic 'prices' partition 3 offset 42: not a " + kind.__name__)
+    assert pickle.loads(pickle.dumps(error)).faults == error.faults
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\xff\xfe{\0}\0", b'{"meetingId":1,"eventNumber":2,"x":"\xe9"}', b"\x1f\x8b\x08" + bytes(50)]
+)
+def test_what_is_not_utf8_is_refused(raw: bytes) -> None:
+    with pytest.raises(DecodeError, match=r"at \$ found b.*, expected UTF-8 \(byte \d+ is not\)") as caught:
+        decode(PriceEvent, raw)
+    assert caught.value.record is None
+
+
+def test_what_is_found_is_shortened() -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(RaceStatusEvent, b'{"eventId":"%s","status":%s}' % (b"x" * 5000, b"1" * 5000))
+    assert [fault.found for fault in caught.value.faults] == ['"' + "x" * 56 + "...", "1" * 57 + "..."]
+
+
+def test_the_text_of_many_faults_stays_readable() -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(RaceStatusEvent, b"[%s]" % b",".join([b"0"] * 1000))
+    assert len(caught.value.faults) == 1000
+    assert str(caught.value).endswith("at $[19] found 0, expected an object; and 980 more")
+
+
+# --- encode ---
+
+
+def test_encode_writes_rbhqs_form() -> None:
+    assert encode(PRICE_EVENT) == (
+        b'{"meetingId":1397808,"eventNumber":7,"eventId":"1397808-7",'
+        b'"priceUpdates":[{"runnerNumber":3,"property":"ep","propertyId":12,"price":"4.4"},'
+        b'{"runnerNumber":3,"property":"epPlace","propertyId":13,"price":"1.75"}],'
+        b'"scratchings":[{"runnerNumber":5,"winDeduction":0.07,"placeDeduction":0.07,"twoPlaceDeduction":0.07,'
+        b'"threePlaceDeduction":0.07,"fourPlaceDeduction":0.04,"scratchType":1,"scratchTime":"2022-11-27T20:25:30.440020Z"}],'
+        b'"unscratchings":[{"runnerNumber":9,"unscratchTime":"2022-11-27T20:12:58.940000Z"}]}'
+    )
+    assert encode(RaceStatusEvent(1, 2, RaceStatus.OPEN, 3)) == (
+        b'{"meetingId":1,"eventNumber":2,"status":"OPEN","runnerNumber":3}'
+    )
+    assert encode(decode(RaceResultEvent, RESULT)[0]) == (
+        b'{"meetingId":1397808,"eventNumber":7,"eventId":"1397808-7","venue":"Randwick","status":"FINAL","source":"RBHQ",'
+        b'"host":"RBHQ","dateCreated":"2022-11-28T02:47:52.143024Z","results":[{"runnerNumber":3,"outcomeName":null,'
+        b'"finalPosition":1,"payoutFactor":1,"payoutFactors":{"winPayoutFactor":0.5,"place2PayoutFactor":1,'
+        b'"place3PayoutFactor":1,"place4PayoutFactor":1}},{"runnerNumber":8,"outcomeName":"Third Home","finalPosition":3,'
+        b'"payoutFactor":1,"payoutFactors":{"place3PayoutFactor":1}}],"dividends":[{"wageringProduct":"SP","poolDividends":'
+        b'[{"selections":[3],"amount":4.60}]}]}'
+    )
+    no_price = PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN),))
+    assert b'"priceUpdates":[{"runnerNumber":3,"property":"ep","price":null}]' in encode(no_price)
+
+
+@pytest.mark.parametrize("amount", ["1E-30", "1E+30", "0E-10", "-0.00", "0.000001"])
+def test_encode_writes_any_finite_number(amount: str) -> None:
+    event = PriceEvent(1, 2, scratchings=(Scratching(3, Decimal(amount)),))
+    assert str(decode(PriceEvent, encode(event))[0].scratchings[0].win_deduction) == amount
+
+
+def test_encode_writes_times_in_utc() -> None:
+    sydney = timezone(timedelta(hours=11))
+    event = PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(2022, 11, 28, 7, 25, 30, tzinfo=sydney)),))
+    assert b'"unscratchTime":"2022-11-27T20:25:30Z"' in encode(event)
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        (PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN, price=Decimal("NaN")),)), "NaN can't be written"),
+        (PriceEvent(1, 2, scratchings=(Scratching(3, Decimal("-Infinity")),)), "-Infinity can't be written"),
+        (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(2022, 1, 1)),)), "no time zone"),  # noqa: DTZ001
+        (RaceStatusEvent(1, 2, RaceStatus.OPEN, extra=Extra({"MeetingID": 5})), "extra has 'MeetingID'"),
+        (PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN, extra=Extra({"eventId": "1-2"})),)), "extra has 'eventId'"),
+    ],
+)
+def test_encode_refuses(event: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        encode(event)
