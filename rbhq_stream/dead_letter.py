@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Union, get_args
+from typing import Any, BinaryIO, get_args
 
 import attrs
 import msgspec
@@ -106,11 +106,6 @@ def _writable(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
         raise ConfigError(attribute.name, f"this process may not write to {path}")
 
 
-def _at_least_one(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(attribute.name, f"expected a whole number from 1, got {checks.shown(value)}")
-
-
 @frozen
 class DeadLetterFile:
     """Keeps bad records in a file, one line of JSON for each; see docs/bad-records.md for its fields.
@@ -123,9 +118,9 @@ class DeadLetterFile:
     """
 
     path: Path = field(converter=_to_path, validator=_writable)
-    max_bytes: int = field(default=64 * 1024 * 1024, kw_only=True, validator=_at_least_one)
+    max_bytes: int = field(default=64 * 1024 * 1024, kw_only=True, validator=checks.whole(2**60))
     """The size at which a file is full. A line that is longer gets a file for itself."""
-    keep: int | None = field(default=10, kw_only=True, validator=attrs.validators.optional(_at_least_one))
+    keep: int | None = field(default=10, kw_only=True, validator=checks.optional(checks.whole(1_000_000)))
     """How many full files to keep; the oldest is dropped, with a WARNING in the log. `None`: all of them."""
     fsync: bool = field(default=True, kw_only=True)
     """Whether to wait for the disk. Without it a power cut may lose the last records; kill -9 still can't."""
@@ -247,18 +242,24 @@ def _opened(path: Path, stack: ExitStack) -> list[tuple[BinaryIO, int]]:
 def _locked(path: Path, mode: str) -> Generator[FileIO, None, None]:
     """The file at the path, for this caller alone; among readers (`"rb"`) for all of them."""
     while True:
-        with FileIO(path, mode.replace("b", "")) as file:
+        with FileIO(path, mode) as file:
             try:
                 if sys.platform != "win32":
                     fcntl.flock(file, fcntl.LOCK_SH if mode == "rb" else fcntl.LOCK_EX)
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                        yield file
-                        return
-                # else it was rotated while we waited: there is another one now
+                if _is_at(path, file):
+                    yield file
+                    return
+                # it was moved away while we waited: there is another one now
             finally:
                 if sys.platform != "win32":
                     fcntl.flock(file, fcntl.LOCK_UN)  # closing alone wouldn't, if another thread has forked meanwhile
+
+
+def _is_at(path: Path, file: FileIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _write(file: FileIO, data: bytes) -> None:
@@ -403,6 +404,3 @@ class _TopicArguments:
     topic: str = field(validator=checks.kafka_name)
     kafka: KafkaProperties = field(converter=_to_kafka)
     timeout: float = field(validator=checks.seconds(3600))
-
-
-DeadLetterSink = Union[DeadLetterFile, DeadLetterTopic]

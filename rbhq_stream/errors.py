@@ -83,7 +83,7 @@ class AuthorizationError(ConnectError):
     hint = "Ask RBHQ to let this user read it, or correct the name in the configuration."
 
     def __init__(self, reason: str, *, resource: str, broker: str | None = None, hint: str | None = None) -> None:
-        super().__init__(reason, broker=broker, hint=hint)
+        super().__init__(reason if resource in reason else f"{reason}: {resource!r}", broker=broker, hint=hint)
         self.resource = resource
 
 

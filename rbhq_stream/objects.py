@@ -130,8 +130,11 @@ def each(value: Any, read: Callable[[Any], _T]) -> tuple[_T, ...]:
     """Reads the items of an array."""
     if not isinstance(value, list):
         raise values.unreadable(value, "an array")
-    faults = Faults()
-    items = [faults.read(f"[{index}]", read, item) for index, item in enumerate(value)]
+    faults, items = Faults(), []
+    for index, item in enumerate(value):
+        items.append(faults.read(f"[{index}]", read, item))
+        if faults.enough:
+            break
     faults.check()
     return cast("tuple[_T, ...]", tuple(items))
 

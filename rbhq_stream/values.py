@@ -26,6 +26,8 @@ INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
 MOST_DIGITS = 100
 """A longer number, written out in full, is refused: `1e999999999` is eleven bytes, but fills a machine's memory."""
+MOST_FAULTS = 1_000
+"""Reading stops after so many: megabytes of nonsense need no novel."""
 DEEPEST = 64
 """Fields we don't know may be nested this deep: far beyond any sense, far below Python's recursion limit."""
 
@@ -54,6 +56,10 @@ class Faults(list[Fault]):
         except Unreadable as bad:
             self.extend(bad.under(place))
             return None
+
+    @property
+    def enough(self) -> bool:
+        return len(self) >= MOST_FAULTS
 
     def check(self) -> None:
         if self:
@@ -93,9 +99,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) == len(pairs):
         return fields
-    names = [name for name, _ in pairs]
-    repeating = Repeating(fields)
-    repeating.name = next(name for name in fields if names.count(name) > 1)
+    repeating = Repeating()
+    for name, value in pairs:
+        if name in repeating:
+            repeating.name = name
+        repeating[name] = value
     return repeating
 
 
@@ -255,6 +263,8 @@ def kept(value: Any, depth: int = 0) -> Any:
                 faults.read(step(name), _encodable, name)
             if isinstance(item, (str, dict, list)):
                 faults.read(step(name) if isinstance(name, str) else f"[{name}]", kept, item, depth + 1)
+            if faults.enough:
+                break
         faults.check()
     return value
 

@@ -18,7 +18,7 @@ class Face(Protocol):
 
     def enter(self) -> None: ...
     def leave(self, error: BaseException | None = None) -> None: ...
-    def close(self) -> None: ...
+    def finish(self) -> None: ...
     def next(self) -> Event: ...
     def poll(self, timeout: float) -> Event | None: ...
     def batches(self, max_events: int, max_wait: float) -> Callable[[], list[Event]]: ...
@@ -35,7 +35,7 @@ class SyncFace:
     def leave(self, error: BaseException | None = None) -> None:
         self.feed.__exit__(None if error is None else type(error), error, None)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         self.feed.close()
 
     def next(self) -> Event:
@@ -62,8 +62,10 @@ class AsyncFace:
     def leave(self, error: BaseException | None = None) -> None:
         self.loop.run_until_complete(self.feed.__aexit__(None if error is None else type(error), error, None))
 
-    def close(self) -> None:
+    def finish(self) -> None:
         self.loop.run_until_complete(self.feed.close())
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
 
     def next(self) -> Event:
         try:

@@ -56,10 +56,7 @@ def make(request: pytest.FixtureRequest, source: MemorySource) -> Iterator[Calla
 
     yield make
     for face in faces:
-        face.close()
-        if isinstance(face, AsyncFace):
-            face.loop.run_until_complete(face.loop.shutdown_default_executor())
-            face.loop.close()
+        face.finish()
 
 
 def a_config(**fields: Any) -> FeedConfig:
@@ -202,7 +199,6 @@ def test_a_closed_feed_says_so(make: Callable[..., Face]) -> None:
         face.poll(0.1)
     with pytest.raises(FeedClosedError):
         face.enter()
-    face.close()
 
 
 def test_poll_answers_none_when_nothing_comes(make: Callable[..., Face], source: MemorySource) -> None:
@@ -255,7 +251,9 @@ def test_bad_records_can_be_skipped(
     face.enter()
     assert face.next() == price(2)
     assert face.feed.stats.bad_records == 1
-    assert [r.levelno for r in caplog.records if "skipped a bad record: topic 'prices' partition 0 offset 0" in r.message]
+    assert [
+        r.levelno for r in caplog.records if "skipped a bad record: topic 'prices' partition 0 offset 0" in r.message
+    ]
 
 
 def test_a_sink_that_fails_never_skips(make: Callable[..., Face], source: MemorySource) -> None:

@@ -278,7 +278,7 @@ def test_times(text: str, time: datetime, plain: bool) -> None:
     (event,) = decode(PriceEvent, raw % (b"" if plain else b'"new":1,', text.encode()))
     unscratch_time = event.unscratchings[0].unscratch_time
     assert unscratch_time == time
-    assert unscratch_time.tzinfo is UTC
+    assert unscratch_time is not None and unscratch_time.tzinfo is UTC  # noqa: PT018
 
 
 # --- refusals ---

@@ -171,7 +171,6 @@ class Picture:
             (f"{tally.rate:,.0f}", "a second"),
             (f"{tally.kinds['race status']}", "statuses"),
             (f"{tally.kinds['race result']}", "results"),
-            (f"{tally.scratchings}", "scratchings"),
         ]
         if width < _WIDE:
             del facts[2:]

@@ -69,7 +69,9 @@ def _ask(
             answer = question(max(0.01, min(left, SLICE)))
         except KafkaException as error:
             answer, passing = None, error.args[0]
-        consumer.poll(0)  # lets the client report; without a subscription there are no records
+        report = consumer.poll(0)  # lets the client report; without a subscription there are no records
+        if report is not None and report.error() is not None:
+            reports.error(report.error())
         if reports.fatal is not None:
             raise reports.fatal
         if answer is not None:

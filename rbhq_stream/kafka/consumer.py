@@ -36,7 +36,7 @@ class KafkaSource:
 
     def __init__(self, config: FeedConfig) -> None:
         self._config = config
-        self._reports = Reports()
+        self._reports = Reports(config.group_id)
         properties = config.kafka_properties()
         self._incremental = properties.get("group.protocol") == "consumer" or "cooperative" in str(
             properties.get("partition.assignment.strategy")

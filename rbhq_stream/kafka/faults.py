@@ -50,7 +50,7 @@ def connect_error(error: KafkaError, *, resource: str | None = None) -> ConnectE
     if code in FATAL_FOR_A_CONNECTION:
         return AuthenticationError(text, broker=broker)
     if code in UNAUTHORIZED:
-        return AuthorizationError(text, resource=resource or "the consumer group", broker=broker)
+        return AuthorizationError(text, resource=resource or "?", broker=broker)
     if code in UNKNOWN_TOPIC:
         return UnknownTopicError(text, topic=resource or "?", broker=broker)
     if code == KafkaError._SSL or any(words in text for words in _TLS_ON_PLAINTEXT):  # noqa: SLF001
@@ -86,7 +86,8 @@ def config_error(error: KafkaError) -> ConfigError:
 class Reports:
     """What the client reported since it was last asked. Its methods are the client's callbacks: they never raise."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, group_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._group_id = group_id
         self.fatal: RbhqStreamError | None = None
         self.trouble: dict[str, ConnectError] = {}
         self._flood = Flood(clock)
@@ -94,7 +95,8 @@ class Reports:
     def error(self, error: KafkaError) -> None:
         """`error_cb`."""
         try:
-            ours = connect_error(error)
+            # a report names no topic; what names none and is forbidden is the group
+            ours = connect_error(error, resource=self._group_id)
             if error.code() in FATAL_FOR_A_CONNECTION | UNAUTHORIZED:
                 self.fatal = ours
             # the client's "all brokers down" says less than what it said of the brokers before

@@ -15,13 +15,17 @@ from rbhq_stream.properties import KafkaProperties
 
 log = logging.getLogger("rbhq_stream.kafka")
 
+ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
+"""The properties that say where the brokers are: one of them is needed."""
+WHOLE = "the cluster"
+"""What is forbidden when a report of the client says no more than that."""
 SLICE = 0.1
 """Seconds that a wait for the confirmation may take before signals (Ctrl-C) and the client's reports are looked at."""
 GRACE = 2.0
 """Seconds that the client may take, after a record's time is up, to say so."""
 MOST_BYTES = 1_000_000_000
-"""The client's own limit for a record, as high as it goes: the brokers decide. Its default would refuse records that the
-feed accepts."""
+"""The client's own limit for a record, as high as it goes: the brokers decide. By default it would refuse records that
+the feed accepts."""
 UNKNOWN_TOPIC_MS = 5_000
 """How long the brokers may say that there is no such topic before that is believed. Its default is 30 s."""
 
@@ -48,7 +52,7 @@ class ConfirmedProducer:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._producer: Producer | None = None
-        self._reports = Reports()
+        self._reports = Reports("")
 
     def check(self) -> None:
         """Has the client look at its properties, without the network.
@@ -84,7 +88,7 @@ class ConfirmedProducer:
     ) -> None:
         producer = self._producer
         if producer is None:
-            self._reports = Reports()
+            self._reports = Reports("")
             self._producer = producer = self._make(
                 {**self._properties, "error_cb": self._reports.error, "logger": self._reports}
             )
@@ -100,10 +104,10 @@ class ConfirmedProducer:
             producer.poll(SLICE)
             if not outcome and (self._reports.fatal is not None or time.monotonic() > deadline):
                 raise NotConfirmedError(self._trouble("no confirmation"))
-        error = outcome[0]
-        if error is not None:
-            reason = said(error)[0]
-            raise NotConfirmedError(self._trouble(reason) if error.code() == KafkaError._MSG_TIMED_OUT else reason)  # noqa: SLF001  # the client's public code
+        failure = outcome[0]
+        if failure is not None:
+            timed_out = failure.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001  # the client's public code
+            raise NotConfirmedError(self._trouble("no confirmation") if timed_out else said(failure)[0])
 
     def _trouble(self, reason: str) -> str:
         """Why there was no answer, as far as the client has reported it."""
@@ -129,6 +133,3 @@ class ConfirmedProducer:
             return Producer(properties)
         except KafkaException as error:
             raise config_error(error.args[0]) from None
-
-
-ADDRESSES = ("bootstrap.servers", "metadata.broker.list")

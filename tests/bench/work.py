@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 BATCH = 500
@@ -140,13 +140,18 @@ def _plain(value: Any) -> str:
 
 def report(result: dict[str, Any]) -> None:
     """Prints the outcome as the last line, and ends the process at once: how it would close is not measured."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({**result, "peak_rss": peak, "versions": _versions()}), flush=True)
+    print(json.dumps({**result, "peak_rss": _peak(), "versions": _versions()}), flush=True)
     os._exit(0)
 
 
 def job_as_json(job: Job) -> str:
     return json.dumps(asdict(job))
+
+
+def _peak() -> int:
+    """Bytes. Not `getrusage`: what that says is never less than what the parent had when it started the process."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
 
 
 def _versions() -> dict[str, str]:
