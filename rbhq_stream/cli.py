@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from rbhq_stream.errors import RbhqStreamError
+from rbhq_stream.errors import ConfigError, RbhqStreamError
+
+CONFIGURATION_WRONG = 2
+STOPPED = 130
+"""What a shell makes of Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,17 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with _reader_may_go():
+            return command(options)
     except KeyboardInterrupt:
         print("stopped")
-        return 0
-    except BrokenPipeError:
-        # whoever read our lines has gone, e.g. `| head`; Python would complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except RbhqStreamError as error:
         print(f"rbhq-stream: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="another number, another day (1)")
     demo.add_argument("--plain", action="store_true", help="lines instead of a picture, also in a terminal")
     demo.set_defaults(command=_demo)
+    check = commands.add_parser(
+        "check",
+        help="find out, step by step, why there is no feed",
+        description="Looks at each broker, the log-in, each topic and the consumer group, without disturbing a feed"
+        " that runs. The configuration is taken from environment variables, or from a TOML file. Exit status: 0 all is"
+        " well, 1 something failed, 2 the configuration is wrong.",
+    )
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds it may take at most (30)")
+    origin = check.add_mutually_exclusive_group()
+    origin.add_argument("--config", metavar="FILE.toml", help="read the configuration from this file")
+    origin.add_argument("--env-prefix", default="RBHQ_", metavar="PREFIX", help="of the variables (RBHQ_)")
+    check.set_defaults(command=_check)
     return parser
 
 
@@ -49,6 +65,43 @@ def _demo(options: argparse.Namespace) -> int:
     from rbhq_stream.demo import run  # noqa: PLC0415 (as said)
 
     return run(seconds=options.seconds, seed=options.seed, plain=options.plain)
+
+
+def _check(options: argparse.Namespace) -> int:
+    # only this command needs them
+    from rbhq_stream.config import FeedConfig  # noqa: PLC0415 (as said)
+    from rbhq_stream.diagnose import diagnose  # noqa: PLC0415 (as said)
+
+    try:
+        config = (
+            FeedConfig.from_toml(options.config)
+            if options.config
+            else FeedConfig.from_env(os.environ, options.env_prefix)
+        )
+        diagnosis = diagnose(config, timeout=options.timeout)
+    except ConfigError as error:
+        print(f"rbhq-stream: {' '.join(str(error).split())}", file=sys.stderr)
+        return CONFIGURATION_WRONG
+    except KeyboardInterrupt:
+        print("rbhq-stream: stopped", file=sys.stderr)
+        return STOPPED
+    text = json.dumps(diagnosis.to_dict(), indent=2) if options.json else diagnosis.as_text(colour=_is_coloured())
+    with _reader_may_go():
+        print(text, flush=True)
+    return 0 if diagnosis.ok else 1
+
+
+def _is_coloured() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Whoever reads our lines may go, e.g. `| head`; Python would complain again when it flushes at exit."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _seconds(text: str) -> float:

@@ -44,6 +44,10 @@ class Record:
     key: bytes | None = None
     value: bytes | None = field(default=None, repr=lambda value: _shortened(value))  # noqa: PLW0108  # defined below
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    part: int = 0
+    """Which of the record's events this is, from 0."""
+    parts: int = 1
+    """How many events the record has: one, but for a document with a list of them."""
 
     @classmethod
     def of(cls, raw: RawRecord) -> Record:
@@ -63,6 +67,13 @@ class Record:
     def place(self) -> tuple[str, int, int]:
         """Topic, partition and offset: what names the record."""
         return self.topic, self.partition, self.offset
+
+    @property
+    def next_offset(self) -> int:
+        """Where to go on in the partition when this event is done: after the record, or, while it has more
+        events, at it again. For `positions`.
+        """
+        return self.offset + 1 if self.part + 1 >= self.parts else self.offset
 
     def __str__(self) -> str:
         """Where the record stood, as the logs and errors write it."""

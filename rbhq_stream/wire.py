@@ -54,11 +54,24 @@ def decode(
                 pass  # not decided, only not plain
         try:
             events = forms.read(kind, raw)
-            return events if record is None else tuple([attrs.evolve(event, record=record) for event in events])
+            return events if record is None else _recorded(events, record)
         except Unreadable as bad:
             faults = bad.under("$")
     raise DecodeError(
         kind.__name__, faults, record=record if record is None or isinstance(record, Record) else Record.of(record)
+    )
+
+
+def _recorded(events: tuple[_E, ...], record: Record | RawRecord) -> tuple[_E, ...]:
+    """The events with the record they came in, and which of its events each of them is."""
+    if len(events) == 1:
+        return (attrs.evolve(events[0], record=record),)
+    whole = record if isinstance(record, Record) else Record.of(record)
+    return tuple(
+        [
+            attrs.evolve(event, record=attrs.evolve(whole, part=part, parts=len(events)))
+            for part, event in enumerate(events)
+        ]
     )
 
 

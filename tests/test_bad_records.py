@@ -208,7 +208,6 @@ def main(log: str, dead: str) -> None:
             price = event.price_updates[0].price
             assert price is not None
             handled.write(b"%d %d %d\n" % (event.record.partition, event.record.offset, price * 100 - 100))
-        assert feed.stats.empty_records > 0 or feed.stats.events < VALID // 10
 
 
 if __name__ == "__main__":

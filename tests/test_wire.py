@@ -108,6 +108,8 @@ ONE_PRICE = PriceEvent(1, 2, price_updates=(PriceUpdate(3, PriceType.WIN, price=
         (PriceEvent, b'{"meetingId":1,"eventNumber":2}', [PriceEvent(1, 2)]),
         (PriceEvent, b'{"eventId":"1:2","priceUpdates":null}', [PriceEvent(1, 2)]),
         (PriceEvent, b'{"meetingId":"1","eventNumber":2.0,"eventId":""}', [PriceEvent(1, 2)]),
+        (PriceEvent, b'{"meetingId":1,"eventNumber":2,"eventId":"01:2"}', [PriceEvent(1, 2)]),
+        (PriceEvent, b'{"meetingId":1,"eventNumber":2,"eventId":"01-2"}', [PriceEvent(1, 2)]),
         (PriceEvent, b"[]", []),
         (PriceEvent, b'{"payload":[]}', []),
         (PriceEvent, b'{"payload":{},"signature":"ab"}', []),

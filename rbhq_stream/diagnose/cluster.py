@@ -11,6 +11,7 @@ from attrs import define, field
 from rbhq_stream.config import FeedConfig
 from rbhq_stream.diagnose.findings import Finding
 from rbhq_stream.diagnose.sheet import Sheet
+from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.kafka.probe import Cluster, Newest, Probe, Topic
 
 CLUSTER = "cluster"
@@ -23,7 +24,6 @@ OLD = 86_400.0
 """Seconds after which the newest record is worth a warning: there is racing every day."""
 
 _LEADERLESS = "The cluster is in trouble, or is being restarted: try again in a minute, then tell RBHQ."
-_HIDDEN = "Ask RBHQ to let this user read it, or correct the name: one that doesn't exist may look the same."
 
 
 def plan(sheet: Sheet, config: FeedConfig) -> None:
@@ -44,7 +44,12 @@ def examine_cluster(
     found: Callable[[Sequence[str]], None],
 ) -> None:
     """Makes them. `found` is called with the addresses of the cluster's brokers as soon as they are known."""
-    probe = Probe(config, brokers)
+    try:
+        probe = Probe(config, brokers)
+    except RbhqStreamError as error:
+        sheet.note("login", CLUSTER, Finding("failed", str(error)))
+        sheet.skip("not tried: there is no Kafka client")
+        return
     try:
         _Examination(sheet, config, probe, deadline).make(found)
     finally:

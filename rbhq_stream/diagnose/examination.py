@@ -54,7 +54,7 @@ def _look_at_cluster(sheet: Sheet, config: FeedConfig, brokers: Sequence[str], e
     others: dict[str, Future[bool]] = {}
 
     def found(advertised: Sequence[str]) -> None:
-        new = [broker for broker in advertised if broker not in config.bootstrap_servers]
+        new = [broker for broker in dict.fromkeys(map(str.lower, advertised)) if broker not in config.bootstrap_servers]
         for broker in reversed(new):  # each goes right behind what it is after
             sheet.plan(network.STEPS, broker, after=("brokers", cluster.CLUSTER))
         deadline = min(last, time.monotonic() + NETWORK_MOST)

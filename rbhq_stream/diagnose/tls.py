@@ -5,7 +5,6 @@ The handshake is Python's own, with the authorities that the Kafka client would 
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import sys
@@ -103,7 +102,7 @@ def _load_system_authorities(context: ssl.SSLContext) -> bool:
         if path.is_file():
             context.load_verify_locations(cafile=path)
             return True
-        if path.is_dir() and os.listdir(path):
+        if path.is_dir() and any(path.iterdir()):
             context.load_verify_locations(capath=path)
             return True
     return False
@@ -148,7 +147,7 @@ def _names(facts: Mapping[str, Any]) -> str:
 
 def _validity(facts: Mapping[str, Any]) -> str:
     days, day = facts["days_left"], facts["expires"][:10]
-    return f"expired on {day}, {-days} days ago" if days < 0 else f"valid until {day}, {days} days"
+    return f"expired on {day}, {-days - 1} days ago" if days < 0 else f"valid until {day}, {days} days left"
 
 
 # refused
@@ -230,7 +229,7 @@ def _without_tls(peer: _Peer) -> Finding:
     if _speaks_tls(peer):
         return _failed(
             f"port {peer.port} speaks TLS, but security is PLAINTEXT",
-            'Set security="SASL_SSL" with username and password, as RBHQ\'s brokers need it, or give the plaintext port.',
+            'Set security="SASL_SSL" with username and password, as RBHQ\'s brokers need it, or give another port.',
         )
     return _failed(
         f"what listens on port {peer.port} speaks neither Kafka nor TLS, or doesn't answer", "Check host and port."

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TypeVar
 
 from attrs import frozen
@@ -128,7 +129,7 @@ class Probe:
             AuthenticationError: the user or the password is refused.
             ConnectError: nobody answers.
         """
-        metadata = self._ask(deadline, topic, lambda timeout: self._client.list_topics(topic, timeout=timeout))
+        metadata = self._ask(deadline, lambda timeout: self._client.list_topics(topic, timeout=timeout), topic)
         # an IPv6 address comes without its brackets
         brokers = {
             broker.id: f"[{broker.host}]:{broker.port}" if ":" in broker.host else f"{broker.host}:{broker.port}"
@@ -142,7 +143,7 @@ class Probe:
         Raises:
             UnknownTopicError, AuthorizationError: it isn't there, or not for this user.
         """
-        return self._ask(deadline, name, lambda timeout: self._topic(name, timeout))
+        return self._ask(deadline, lambda timeout: self._topic(name, timeout), name)
 
     def _topic(self, name: str, timeout: float) -> Topic | None:
         metadata = self._client.list_topics(name, timeout=timeout).topics.get(name)
@@ -169,9 +170,7 @@ class Probe:
         """
         ends = {
             partition: self._ask(
-                deadline,
-                topic,
-                lambda timeout, at=TopicPartition(topic, partition): self._client.get_watermark_offsets(at, timeout),
+                deadline, partial(self._client.get_watermark_offsets, TopicPartition(topic, partition)), topic
             )
             for partition in partitions
         }
@@ -237,7 +236,7 @@ class Probe:
             UnreachableError: the group's coordinator doesn't answer.
         """
         wanted = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
-        answer = self._ask(deadline, self._group_id, lambda timeout: self._committed(wanted, timeout))
+        answer = self._ask(deadline, lambda timeout: self._committed(wanted, timeout))
         offsets: dict[str, dict[int, int]] = {}
         for one in answer:
             if one.error is None and one.offset >= 0:
@@ -251,8 +250,8 @@ class Probe:
                 raise KafkaException(one.error)
         return answer
 
-    def _ask(self, deadline: float, about: str, question: Callable[[float], T | None]) -> T:
-        """The answer to the question about a topic or the group, asked until there is one."""
+    def _ask(self, deadline: float, question: Callable[[float], T | None], topic: str | None = None) -> T:
+        """The answer to the question about a topic, or else about the group, asked until there is one."""
         time_slice = FIRST_SLICE
         passing: KafkaError | None = None
         troubled_since: float | None = None
@@ -264,13 +263,15 @@ class Probe:
             except KafkaException as error:
                 passing = error.args[0]
                 assert isinstance(passing, KafkaError)
-                refused = connect_error(passing, resource=about) if passing.code() in UNAUTHORIZED else None
+                refused = (
+                    connect_error(passing, resource=topic or self._group_id) if passing.code() in UNAUTHORIZED else None
+                )
                 if refused is not None:
                     raise refused from None
             if answer is not None:
                 return answer
             self._listen(self._client.poll(0))
-            if isinstance(self._heard.fatal, AuthorizationError) and about == self._group_id:
+            if topic is None and isinstance(self._heard.fatal, AuthorizationError):
                 raise self._heard.fatal
             now = time.monotonic()
             tls = next((trouble for trouble in self._heard.trouble.values() if isinstance(trouble, TlsError)), None)

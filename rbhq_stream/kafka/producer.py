@@ -17,8 +17,6 @@ log = logging.getLogger("rbhq_stream.kafka")
 
 ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
 """The properties that say where the brokers are: one of them is needed."""
-WHOLE = "the cluster"
-"""What is forbidden when a report of the client says no more than that."""
 SLICE = 0.1
 """Seconds that a wait for the confirmation may take before signals (Ctrl-C) and the client's reports are looked at."""
 GRACE = 2.0
@@ -93,17 +91,19 @@ class ConfirmedProducer:
                 {**self._properties, "error_cb": self._reports.error, "logger": self._reports}
             )
         outcome: list[KafkaError | None] = []
+        deadline = time.monotonic() + self._timeout + GRACE
         try:
             producer.produce(
                 topic, value, key, headers=list(headers), on_delivery=lambda error, _: outcome.append(error)
             )
-        except (KafkaException, BufferError) as error:
-            raise NotConfirmedError(str(error.args[0])) from None
-        deadline = time.monotonic() + self._timeout + GRACE
-        while not outcome:
-            producer.poll(SLICE)
-            if not outcome and (self._reports.fatal is not None or time.monotonic() > deadline):
-                raise NotConfirmedError(self._trouble("no confirmation"))
+            while not outcome:
+                producer.poll(SLICE)
+                if not outcome and (self._reports.fatal is not None or time.monotonic() > deadline):
+                    raise NotConfirmedError(self._trouble("no confirmation"))
+        except BufferError as error:
+            raise NotConfirmedError(str(error)) from None
+        except KafkaException as error:  # a poll raises what the client can't recover from
+            raise NotConfirmedError(said(error.args[0])[0]) from None
         failure = outcome[0]
         if failure is not None:
             timed_out = failure.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001  # the client's public code

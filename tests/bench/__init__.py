@@ -1,7 +1,7 @@
 """How fast the library is, against what people would use instead: `python -m tests.bench`.
 
-One run has one real Kafka broker, on which all contenders read the same records in turn, several times over. What counts are
-ratios taken within a round, so that a machine that is busy or slow is so for all of them.
+One run has one real Kafka broker, on which all contenders read the same records in turn, several times over. What
+counts are ratios taken within a round, so that a machine that is busy or slow is so for all of them.
 
 * `data`          the records: a made-up race day, small and large ones.
 * `contenders`    who reads: a module for each, run as a process of its own.

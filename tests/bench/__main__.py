@@ -26,15 +26,15 @@ FULL = Settings(records=1_000_000, typed_records=100_000, rounds=9, long_records
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="How fast the library is, on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="How fast it is, on this machine.")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="to see that it runs, in less than a minute")
     size.add_argument("--full", action="store_true", help="ten million records for the memory; half an hour")
-    parser.add_argument("--only", metavar="PART,…", help=f"some of {','.join(PARTS)} (peers: with the feed they are compared to)")
+    parser.add_argument("--only", metavar="PART,…", help=f"some of {','.join(PARTS)}; peers has feed in it")
     parser.add_argument("--rounds", type=int, help="how often each contender reads")
     parser.add_argument("--partitions", type=int, help="of each topic")
     parser.add_argument("--plaintext", action="store_true", help="connect in the clear, as nobody can to RBHQ")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="the figures for programs (default: in the temporary folder)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="the figures for programs")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between the markers in this page")
     given = parser.parse_args()
     changes = {name: getattr(given, name) for name in ("rounds", "partitions") if getattr(given, name)}

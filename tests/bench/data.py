@@ -1,8 +1,8 @@
 """The records: days at the races from the library's own simulator, as RBHQ would write them.
 
-Nine in ten have one price. The tenth has ten prices and two scratchings: of those one is new and one came before, as RBHQ repeats
-what it has said of a race when a runner is scratched. Each day has its own seed, so what repeats, repeats as it does in a market:
-the same runner at the same price.
+Nine in ten have one price. The tenth has ten prices and two scratchings: of those one is new and one came before, as
+RBHQ repeats what it has said of a race when a runner is scratched. Each day has its own seed, so what repeats, repeats
+as it does in a market: the same runner at the same price.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rbhq_stream.testing import Simulator
 
 LARGE_EVERY = 10
 LARGE_PRICES = 10
+_TICK = timedelta(microseconds=1237)
 
 
 def realistic(records: int) -> list[tuple[bytes, bytes]]:
@@ -48,17 +49,19 @@ def cold(records: int, *, large: bool) -> Iterator[bytes]:
     at = datetime(2026, 11, 3, tzinfo=timezone.utc)
     for _ in range(records):
         prices = tuple(
-            PriceUpdate(rng.randint(1, 24), PriceType.WIN, 12, 1 + fraction(4)) for _ in range(LARGE_PRICES if large else 1)
+            PriceUpdate(rng.randint(1, 24), PriceType.WIN, 12, 1 + fraction(4))
+            for _ in range(LARGE_PRICES if large else 1)
         )
         scratchings = tuple(
-            Scratching(rng.randint(1, 24), *[fraction(9) for _ in range(5)], 1, at := at + timedelta(microseconds=1237))
-            for _ in range(2 if large else 0)
+            _scratched(rng.randint(1, 24), [fraction(9) for _ in range(5)], at + n * _TICK)
+            for n in range(2 if large else 0)
         )
+        at += 2 * _TICK
         yield encode(PriceEvent(rng.randint(1_300_000, 1_400_000), rng.randint(1, 12), prices, scratchings))
 
 
 def repetition(records: Sequence[bytes]) -> dict[str, float]:
-    """Of the prices and of the scratchings the share that had come before, in the same bytes; and of whole documents."""
+    """The share of the prices, of the scratchings and of the documents that had come before, in the same bytes."""
     shares = {}
     for name in ("priceUpdates", "scratchings"):
         parts = [json.dumps(part) for record in records for part in json.loads(record)[name]]
@@ -100,13 +103,17 @@ def _days() -> Iterator[PriceEvent]:
 
 def _with(prices: tuple[PriceUpdate, ...], newest: PriceUpdate) -> tuple[PriceUpdate, ...]:
     """The market's prices as they are now: those of its last large record, and the one that just moved."""
-    return (newest, *(p for p in prices if (p.runner_number, p.price_type) != (newest.runner_number, newest.price_type)))[
-        :LARGE_PRICES
-    ]
+    moved = newest.runner_number, newest.price_type
+    return (newest, *(p for p in prices if (p.runner_number, p.price_type) != moved))[:LARGE_PRICES]
 
 
 def _scratching(rng: Random, day: int) -> Scratching:
     win = rng.randint(2, 60)
     cents = (win, win // 2, win * 2 // 3, win // 2, win // 3)
     at = datetime(2026, 11, 3, tzinfo=timezone.utc) + timedelta(days=day, microseconds=rng.randrange(36_000_000_000))
-    return Scratching(rng.randint(1, 24), *[Decimal(c).scaleb(-2) for c in cents], 1, at)
+    return _scratched(rng.randint(1, 24), [Decimal(c).scaleb(-2) for c in cents], at)
+
+
+def _scratched(runner: int, deductions: Sequence[Decimal], at: datetime) -> Scratching:
+    win, place, two, three, four = deductions
+    return Scratching(runner, win, place, two, three, four, 1, at)

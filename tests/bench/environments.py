@@ -34,8 +34,8 @@ def python_of(environment: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"making the environment {environment!r} in {folder}", file=sys.stderr, flush=True)
         venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
-        made = subprocess.run(install, capture_output=True, text=True, timeout=600, check=False)
+        install = "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)
+        made = subprocess.run([str(python), *install], capture_output=True, text=True, timeout=600, check=False)
         if made.returncode:
             raise UnavailableError(f"pip: {(made.stderr.strip().splitlines() or ['it failed'])[-1]}")
         done.touch()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from random import Random
 from statistics import quantiles
+from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
-from rbhq_stream import Feed, PriceEvent
+from rbhq_stream import Feed
+from rbhq_stream.events import Event
 from tests.bench.contenders.feed import config_for
 from tests.bench.contenders.loop import open_consumer
 from tests.bench.work import Job, report
@@ -27,7 +29,8 @@ _VALUE = (
 
 def publish(job: Job) -> None:
     """Not in step with anything: the pauses are drawn at random."""
-    properties = {name: value for name, value in job.confluent().items() if name not in ("group.id", "auto.offset.reset")}
+    consuming = "group.id", "auto.offset.reset"
+    properties = {name: value for name, value in job.confluent().items() if name not in consuming}
     producer = Producer({**properties, "linger.ms": 0, "acks": 1})
     producer.list_topics(job.topic, timeout=30)
     rng = Random(1)
@@ -45,27 +48,32 @@ def publish(job: Job) -> None:
 def poll(job: Job) -> None:
     """The bare loop, not even parsing."""
     consumer = open_consumer(job)
-    seen = []
+    seen = list[tuple[int, Message]]()
     while len(seen) < job.count:
         message = consumer.poll(1.0)
         if message is not None:
             seen.append((time.monotonic_ns(), message))
-    _report([(at, message.headers() or []) for at, message in seen])
+    _report([(at, _sent(message.headers())) for at, message in seen])
 
 
 def feed(job: Job) -> None:
-    seen = []
+    seen = list[tuple[int, Event]]()
     with Feed(config_for(job)) as open_feed:
         for event in open_feed:
             seen.append((time.monotonic_ns(), event))
             if len(seen) == job.count:
                 break
-        headers = [(at, event.record.headers) for at, event in seen if isinstance(event, PriceEvent) and event.record]
-    _report(headers)
+        times = [(at, _sent(event.record.headers)) for at, event in seen if event.record]
+    _report(times)
 
 
-def _report(seen: list[tuple[int, object]]) -> None:
-    waits = [(at - int(dict(headers)[HEADER])) / 1e6 for at, headers in seen[WARM_UP:]]  # type: ignore[call-overload]
+def _sent(headers: Any) -> int:
+    return int(dict(headers or ())[HEADER] or 0)
+
+
+def _report(seen: list[tuple[int, int]]) -> None:
+    """When it was handled and when it was sent, for each."""
+    waits = [(handled - sent) / 1e6 for handled, sent in seen[WARM_UP:]]
     percentiles = quantiles(waits, n=100)
     report({"p50_ms": percentiles[49], "p99_ms": percentiles[98], "max_ms": max(waits), "samples": len(waits)})
 

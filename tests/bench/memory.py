@@ -1,6 +1,7 @@
 """Memory of the feed and, to compare, of the bare loop: while the handler stands still, and over a long run.
 
-As a program: `mode` of the job is `stalled feed` or `stalled poll`, for `count` tenths of a second, or `long feed`. Sizes are of the whole process, in bytes.
+As a program: `mode` of the job is `stalled feed` or `stalled poll`, for `count` tenths of a second, or `long feed`.
+Sizes are of the whole process, in bytes.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
 
 
 def as_text(run: Run) -> str:
-    rows = [("", "value", "from", "to", "goal", "", "")]
+    rows: list[tuple[str, ...]] = [("", "value", "from", "to", "goal", "", "")]
     for part, figures in _parts(run.figures):
         rows.append((f"{part}:", "", "", "", "", "", ""))
         rows += [_cells(figure, indent="  ") for figure in figures]
@@ -62,10 +62,10 @@ def as_text(run: Run) -> str:
 def as_markdown(run: Run) -> str:
     lines = []
     for part, figures in _parts(run.figures):
-        lines += [f"**{part.capitalize()}**", "", "| | value | from – to | goal | | |", "|---|--:|--:|--:|---|---|"]
+        lines += [f"**{part.capitalize()}**", "", "| | value | from, to | goal | | |", "|---|--:|--:|--:|---|---|"]
         for figure in figures:
             name, value, low, high, goal, verdict, note = _cells(figure)
-            spread = f"{low} – {high}" if low else ""
+            spread = f"{low}, {high}" if low else ""
             lines.append(f"| {name} | {value} | {spread} | {goal} | {verdict} | {note} |")
         lines.append("")
     return "\n".join([*lines, *(f"- {line}" for line in _about(run))])
@@ -93,8 +93,9 @@ def _parts(figures: Iterable[Figure]) -> list[tuple[str, list[Figure]]]:
 
 def _cells(figure: Figure, indent: str = "") -> tuple[str, ...]:
     value = "" if figure.value is None else f"{_number(figure.value, figure.unit)} {_unit(figure.unit)}".rstrip()
-    spread = [_number(v, figure.unit) for v in (min(figure.values), max(figure.values))] if len(figure.values) > 1 else ["", ""]
-    return indent + figure.name, value, *spread, str(figure.goal or ""), figure.verdict, figure.note
+    ends = (min(figure.values), max(figure.values)) if len(figure.values) > 1 else ()
+    low, high = [_number(end, figure.unit) for end in ends] or ["", ""]
+    return indent + figure.name, value, low, high, str(figure.goal or ""), figure.verdict, figure.note
 
 
 def _unit(unit: str) -> str:
@@ -111,22 +112,27 @@ def _about(run: Run) -> list[str]:
     repeated = facts["repeated"]
     where = "in the clear" if settings.plaintext else "over SASL_SSL with SCRAM-SHA-512"
     lines = [
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {here['cores']} cores of {here['cpu']}, {here['memory_gib']:g} GiB, "
-        f"{here['system']}, Python {platform.python_version()}; broker and clients on the same machine, {where}",
+        (
+            f"{datetime.now(timezone.utc):%Y-%m-%d}, {here['cores']} cores of {here['cpu']}, "
+            f"{here['memory_gib']:g} GiB, {here['system']}, "
+            f"Python {platform.python_version()}; broker and clients on the same machine, {where}"
+        ),
         *(
             f"environment {name}: " + ", ".join(f"{package} {version}" for package, version in versions.items())
             for name, versions in run.versions.items()
         ),
-        f"{facts['records']:,} records, {settings.partitions} partitions, {settings.rounds} rounds: "
-        f"{1 - facts['large_share']:.0%} small ones of {facts['bytes']['small']:.0f} bytes, "
-        f"{facts['large_share']:.0%} large ones of {facts['bytes']['large']:.0f}; "
-        f"{repeated['priceUpdates']:.0%} of their prices and {repeated['scratchings']:.0%} of their scratchings "
-        "had come before in the same bytes (the library remembers those), in the cold documents none",
+        (
+            f"{facts['records']:,} records, {settings.partitions} partitions, {settings.rounds} rounds: "
+            f"{1 - facts['large_share']:.0%} small ones of {facts['bytes']['small']:.0f} bytes, "
+            f"{facts['large_share']:.0%} large ones of {facts['bytes']['large']:.0f}; "
+            f"{repeated['priceUpdates']:.0%} of their prices and {repeated['scratchings']:.0%} of their scratchings "
+            "had come before in the same bytes (the library remembers those), in the cold documents none"
+        ),
     ]
     checked = facts.get("checked")
     if checked:
         lines.append(
-            f"values of all contenders compared over {checked['events']:,} records: {checked['scratchings']:,} scratchings, "
+            f"values of all compared over {checked['events']:,} records: {checked['scratchings']:,} scratchings, "
             f"sum of prices {checked['sum_of_prices']}, digest {checked['digest']}"
         )
     return lines

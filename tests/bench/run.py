@@ -168,17 +168,22 @@ class Run:
 
     def _throughput_figures(self, contenders: list[Contender], failed: dict[str, str]) -> None:
         for contender in contenders:
-            note = failed.get(contender.title) or f"{max(self._numbers(contender.title, 'peak_rss')) / MIB:.0f} MiB at most"
-            pace = self._numbers(contender.title, "events_per_second")
-            self.figures.append(Figure("events per second", contender.title, "events/s", pace, note=note))
+            note = failed.get(contender.title, "")
+            for part, unit, values in (
+                ("events per second", "events/s", self._numbers(contender.title, "events_per_second")),
+                ("processor time of an event, all threads", "µs", self._cpu_per_event(contender)),
+                ("peak memory of the process", "MiB", self._numbers(contender.title, "peak_rss")),
+            ):
+                scaled = tuple(value / MIB if unit == "MiB" else value for value in values)
+                self.figures.append(Figure(part, contender.title, unit, scaled, note=note))
         ours = self._numbers(FEED.title, "events_per_second")
         for contender in contenders[1:]:
             goal = Goal(3.0) if contender.is_peer else Goal(1.0) if contender is LOOP else None
             values = ratios(ours, self._numbers(contender.title, "events_per_second"))
             note = failed.get(contender.title, "round by round")
-            self.figures.append(Figure("feed", f"Feed ÷ {contender.title}", "ratio", values, goal, note))
-        cpu = ratios(self._cpu_per_event(LOOP), self._cpu_per_event(FEED))
-        self.figures.append(Figure("feed", f"the same in CPU time: Feed ÷ {LOOP.title}", "ratio", cpu, note="all threads"))
+            self.figures.append(
+                Figure("feed, events per second", f"Feed ÷ {contender.title}", "ratio", values, goal, note)
+            )
 
     def _latency(self, stage: Stage) -> None:
         count = self.settings.latency_records
@@ -261,7 +266,8 @@ class Run:
         return tuple(outcome[name] for outcome in self.outcomes.get(title, ()))
 
     def _cpu_per_event(self, contender: Contender) -> tuple[float, ...]:
-        return ratios(self._numbers(contender.title, "cpu_seconds"), self._numbers(contender.title, "events"))
+        seconds, events = (self._numbers(contender.title, name) for name in ("cpu_seconds", "events"))
+        return tuple(1e6 * ratio for ratio in ratios(seconds, events))
 
 
 def say(what: str) -> None:

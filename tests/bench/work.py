@@ -1,4 +1,4 @@
-"""What a contender is given and what it reports. Only the standard library: contenders live in environments of their own."""
+"""What a contender is given and what it reports. Only the standard library: it runs in the peers' environments too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from typing import Any
 
 BATCH = 500
 """Most records that a peer which reads in batches takes at once: as many as the library does."""
-PACKAGES = ("confluent-kafka", "aiokafka", "faststream", "quixstreams", "pydantic", "orjson", "msgspec", "cattrs", "attrs")
+PACKAGES = (
+    "confluent-kafka", "aiokafka", "faststream", "quixstreams", "pydantic", "orjson", "msgspec", "cattrs", "attrs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,14 @@ class Checksum:
         scratchings: Iterable[tuple[Any, ...]],
         unscratchings: Iterable[tuple[Any, ...]],
     ) -> None:
-        """One event's values: runner, property, property id and price; and all the values of each scratching, in order."""
+        """One event: runner, property, property id and price of each; all values of each scratching, in order."""
         updates = [*price_updates]
         scratched = [*scratchings]
         self.events += 1
         self.prices += sum((price for *_, price in updates if price is not None), Decimal(0))
         self.scratchings += len(scratched)
-        text = repr([race, *([_plain(value) for value in row] for rows in (updates, scratched, unscratchings) for row in rows)])
+        rows = [[_plain(value) for value in row] for part in (updates, scratched, unscratchings) for row in part]
+        text = repr([race, rows])
         self.digest += int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
         self.digest %= 2**64
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Optional
+from typing import Any
 
 from faststream.security import SASLScram512
 
@@ -11,7 +11,7 @@ from tests.bench.contenders.models import PriceEvent, add
 from tests.bench.work import Checksum, Job, Stopwatch, report
 
 
-def security(job: Job, **options: Any) -> Optional[SASLScram512]:
+def security(job: Job, **options: Any) -> SASLScram512 | None:
     if job.username is None:
         return None
     return SASLScram512(username=job.username, password=job.password or "", use_ssl=True, **options)

@@ -14,7 +14,7 @@ from tests.bench.work import BATCH, Job
 
 def main(job: Job) -> None:
     config = {} if job.ca_file is None else {"ssl.ca.location": job.ca_file}
-    broker = KafkaBroker(job.bootstrap, security=security(job), config=config, logger=None, allow_auto_create_topics=False)
+    broker = KafkaBroker(job.bootstrap, security=security(job), config=config, logger=None)
     subscribe = broker.subscriber(
         job.topic, group_id=job.group, auto_offset_reset="earliest", batch=True, max_records=BATCH
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -28,24 +27,24 @@ class PriceType(str, Enum):
 class PriceUpdate(_Model):
     runner_number: int
     price_type: PriceType = Field(alias="property")
-    property_id: Optional[int] = None
-    price: Optional[Decimal] = None
+    property_id: int | None = None
+    price: Decimal | None = None
 
 
 class Scratching(_Model):
     runner_number: int
-    win_deduction: Optional[Decimal] = None
-    place_deduction: Optional[Decimal] = None
-    two_place_deduction: Optional[Decimal] = None
-    three_place_deduction: Optional[Decimal] = None
-    four_place_deduction: Optional[Decimal] = None
-    scratch_type: Optional[int] = None
-    scratch_time: Optional[datetime] = None
+    win_deduction: Decimal | None = None
+    place_deduction: Decimal | None = None
+    two_place_deduction: Decimal | None = None
+    three_place_deduction: Decimal | None = None
+    four_place_deduction: Decimal | None = None
+    scratch_type: int | None = None
+    scratch_time: datetime | None = None
 
 
 class Unscratching(_Model):
     runner_number: int
-    unscratch_time: Optional[datetime] = None
+    unscratch_time: datetime | None = None
 
 
 class PriceEvent(_Model):

@@ -1,0 +1,27 @@
+"""docs/bad-records.md: its examples run, and its tables name what is there."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+from pathlib import Path
+
+from rbhq_stream import DecodeError, Fault, Record
+from rbhq_stream.dead_letter import DeadLetterFile
+
+DOC = Path(__file__).parents[1] / "docs" / "bad-records.md"
+
+
+def test_the_examples_run() -> None:
+    results = doctest.testfile(str(DOC), module_relative=False)
+    assert results.attempted > 20
+    assert results.failed == 0
+
+
+def test_every_field_of_a_line_is_told(tmp_path: Path) -> None:
+    text = DOC.read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `") and "rbhq." not in line]
+    DeadLetterFile(tmp_path / "x")(DecodeError("PriceEvent", [Fault("$", "a", "b")], record=Record("t", 0, 0)))
+    told = re.findall(r"`(\w+)`", "".join(rows))
+    assert sorted(told) == sorted(json.loads((tmp_path / "x").read_text()))

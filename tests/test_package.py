@@ -1,0 +1,90 @@
+"""What the package exports, what it brings along, and that its built form works alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import types
+import venv
+from pathlib import Path
+
+import pytest
+
+import rbhq_stream
+import rbhq_stream.testing
+
+ROOT = Path(__file__).parent.parent
+
+EXPORTED = """
+AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLossError DecodeError Dividend Event
+Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
+RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
+TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode
+""".split()
+
+EXPORTED_FOR_TESTING = """
+BrokerClosedError Code EmbeddedBroker Happening Meeting MemoryRecord MemorySource PublishError Race Runner Simulator
+TimedEvent
+""".split()
+
+
+def exported(module: types.ModuleType) -> list[str]:
+    return sorted(name for name in vars(module) if not name.startswith("_") and not is_module(module, name))
+
+
+def is_module(module: types.ModuleType, name: str) -> bool:
+    return isinstance(getattr(module, name), types.ModuleType)
+
+
+def test_the_exported_names() -> None:
+    assert sorted(rbhq_stream.__all__) == sorted(EXPORTED)
+    assert set(exported(rbhq_stream)) == set(EXPORTED)
+    assert sorted(rbhq_stream.testing.__all__) == sorted(EXPORTED_FOR_TESTING)
+
+
+def test_importing_it_brings_nothing_for_people_along() -> None:
+    code = "import rbhq_stream, sys; print(*[m for m in ('rich', 'asyncio.__main__', 'pytest', 'rbhq_stream.testing') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == ""
+
+
+def test_one_base_for_all_errors() -> None:
+    errors = [value for name, value in vars(rbhq_stream).items() if name.endswith("Error") and isinstance(value, type)]
+    assert len(errors) >= 10
+    assert all(issubclass(error, rbhq_stream.RbhqStreamError) for error in errors)
+
+
+@pytest.mark.timeout(300)
+def test_the_built_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
+    """Built, installed and imported without the extras, and without this checkout."""
+    environment = {**os.environ, "PYTHONPATH": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)],
+        check=True,
+        env=environment,
+    )
+    (wheel,) = tmp_path.glob("rbhq_stream-*.whl")
+    venv.create(tmp_path / "empty", with_pip=True)
+    python = tmp_path / "empty" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], check=True, env=environment)
+    code = (
+        "import rbhq_stream, rbhq_stream.testing, importlib.util as u;"
+        "assert u.find_spec('rich') is None and u.find_spec('pytest') is None;"
+        "from pathlib import Path; assert (Path(rbhq_stream.__file__).parent / 'py.typed').exists();"
+        "print(rbhq_stream.__file__)"
+    )
+    out = subprocess.run(
+        [python, "-c", code], check=True, env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert str(tmp_path) in out.stdout
+    out = subprocess.run(
+        [tmp_path / "empty" / "bin" / "rbhq-stream", "demo", "--seconds", "2", "--plain"],
+        check=True, env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "events" in out.stdout
+
+
+def test_its_version_is_told_once() -> None:
+    assert importlib.metadata.version("rbhq-stream") in (ROOT / "CHANGELOG.md").read_text()

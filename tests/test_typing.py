@@ -1,0 +1,137 @@
+"""What users write has the types they expect. Checked by `make types` (mypy and pyright); here it only has to run.
+
+A line that must be refused carries a `type: ignore`, which mypy reports when it is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+
+from typing_extensions import assert_never, assert_type
+
+from rbhq_stream import (
+    AsyncFeed,
+    Event,
+    Feed,
+    FeedConfig,
+    PayoutFactors,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceEvent,
+    RaceId,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    Record,
+    RunnerResult,
+    Scratching,
+    Topics,
+    Unscratching,
+    decode,
+    encode,
+)
+
+
+def iterate(config: FeedConfig) -> None:
+    with Feed(config) as feed:
+        assert_type(feed, Feed)
+        for event in feed:
+            assert_type(event, Event)
+            assert_type(event.race_id, RaceId)
+            assert_type(event.record, "Record | None")
+            match event:
+                case PriceEvent():
+                    assert_type(event, PriceEvent)
+                    assert_type(event.price_updates, tuple[PriceUpdate, ...])
+                    assert_type(event.scratchings, tuple[Scratching, ...])
+                    assert_type(event.price_updates[0].price, "Decimal | None")
+                    assert_type(event.price_updates[0].price_type, PriceType)
+                    assert_type(event.scratchings[0].scratch_time, "datetime | None")
+                case RaceStatusEvent():
+                    assert_type(event.status, RaceStatus)
+                    assert_type(event.runner_number, "int | None")
+                case RaceResultEvent(results=results):
+                    assert_type(results, tuple[RunnerResult, ...])
+                    assert_type(results[0].payout_factors, PayoutFactors)
+                case _:
+                    assert_never(event)
+        assert_type(feed.poll(1.0), "Event | None")
+        for batch in feed.batches(100, 0.5):
+            assert_type(batch, list[Event])
+
+
+async def iterate_async(config: FeedConfig) -> None:
+    async with AsyncFeed(config) as feed:
+        assert_type(feed, AsyncFeed)
+        async for event in feed:
+            assert_type(event, Event)
+        assert_type(await feed.poll(1.0), "Event | None")
+        async for batch in feed.batches():
+            assert_type(batch, list[Event])
+
+
+def handlers(feed: Feed) -> None:
+    @feed.on(PriceEvent)
+    def prices(event: PriceEvent) -> int:
+        return event.event_number
+
+    @feed.on(Scratching)
+    def scratched(scratching: Scratching) -> None: ...
+
+    @feed.on(Scratching)
+    def scratched_in(scratching: Scratching, event: PriceEvent) -> None: ...
+
+    @feed.on(Unscratching)
+    def reinstated(unscratching: Unscratching, event: PriceEvent) -> None: ...
+
+    @feed.on(RunnerResult)
+    def placed(result: RunnerResult, event: RaceResultEvent) -> None: ...
+
+    @feed.on(RaceEvent)
+    def every(event: RaceEvent) -> None: ...
+
+    assert_type(prices, Callable[[PriceEvent], int])
+    assert_type(scratched, Callable[[Scratching], None])
+    assert_type(scratched_in, Callable[[Scratching, PriceEvent], None])
+
+    @feed.on(Scratching)  # type: ignore[arg-type]
+    def wrong_part(update: PriceUpdate) -> None: ...
+
+    @feed.on(PriceEvent)  # type: ignore[arg-type]
+    def wrong_event(event: RaceStatusEvent) -> None: ...
+
+    @feed.on(RunnerResult)  # type: ignore[arg-type]
+    def wrong_parent(result: RunnerResult, event: PriceEvent) -> None: ...
+
+
+def handlers_async(feed: AsyncFeed) -> None:
+    @feed.on(RaceStatusEvent)
+    async def status(event: RaceStatusEvent) -> None: ...
+
+    @feed.on(PriceUpdate)
+    def update(update: PriceUpdate) -> None: ...
+
+    assert_type(update, Callable[[PriceUpdate], None])
+
+
+def by_itself(raw: bytes) -> None:
+    assert_type(decode(PriceEvent, raw), tuple[PriceEvent, ...])
+    assert_type(decode(RaceResultEvent, raw), tuple[RaceResultEvent, ...])
+    for event in decode(RaceStatusEvent, raw):
+        assert_type(encode(event), bytes)
+    decode(int, raw)  # type: ignore[type-var]
+
+
+def configured() -> None:
+    config = FeedConfig(bootstrap_servers="a", topics=Topics(prices="p"), group_id="g", security="PLAINTEXT")
+    assert_type(config.bootstrap_servers, tuple[str, ...])
+    FeedConfig(bootstrap_servers="a", topics=Topics(prices="p"), group_id="g", security="TLS")  # type: ignore[arg-type]
+    config.group_id = "other"  # type: ignore[misc]
+
+
+def test_the_parts_that_run() -> None:
+    """The rest is only for the type checkers."""
+    assert assert_type(PriceType("ep"), PriceType) is PriceType.WIN
