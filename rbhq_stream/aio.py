@@ -19,6 +19,7 @@ from rbhq_stream.config import FeedConfig
 from rbhq_stream.cursor import FeedStats, OnBadRecord
 from rbhq_stream.dispatch import Handler, Handlers
 from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.session import Session, check_batch
 from rbhq_stream.source import Source
@@ -36,7 +37,8 @@ class AsyncFeed(Handlers):
     It uses the event loop it is entered, iterated or run in. `stop` may be called from any thread, task or
     signal handler.
 
-    Args: as `Feed`. An `on_bad_record` callable is called in the event loop's thread and should not block for long.
+    Args: as `Feed`. An `on_bad_record` callable is called in the event loop's thread and should not block for long;
+    a `positions` callable is a plain function, called on the poll thread.
     """
 
     def __init__(
@@ -46,11 +48,12 @@ class AsyncFeed(Handlers):
         commit: Literal["auto", "manual"] = "auto",
         on_bad_record: OnBadRecord = "raise",
         source: Source | None = None,
+        positions: Positions | None = None,
     ) -> None:
         super().__init__()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell = asyncio.Event()
-        self._session = Session(config, commit, on_bad_record, source, self._ring)
+        self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
         self._cursor = self._session.cursor
         self._entered = False
         self._since_pause = 0

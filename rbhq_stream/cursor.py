@@ -227,16 +227,17 @@ class Cursor:
             self._chunk.done = self._at
 
     def _refuse(self, record: RawRecord, error: DecodeError) -> None:
-        if self._on_bad_record == "raise":
+        policy = self._on_bad_record
+        if policy == "raise":
             if not self._gathering:
                 self._bad += 1
                 if self._manual:
                     self._intake.acknowledged.append(Record.of(record).place)
                 self.taken = self._is_shown = True
             raise error
-        if self._on_bad_record == "skip":
+        if policy == "skip":
             log.error("skipped a bad record: %s", error)
         else:
-            self._on_bad_record(error)
+            policy(error)
         self._bad += 1
         self._pass_over(record)

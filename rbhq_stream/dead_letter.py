@@ -276,12 +276,15 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
 
 
+_OF_RECORD = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
+
+
 def _line_of(letter: DeadLetter) -> bytes:
     value = letter.record.value or b""
     fields = {
         "when": letter.when,
         "kind": letter.kind,
-        **attrs.asdict(letter.record, recurse=False),
+        **{name: getattr(letter.record, name) for name in _OF_RECORD},
         "faults": [attrs.asdict(fault) for fault in letter.faults],
         "text": value[:TEXT_BYTES].decode(errors="backslashreplace"),
     }

@@ -161,6 +161,12 @@ class DataLossError(RbhqStreamError):
         return max(0, self.available_offset - self.expected_offset)
 
     def __str__(self) -> str:
+        if self.expected_offset > self.available_offset:
+            return (
+                f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset},"
+                f" but the broker has not got that far (its first is {self.available_offset}): the topic was made anew,"
+                " or the offset is of another cluster. Choose where to go on with positions or a new group_id"
+            )
         return (
             f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset},"
             f" but the broker's first is {self.available_offset}: {self.lost} records are gone. Take the races'"

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeVar, Union
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 from typing_extensions import Self
 
 from rbhq_stream.record import RawRecord, Record
@@ -260,7 +260,7 @@ class RaceEvent:
     def __reduce__(self) -> tuple[Any, ...]:
         # by its public fields: the Kafka client's own message, which the event may still hold, can't be pickled
         cls = type(self)
-        values = {a.alias: getattr(self, a.name.lstrip("_")) for a in cls.__attrs_attrs__}
+        values = {a.alias: getattr(self, a.name.lstrip("_")) for a in fields(cls)}
         return _restored, (cls, values)
 
 

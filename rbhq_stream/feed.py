@@ -16,6 +16,7 @@ from rbhq_stream.config import FeedConfig
 from rbhq_stream.cursor import FeedStats, OnBadRecord
 from rbhq_stream.dispatch import Handler, Handlers
 from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.session import Session, check_batch
 from rbhq_stream.source import Source
@@ -40,6 +41,9 @@ class Feed(Handlers):
             `"skip"` it (an ERROR in the log, and counted in `stats`), or a callable that stores it, such as a
             dead-letter sink: the record is done when it returns, and comes again if it raises.
         source: where the records come from instead of Kafka; for tests and replays.
+        positions: the offsets to begin at, `{(topic, partition): offset}`, or a callable that is asked for them each
+            time partitions are assigned, on the feed's poll thread; what it raises ends the feed. See `SqlOffsets`.
+            The partitions it doesn't name start at the group's committed offsets, else at `config.start`.
     """
 
     def __init__(
@@ -49,10 +53,11 @@ class Feed(Handlers):
         commit: Literal["auto", "manual"] = "auto",
         on_bad_record: OnBadRecord = "raise",
         source: Source | None = None,
+        positions: Positions | None = None,
     ) -> None:
         super().__init__()
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._session = Session(config, commit, on_bad_record, source, self._ring)
+        self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
         self._cursor = self._session.cursor
         self._entered = False
 

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from attrs import define
 
 from rbhq_stream.delivery import Ledger
+from rbhq_stream.positions import StartingPlaces
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Source, TopicPartition
 
@@ -62,6 +63,7 @@ class Intake:
         close_timeout: float,
         one_by_one: bool,
         wake: Callable[[], None],
+        places: StartingPlaces | None = None,
     ) -> None:
         self.chunks: deque[Chunk] = deque()
         self.finished: deque[Chunk] = deque()
@@ -77,6 +79,7 @@ class Intake:
         self._close_timeout = close_timeout
         self._one_by_one = one_by_one
         self._wake = wake
+        self._places = places or StartingPlaces(None, ())
         self._taken_in = 0
         self._paused = False
         self._closing = False
@@ -223,8 +226,12 @@ class Intake:
     def owns(self, partition: TopicPartition) -> bool:
         return self.ledger.owns(partition, self.ledger.epoch)
 
-    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         self.ledger.assign(partitions)
+        places = self._places.of(partitions)
+        for partition, offset in places.items():
+            self.ledger.position(partition, offset)
+        return places
 
     def positioned(self, partition: TopicPartition, offset: int) -> None:
         self.ledger.position(partition, offset)
@@ -238,6 +245,7 @@ class Intake:
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.ledger.committed(offsets)
+        self._places.committed(offsets)
 
 
 def _newest(records: Sequence[RawRecord]) -> dict[tuple[str, int], int]:

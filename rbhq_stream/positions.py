@@ -34,12 +34,14 @@ class StartingPlaces:
         elif positions is None or callable(positions):
             self._ask = positions
         else:
-            raise ValueError(f"positions={positions!r}: expected a mapping of (topic, partition) to offset, or a callable")
+            raise TypeError(
+                f"positions={positions!r}: expected a mapping of (topic, partition) to offset or a callable"
+            )
 
     def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Where to read these partitions from, as far as the application says.
 
-        Raises: what the application's callable raises. ValueError: it answered no such mapping.
+        Raises: what the application's callable raises. TypeError, ValueError: it answered no such mapping.
         """
         given = self._given if self._ask is None else _checked(self._ask(partitions))
         return {partition: given[partition] for partition in partitions if partition in given}
@@ -52,7 +54,7 @@ class StartingPlaces:
 
 def _checked(positions: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int]:
     if not isinstance(positions, Mapping):
-        raise ValueError(f"positions: expected a mapping of (topic, partition) to offset, got {positions!r}")
+        raise TypeError(f"positions: expected a mapping of (topic, partition) to offset, got {positions!r}")
     checked = {}
     for place, offset in positions.items():
         match place:

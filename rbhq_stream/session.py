@@ -16,6 +16,7 @@ from rbhq_stream.errors import FeedClosedError
 from rbhq_stream.events import Event, PriceEvent, RaceEvent, RaceResultEvent, RaceStatusEvent
 from rbhq_stream.intake import Intake
 from rbhq_stream.kafka import KafkaSource
+from rbhq_stream.positions import Positions, StartingPlaces
 from rbhq_stream.source import Source
 
 log = logging.getLogger("rbhq_stream")
@@ -31,6 +32,8 @@ class Session:
         on_bad_record: OnBadRecord,
         source: Source | None,
         wake: Callable[[], None],
+        *,
+        positions: Positions | None = None,
     ) -> None:
         if commit not in ("auto", "manual"):
             raise ValueError(f"commit={commit!r}: expected 'auto' or 'manual'")
@@ -45,6 +48,7 @@ class Session:
             close_timeout=config.close_timeout,
             one_by_one=self._manual,
             wake=wake,
+            places=StartingPlaces(positions, config.topics.names),
         )
         self.cursor = Cursor(
             self.intake,

@@ -23,24 +23,33 @@ class TopicPartition(NamedTuple):
 
 class Owner(Protocol):
     """Who keeps the books on the partitions: told by the source, from within its own calls, when they change hands."""
+        ...
 
     def is_wanted(self) -> bool:
         """Whether the feed is not being closed. For what takes long."""
+        ...
 
     def owns(self, partition: TopicPartition) -> bool:
         """Whether the partition is ours."""
+        ...
 
-    def assigned(self, partitions: Collection[TopicPartition]) -> None:
-        """These are ours from now on."""
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """These are ours from now on; answers the offsets to read them from, as far as the application says.
+
+        Raises: what the application raises when asked.
+        """
+        ...
 
     def positioned(self, partition: TopicPartition, offset: int) -> None:
         """The first record to come from this partition is `offset`: it had no committed offset, or skipped some."""
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """These are no longer ours; answers the offsets to commit for them, as far as they are still ours to commit."""
+        ...
 
     def expected(self, partition: TopicPartition) -> int | None:
         """The offset of the next record to come from this partition, where known."""
+        ...
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The group's committed offsets are now at least these."""
@@ -62,6 +71,7 @@ class Source(Protocol):
         Raises:
             RbhqStreamError: the feed can't go on.
         """
+        ...
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Starts to commit: `offset` is the next record to read. Doesn't wait, doesn't raise;

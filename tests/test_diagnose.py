@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -38,6 +39,12 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """A broker behind a proxy, for what must not happen to the shared one."""
     with KafkaCluster(tmp_path_factory.mktemp("faulty"), proxied=True) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def anyone(kafka: KafkaCluster) -> Partner:
+    """A partner for tests that neither change what it may do nor care what is in its topics."""
+    return new_partner(kafka)
 
 
 @pytest.fixture
@@ -213,18 +220,11 @@ def test_a_position_that_retention_has_overtaken(kafka: KafkaCluster, partner: P
 
 
 def test_a_broker_without_tls_on_this_machine(examine: Examine) -> None:
-    topic = "prices"
-    with EmbeddedBroker([topic]) as broker:
-        config = FeedConfig(
-            bootstrap_servers=broker.bootstrap_servers,
-            security="PLAINTEXT",
-            topics=Topics(prices=topic),
-            group_id="check",
-        )
-        diagnosis = examine(config)
+    with EmbeddedBroker() as broker:
+        diagnosis = examine(broker.config(group_id="check"))
     assert diagnosis.ok
     assert skipped(diagnosis) == {"tls", "login"}
-    assert step(diagnosis, "read").verdict == "ok"
+    assert {one.verdict for one in diagnosis.steps if one.name == "read"} == {"ok"}
 
 
 # --- permissions
@@ -245,9 +245,7 @@ def test_a_wrong_password_is_tried_once(kafka: KafkaCluster, partner: Partner, e
     assert diagnosis.seconds < 5
 
 
-def test_a_wrong_password_is_not_tried_at_every_broker(
-    kafka: KafkaCluster, partner: Partner, examine: Examine
-) -> None:
+def test_a_wrong_password_is_not_tried_at_every_broker(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     with ExitStack() as stack:
         proxies = [stack.enter_context(TcpProxy(kafka.nodes[0].ports.client)) for _ in range(5)]
         servers = [f"localhost:{proxy.port}" for proxy in proxies]
@@ -323,13 +321,13 @@ def tls_failure(diagnosis: Diagnosis) -> Step:
 
 @pytest.mark.parametrize("given", ["ca_file", "ca_pem", "system"])
 def test_an_untrusted_authority(
-    kafka: KafkaCluster, partner: Partner, examine: Examine, tmp_path: Path, given: str
+    kafka: KafkaCluster, anyone: Partner, examine: Examine, tmp_path: Path, given: str
 ) -> None:
     ca_file = untrusted_ca(tmp_path / "ca")
     authority = {"ca_file": ca_file} if given == "ca_file" else {"ca_pem": ca_file.read_text(), "ca_file": None}
     if given == "system":
         authority = {"ca_file": None}
-    failed = tls_failure(examine(a_config(kafka, partner, **authority)))
+    failed = tls_failure(examine(a_config(kafka, anyone, **authority)))
     assert "is not trusted" in failed.detail
     assert failed.facts["names"] == ["localhost", "127.0.0.1"]
     assert ("neither ca_file nor ca_pem is set" if given == "system" else f"{given} doesn't hold") in failed.hint
@@ -348,8 +346,6 @@ def shown(cluster: KafkaCluster, certificate: Path) -> Iterator[None]:
 
 
 def _always_shows(cluster: KafkaCluster, certificate: Path) -> bool:
-    import ssl  # noqa: PLC0415  # for this alone
-
     port = cluster.nodes[0].ports.client
     expected = certificate.read_text()
     return all(ssl.get_server_certificate(("127.0.0.1", port)).strip() in expected for _ in range(8))
@@ -375,19 +371,19 @@ def test_a_certificate_for_another_host(faulty: KafkaCluster, examine: Examine) 
     assert "bootstrap_servers" in failed.hint
 
 
-def test_a_plaintext_port_given_for_tls(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
-    failed = tls_failure(examine(a_config(kafka, partner, bootstrap_servers=kafka.internal_bootstrap)))
+def test_a_plaintext_port_given_for_tls(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
+    failed = tls_failure(examine(a_config(kafka, anyone, bootstrap_servers=kafka.internal_bootstrap)))
     assert "speaks Kafka without TLS" in failed.detail
 
 
-def test_a_tls_port_given_for_plaintext(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
-    config = a_config(kafka, partner, security="PLAINTEXT", username=None, password=None, ca_file=None)
+def test_a_tls_port_given_for_plaintext(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
+    config = a_config(kafka, anyone, security="PLAINTEXT", username=None, password=None, ca_file=None)
     failed = tls_failure(examine(config))
     assert "speaks TLS, but security is PLAINTEXT" in failed.detail
 
 
 @pytest.mark.parametrize("security", ["SASL_SSL", "PLAINTEXT"])
-def test_something_that_is_no_broker(kafka: KafkaCluster, partner: Partner, examine: Examine, security: str) -> None:
+def test_something_that_is_no_broker(kafka: KafkaCluster, anyone: Partner, examine: Examine, security: str) -> None:
     def answer() -> None:
         while True:
             try:
@@ -399,10 +395,10 @@ def test_something_that_is_no_broker(kafka: KafkaCluster, partner: Partner, exam
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = sheet.in_background(answer)
-        login: dict[str, Any] = {} if security == "SASL_SSL" else {"username": None, "password": None}
+        login: dict[str, Any] = {} if security == "SASL_SSL" else {"username": None, "password": None, "ca_file": None}
         config = a_config(
             kafka,
-            partner,
+            anyone,
             bootstrap_servers=f"localhost:{server.getsockname()[1]}",
             security=security,
             **login,
@@ -416,8 +412,8 @@ def test_something_that_is_no_broker(kafka: KafkaCluster, partner: Partner, exam
 # --- the network
 
 
-def test_a_name_that_does_not_resolve(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
-    diagnosis = examine(a_config(kafka, partner, bootstrap_servers="no-such-host.invalid"))
+def test_a_name_that_does_not_resolve(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
+    diagnosis = examine(a_config(kafka, anyone, bootstrap_servers="no-such-host.invalid"))
     failed = only_failed(diagnosis)
     assert (failed.name, failed.target) == ("resolve", "no-such-host.invalid:9196")
     assert failed.facts["error"] == "UnreachableError"
@@ -425,17 +421,17 @@ def test_a_name_that_does_not_resolve(kafka: KafkaCluster, partner: Partner, exa
 
 
 def test_a_dns_that_does_not_answer(
-    kafka: KafkaCluster, partner: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network.socket, "getaddrinfo", lambda *_: time.sleep(3))
-    diagnosis = examine(a_config(kafka, partner), timeout=1.5)
+    diagnosis = examine(a_config(kafka, anyone), timeout=1.5)
     assert only_failed(diagnosis).detail.startswith("no answer from the DNS")
     assert diagnosis.seconds < 1
 
 
-def test_nothing_listens(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
+def test_nothing_listens(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
     port = free_port()
-    diagnosis = examine(a_config(kafka, partner, bootstrap_servers=f"127.0.0.1:{port}"))
+    diagnosis = examine(a_config(kafka, anyone, bootstrap_servers=f"127.0.0.1:{port}"))
     failed = only_failed(diagnosis)
     assert failed.name == "connect"
     assert "refused" in failed.detail
@@ -458,9 +454,9 @@ def black_hole() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_black_hole(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
+def test_a_black_hole(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
     with black_hole() as port:
-        diagnosis = examine(a_config(kafka, partner, bootstrap_servers=f"127.0.0.1:{port}"), timeout=3)
+        diagnosis = examine(a_config(kafka, anyone, bootstrap_servers=f"127.0.0.1:{port}"), timeout=3)
     failed = only_failed(diagnosis)
     assert failed.name == "connect"
     assert "timed out" in failed.detail
@@ -469,19 +465,19 @@ def test_a_black_hole(kafka: KafkaCluster, partner: Partner, examine: Examine) -
     assert "9196" in failed.hint
 
 
-def test_a_black_hole_does_not_stop_the_others(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
+def test_a_black_hole_does_not_stop_the_others(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
     with black_hole() as port:
         servers = f"127.0.0.1:{port},{kafka.bootstrap},no-such-host.invalid"
-        diagnosis = examine(a_config(kafka, partner, bootstrap_servers=servers), timeout=6)
+        diagnosis = examine(a_config(kafka, anyone, bootstrap_servers=servers), timeout=6)
     assert [one.name for one in diagnosis.failed] == ["connect", "resolve"]
-    assert step(diagnosis, "read", partner.topics.prices).verdict == "ok"
+    assert step(diagnosis, "read", anyone.topics.prices).verdict == "ok"
     assert diagnosis.seconds < 4
 
 
 def test_another_address_is_tried(
-    kafka: KafkaCluster, partner: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = a_config(kafka, partner)
+    config = a_config(kafka, anyone)
     real = socket.getaddrinfo
     port = kafka.nodes[0].ports.client
 
@@ -530,12 +526,12 @@ def test_a_broker_that_the_cluster_names_cannot_be_reached(faulty: KafkaCluster,
         diagnosis = examine(a_config(faulty, partner, bootstrap_servers=direct), timeout=6)
     finally:
         faulty.proxies[0].reset()
-    first, *others = diagnosis.failed
-    assert (first.name, first.target) == ("connect", faulty.bootstrap)
-    assert first.hint.startswith("The cluster itself names this address")
-    assert others
-    assert {one.name for one in others} <= {"topic", "read", "group"}
     assert step(diagnosis, "login").verdict == "ok"
+    # whether the client still gets an answer from the broker that it began with is a matter of luck
+    connect = step(diagnosis, "connect", faulty.bootstrap)
+    assert connect.verdict == "failed"
+    assert connect.hint.startswith("The cluster itself names this address")
+    assert {one.name for one in diagnosis.failed} <= {"brokers", "connect", "topic", "read", "group"}
 
 
 def test_the_brokers_fall_silent_after_the_log_in(
@@ -559,24 +555,24 @@ def test_the_brokers_fall_silent_after_the_log_in(
 
 
 def test_a_step_that_hangs_is_given_up(
-    kafka: KafkaCluster, partner: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe.Probe, "topic", lambda *_: time.sleep(3))
-    diagnosis = examine(a_config(kafka, partner), timeout=2)
+    diagnosis = examine(a_config(kafka, anyone), timeout=2)
     assert not diagnosis.ok
-    assert step(diagnosis, "topic", partner.topics.prices).detail.startswith("no answer within")
+    assert step(diagnosis, "topic", anyone.topics.prices).detail.startswith("no answer within")
     assert step(diagnosis, "group").detail == "not tried: the 2 s were over"
     time.sleep(1.5)  # the client is still to be closed
 
 
 def test_an_error_of_ours_is_told_too(
-    kafka: KafkaCluster, partner: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(probe.Probe, "newest", broken)
-    diagnosis = examine(a_config(kafka, partner, topics=Topics(prices=partner.topics.prices)))
+    diagnosis = examine(a_config(kafka, anyone, topics=Topics(prices=anyone.topics.prices)))
     assert only_failed(diagnosis).detail == "unexpected: ZeroDivisionError('oh')"
     assert step(diagnosis, "group").verdict == "ok"
 
@@ -584,19 +580,19 @@ def test_an_error_of_ours_is_told_too(
 # --- what it is asked
 
 
-def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluster, anyone: Partner) -> None:
     with TcpProxy(kafka.nodes[0].ports.client) as proxy:
         servers = f"localhost:{proxy.port}"
-        config = a_config(kafka, partner, bootstrap_servers=servers, kafka={"fetch.min.bytes": -5})
+        config = a_config(kafka, anyone, bootstrap_servers=servers, kafka={"fetch.min.bytes": -5})
         with pytest.raises(ConfigError, match=r"fetch\.min\.bytes"):
             diagnose(config)
         assert proxy.connections == 0
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_has_to_be_positive(kafka: KafkaCluster, partner: Partner, timeout: float) -> None:
+def test_a_timeout_has_to_be_positive(kafka: KafkaCluster, anyone: Partner, timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
-        diagnose(a_config(kafka, partner), timeout=timeout)
+        diagnose(a_config(kafka, anyone), timeout=timeout)
 
 
 def test_what_the_network_says_is_one_line() -> None:

@@ -107,9 +107,7 @@ def test_a_simulated_day_by_iteration(
     feed.finish()
     assert by_race(got) == by_race(day)
     for topic in partner.topics:
-        assert kafka.committed(f"{partner.group_prefix}app", topic) == {
-            p: end for p, end in kafka.end_offsets(topic).items()
-        }
+        assert kafka.committed(f"{partner.group_prefix}app", topic) == kafka.end_offsets(topic)
 
 
 @both_faces

@@ -41,24 +41,24 @@ def iterate(config: FeedConfig) -> None:
         for event in feed:
             assert_type(event, Event)
             assert_type(event.race_id, RaceId)
-            assert_type(event.record, "Record | None")
+            assert_type(event.record, Record | None)
             match event:
                 case PriceEvent():
                     assert_type(event, PriceEvent)
                     assert_type(event.price_updates, tuple[PriceUpdate, ...])
                     assert_type(event.scratchings, tuple[Scratching, ...])
-                    assert_type(event.price_updates[0].price, "Decimal | None")
+                    assert_type(event.price_updates[0].price, Decimal | None)
                     assert_type(event.price_updates[0].price_type, PriceType)
-                    assert_type(event.scratchings[0].scratch_time, "datetime | None")
+                    assert_type(event.scratchings[0].scratch_time, datetime | None)
                 case RaceStatusEvent():
                     assert_type(event.status, RaceStatus)
-                    assert_type(event.runner_number, "int | None")
+                    assert_type(event.runner_number, int | None)
                 case RaceResultEvent(results=results):
                     assert_type(results, tuple[RunnerResult, ...])
                     assert_type(results[0].payout_factors, PayoutFactors)
                 case _:
                     assert_never(event)
-        assert_type(feed.poll(1.0), "Event | None")
+        assert_type(feed.poll(1.0), Event | None)
         for batch in feed.batches(100, 0.5):
             assert_type(batch, list[Event])
 
@@ -68,7 +68,7 @@ async def iterate_async(config: FeedConfig) -> None:
         assert_type(feed, AsyncFeed)
         async for event in feed:
             assert_type(event, Event)
-        assert_type(await feed.poll(1.0), "Event | None")
+        assert_type(await feed.poll(1.0), Event | None)
         async for batch in feed.batches():
             assert_type(batch, list[Event])
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 
+import attrs
 from attrs import define, field
 
 from rbhq_stream.config import FeedConfig
-from rbhq_stream.diagnose.findings import Finding
+from rbhq_stream.diagnose.findings import Finding, failed
 from rbhq_stream.diagnose.sheet import Sheet
-from rbhq_stream.errors import RbhqStreamError
+from rbhq_stream.errors import RbhqStreamError, UnreachableError
 from rbhq_stream.kafka.probe import Cluster, Newest, Probe, Topic
 
 CLUSTER = "cluster"
@@ -24,6 +25,11 @@ OLD = 86_400.0
 """Seconds after which the newest record is worth a warning: there is racing every day."""
 
 _LEADERLESS = "The cluster is in trouble, or is being restarted: try again in a minute, then tell RBHQ."
+
+_SENT_AWAY = (
+    "The cluster sends its clients on to this broker, and it can't be reached from here: see its own steps. Names and"
+    " ports that the cluster gives (advertised.listeners) have to work from this host too."
+)
 
 
 def plan(sheet: Sheet, config: FeedConfig) -> None:
@@ -69,10 +75,10 @@ class _Examination:
         names = self._config.topics.names
         self._left = 2 * len(names) + 1
         cluster = self._log_in()
+        found(tuple(cluster.brokers.values()) if cluster is not None else self._probe.sent_to)
         if cluster is None:
-            self._sheet.skip("not tried: no log-in" if self._config.username else "not tried: no answer")
+            self._sheet.skip("not tried: no answer from the cluster")
             return
-        found(tuple(cluster.brokers.values()))
         topics: dict[str, Topic] = {}
         newest: dict[str, Newest] = {}
         for name in names:
@@ -101,17 +107,28 @@ class _Examination:
         return now + min(most, share)
 
     def _log_in(self) -> Cluster | None:
-        def ask() -> tuple[Finding, Cluster]:
-            by = min(self._deadline, time.monotonic() + min(LOGIN_MOST, (self._deadline - time.monotonic()) / 2))
-            cluster = self._probe.cluster(self._config.topics.names[0], by)
-            if self._config.username is None:
-                return _brokers(cluster), cluster
-            return Finding("ok", f"user {self._config.username!r} is logged in with SCRAM-SHA-512"), cluster
+        user = self._config.username
+        left = self._deadline - time.monotonic()
+        by = time.monotonic() + min(LOGIN_MOST, left / 2)
 
-        if self._config.username is None:
+        def ask() -> tuple[Finding, Cluster]:
+            cluster = self._probe.cluster(self._config.topics.names[0], by)
+            return _brokers(cluster) if user is None else _logged_in(user), cluster
+
+        def log_in() -> tuple[Finding, Cluster | None]:
+            try:
+                return ask()
+            except UnreachableError as error:
+                # whom the cluster has sent to other brokers, it had let in
+                if user is None or not self._probe.sent_to:
+                    raise
+                self._sheet.note("brokers", CLUSTER, attrs.evolve(failed(error), hint=_SENT_AWAY))
+                return _logged_in(user), None
+
+        if user is None:
             self._sheet.note("login", CLUSTER, Finding("skipped", "security is PLAINTEXT: nobody logs in"))
             return self._sheet.run("brokers", CLUSTER, ask)
-        cluster = self._sheet.run("login", CLUSTER, ask)
+        cluster = self._sheet.run("login", CLUSTER, log_in)
         if cluster is not None:
             self._sheet.note("brokers", CLUSTER, _brokers(cluster))
         return cluster
@@ -148,6 +165,10 @@ class _Examination:
     def _group(self, asked: Mapping[str, Sequence[int]]) -> tuple[Finding, dict[str, dict[int, int]]]:
         committed = self._probe.committed(asked, self._by())
         return Finding("ok", "may be used"), committed
+
+
+def _logged_in(user: str) -> Finding:
+    return Finding("ok", f"user {user!r} is logged in with SCRAM-SHA-512")
 
 
 def _brokers(cluster: Cluster) -> Finding:

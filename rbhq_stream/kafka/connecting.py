@@ -70,8 +70,9 @@ def _ask(
         except KafkaException as error:
             answer, passing = None, error.args[0]
         report = consumer.poll(0)  # lets the client report; without a subscription there are no records
-        if report is not None and report.error() is not None:
-            reports.error(report.error())
+        trouble = report.error() if report is not None else None
+        if trouble is not None:
+            reports.error(trouble)
         if reports.fatal is not None:
             raise reports.fatal
         if answer is not None:

@@ -46,6 +46,7 @@ class KafkaSource:
         self._fault: BaseException | None = None  # from within a callback, which must not raise
         self._fresh: set[TopicPartition] = set()  # assigned since the last poll
         self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
+        self._given: set[TopicPartition] = set()  # the application said where to read them
         self._rebalanced = False
         self._paused = False
         self._committing = False
@@ -134,26 +135,25 @@ class KafkaSource:
                 self._reports.line(
                     logging.WARNING, failed.name(), "commit failed, will be tried again", said(failed)[0]
                 )
-            self._owner_of_callbacks().committed(
-                {
-                    TopicPartition(p.topic, p.partition): p.offset
-                    for p in partitions
-                    if p.error is None and error is None
-                }
-            )
+            self._owner_of_callbacks().committed(_committed(partitions) if error is None else {})
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
             self._fault = fault
 
     # rebalances
 
-    def _assigned(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """`on_assign`: never raises. The client itself assigns afterwards, at the committed offsets."""
+    def _assigned(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        """`on_assign`: never raises. If nothing is assigned here the client does it, at the committed offsets."""
         try:
             ours = _partitions(partitions)
-            self._owner_of_callbacks().assigned(ours)
             self._fresh.update(ours)
             self._rebalanced = True
-            log.info("assigned: %s", _listed(ours))
+            given = self._owner_of_callbacks().assigned(ours)
+            self._given.difference_update(ours)
+            self._given.update(given)
+            if given:
+                places = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
+                (consumer.incremental_assign if self._incremental else consumer.assign)(places)
+            log.info("assigned: %s%s", _listed(ours), f", from where the application says: {given}" if given else "")
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
             self._fault = fault
 
@@ -164,9 +164,11 @@ class KafkaSource:
             offsets = self._owner_of_callbacks().revoked(gone)
             self._fresh.difference_update(gone)
             self._unplaced.difference_update(gone)
+            self._given.difference_update(gone)
             self._rebalanced = True
             if offsets and self._consumer is not None:  # when closing, the last commit was made before
-                consumer.commit(offsets=_kafka_offsets(offsets), asynchronous=False)
+                answers = consumer.commit(offsets=_kafka_offsets(offsets), asynchronous=False)
+                self._owner_of_callbacks().committed(_committed(answers))
             log.info("revoked: %s", _listed(gone))
         except KafkaException as error:
             log.warning("commit before a rebalance failed, these records come again: %s", error.args[0])
@@ -180,6 +182,7 @@ class KafkaSource:
             self._owner_of_callbacks().revoked(gone)
             self._fresh.difference_update(gone)
             self._unplaced.difference_update(gone)
+            self._given.difference_update(gone)
             self._rebalanced = True
             log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
@@ -249,7 +252,7 @@ class KafkaSource:
         at = KafkaPartition(*partition)
         committed = consumer.committed([at], timeout=ASK_TIMEOUT)[0].offset
         low, high = consumer.get_watermark_offsets(at, timeout=ASK_TIMEOUT)
-        if committed < 0:
+        if committed < 0 and partition not in self._given:
             offset = self._start(at, low, high)
             start = self._config.start
             log.info("%s: the group has committed nothing yet, starting at offset %d (%s)", partition, offset, start)
@@ -309,6 +312,11 @@ class KafkaSource:
 
 def _partitions(partitions: list[KafkaPartition]) -> list[TopicPartition]:
     return [TopicPartition(p.topic, p.partition) for p in partitions]
+
+
+def _committed(partitions: list[KafkaPartition]) -> dict[TopicPartition, int]:
+    """Those that the commit succeeded for."""
+    return {TopicPartition(p.topic, p.partition): p.offset for p in partitions if p.error is None}
 
 
 def _kafka_offsets(offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition]:

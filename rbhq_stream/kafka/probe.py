@@ -104,6 +104,7 @@ class Probe:
 
     def __init__(self, config: FeedConfig, brokers: Sequence[str]) -> None:
         self._group_id = config.group_id
+        self._brokers = tuple(brokers)
         self._heard = _Heard(config.group_id)
         properties = config.kafka_properties()
         # a feed's: to wait for more records at once, to report, to be the one member of that name
@@ -117,6 +118,12 @@ class Probe:
             "fetch.wait.max.ms": FETCH_WAIT_MS,
         }
         self._client = _consumer(properties, self._heard)
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """The brokers that the cluster has sent this client to, and that gave it trouble. To know of them it must have
+        logged in."""
+        return tuple(broker for broker in self._heard.trouble if broker and broker not in self._brokers)
 
     def close(self) -> None:
         """Leaves the brokers. Nothing is committed."""

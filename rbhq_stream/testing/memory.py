@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from rbhq_stream.config import Topics
+from rbhq_stream.errors import DataLossError
 from rbhq_stream.events import Event, PriceEvent, RaceStatusEvent
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
@@ -158,10 +159,12 @@ class MemorySource:
             self._take(self._owned(), [partition])
 
     def _take(self, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
-        owner.assigned(partitions)
+        given = owner.assigned(partitions)
         for partition in partitions:
-            self._next[partition] = self.committed.get(partition, 0)
-            owner.positioned(partition, self._next[partition])
+            self._next[partition] = offset = given.get(partition, self.committed.get(partition, 0))
+            if offset > len(self._logs[partition]):
+                raise DataLossError(*partition, offset, 0)
+            owner.positioned(partition, offset)
 
     def _owned(self) -> Owner:
         assert self._owner is not None, "open() comes first"

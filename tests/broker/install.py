@@ -139,11 +139,13 @@ def _apt_install(*, java: bool, maven: bool) -> None:
     apt("update")
     others = ["maven"] if maven else []
     # Newer distributions no longer have 17; their default is newer, which is as good.
+    said = ""
     for candidate in ["openjdk-17-jre-headless", "default-jre-headless"] if java else [None]:
         done = install(*([candidate] if candidate else []), *others)
         if done.returncode == 0:
             return
-    raise InstallError(f"apt-get could not install {' and '.join(names)}:\n{done.stderr.strip()}")
+        said = done.stderr.strip()
+    raise InstallError(f"apt-get could not install {' and '.join(names)}:\n{said}")
 
 
 @contextmanager
