@@ -227,17 +227,16 @@ class Cursor:
             self._chunk.done = self._at
 
     def _refuse(self, record: RawRecord, error: DecodeError) -> None:
-        policy = self._on_bad_record
-        if policy == "raise":
+        if self._on_bad_record == "raise":
             if not self._gathering:
                 self._bad += 1
                 if self._manual:
                     self._intake.acknowledged.append(Record.of(record).place)
                 self.taken = self._is_shown = True
             raise error
-        if policy == "skip":
-            log.error("skipped a bad record: %s", error)
+        if callable(self._on_bad_record):
+            self._on_bad_record(error)
         else:
-            policy(error)
+            log.error("skipped a bad record: %s", error)
         self._bad += 1
         self._pass_over(record)

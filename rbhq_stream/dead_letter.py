@@ -79,8 +79,12 @@ class DeadLetter:
 
         Raises:
             DecodeError: it is still bad.
+            ValueError: this version of the library has no events of that kind.
         """
-        return decode(_KINDS[self.kind], self.record.value or b"", record=self.record, max_bytes=max_bytes)
+        kind = _KINDS.get(self.kind)
+        if kind is None:
+            raise ValueError(f"there are no events of kind {self.kind!r}, only {', '.join(_KINDS)}")
+        return decode(kind, self.record.value or b"", record=self.record, max_bytes=max_bytes)
 
 
 def _record_of(error: DecodeError) -> Record:

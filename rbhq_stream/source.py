@@ -23,7 +23,6 @@ class TopicPartition(NamedTuple):
 
 class Owner(Protocol):
     """Who keeps the books on the partitions: told by the source, from within its own calls, when they change hands."""
-        ...
 
     def is_wanted(self) -> bool:
         """Whether the feed is not being closed. For what takes long."""

@@ -135,6 +135,8 @@ def test_a_letter_can_be_decoded_again(path: Path) -> None:
     assert caught.value.record == second.record
     with pytest.raises(DecodeError, match="at most 10 bytes"):
         first.decode(max_bytes=10)
+    with pytest.raises(ValueError, match="no events of kind 'Weather'"):
+        attrs.evolve(first, kind="Weather").decode()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         first.kind = "x"  # type: ignore[misc]  # that it can't be set is what is tested
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from rbhq_stream import DecodeError, Fault, Record
 from rbhq_stream.dead_letter import DeadLetterFile
+from rbhq_stream.testing import EmbeddedBroker
 
 DOC = Path(__file__).parents[1] / "docs" / "bad-records.md"
 
 
 def test_the_examples_run() -> None:
-    results = doctest.testfile(str(DOC), module_relative=False)
+    with EmbeddedBroker(partitions=1) as broker:
+        results = doctest.testfile(str(DOC), module_relative=False, globs={"broker": broker})
     assert results.attempted > 20
     assert results.failed == 0
 

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType  # type: ignore[attr-defined]  # not marked as exported
 
 from rbhq_stream import ConfigError, FeedConfig, Topics
-from rbhq_stream.diagnose import Diagnosis, Step, diagnose, network, sheet
+from rbhq_stream.diagnose import Diagnosis, Step, diagnose, sheet
 from rbhq_stream.kafka import probe
 from rbhq_stream.testing import EmbeddedBroker
 from tests.broker.certificates import untrusted_ca
@@ -324,7 +324,9 @@ def test_an_untrusted_authority(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, tmp_path: Path, given: str
 ) -> None:
     ca_file = untrusted_ca(tmp_path / "ca")
-    authority = {"ca_file": ca_file} if given == "ca_file" else {"ca_pem": ca_file.read_text(), "ca_file": None}
+    authority: dict[str, Any] = (
+        {"ca_file": ca_file} if given == "ca_file" else {"ca_pem": ca_file.read_text(), "ca_file": None}
+    )
     if given == "system":
         authority = {"ca_file": None}
     failed = tls_failure(examine(a_config(kafka, anyone, **authority)))
@@ -423,7 +425,7 @@ def test_a_name_that_does_not_resolve(kafka: KafkaCluster, anyone: Partner, exam
 def test_a_dns_that_does_not_answer(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network.socket, "getaddrinfo", lambda *_: time.sleep(3))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: time.sleep(3))
     diagnosis = examine(a_config(kafka, anyone), timeout=1.5)
     assert only_failed(diagnosis).detail.startswith("no answer from the DNS")
     assert diagnosis.seconds < 1
@@ -485,7 +487,7 @@ def test_another_address_is_tried(
         found = real(host, *arguments)
         return [(*found[0][:4], ("127.0.0.2", port)), *found] if host == "localhost" else found
 
-    monkeypatch.setattr(network.socket, "getaddrinfo", two)
+    monkeypatch.setattr(socket, "getaddrinfo", two)
     connect = step(examine(config), "connect")
     assert connect.verdict == "ok"
     assert connect.detail == "127.0.0.2: connection refused; connected to 127.0.0.1"

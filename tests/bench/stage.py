@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, cycle, islice
@@ -55,7 +56,24 @@ class Stage:
         return Job(cluster.bootstrap, topic, group, count, _USER, _PASSWORD, str(cluster.ca_file), check, mode)
 
 
+_AS_IN_PRODUCTION = "-XX:TieredStopAtLevel=4 -Xmx1g"
+"""For Java: the brokers of the tests do without its optimizing compiler to start sooner, and are slow at TLS for it."""
+
+
 @contextmanager
 def open_stage(directory: Path, *, partitions: int, plaintext: bool) -> Iterator[Stage]:
-    with KafkaCluster(directory) as cluster:
+    with _environment("_JAVA_OPTIONS", _AS_IN_PRODUCTION), KafkaCluster(directory) as cluster:
         yield Stage(cluster, partitions=partitions, plaintext=plaintext)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,283 @@
+"""`Feed(config, positions=…)`: the application says where to begin. On records from memory and on the real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from rbhq_stream import DataLossError, Feed, FeedConfig, PriceEvent, PriceType, PriceUpdate, RaceEvent, Topics
+from rbhq_stream.source import TopicPartition
+from rbhq_stream.testing import MemorySource
+from tests.broker.fixtures import MakePartner, Partner
+from tests.broker.kafka import KafkaCluster
+from tests.faces import AsyncFace, Face, SyncFace, both_faces
+from tests.test_real_broker import a_config as broker_config
+
+TOPICS = Topics(prices="prices", race_status="status")
+CONFIG = FeedConfig(
+    bootstrap_servers="nowhere:1", group_id="g", topics=TOPICS, security="PLAINTEXT", commit_interval=0.05
+)
+PRICES = TopicPartition("prices", 0)
+STATUS = TopicPartition("status", 0)
+OPENED = b'{"meetingId":1,"eventNumber":%d,"status":"OPEN"}'
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """Ten records on each topic, of which the group has committed two."""
+    source = MemorySource(TOPICS)
+    source.publish(*(PriceEvent(1, number, (PriceUpdate(1, PriceType.WIN),)) for number in range(10)))
+    for number in range(10):
+        source.publish_raw("status", OPENED % number)
+    source.committed.update({PRICES: 2, STATUS: 2})
+    return source
+
+
+@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
+def make(request: pytest.FixtureRequest, source: MemorySource) -> Iterator[Callable[..., Face]]:
+    """Makes a face on the source; closes it, and its event loop, at the end."""
+    faces: list[Face] = []
+
+    def make(**options: Any) -> Face:
+        face = request.param(CONFIG, source=source, **options)
+        faces.append(face)
+        return face  # type: ignore[no-any-return]  # one of the two faces
+
+    yield make
+    for face in faces:
+        face.finish()
+
+
+def place(event: RaceEvent) -> tuple[str, int]:
+    assert event.record is not None
+    return event.record.topic, event.record.offset
+
+
+def read(face: Face, count: int) -> dict[str, list[int]]:
+    """The offsets of the next events, by topic."""
+    found: dict[str, list[int]] = {}
+    for _ in range(count):
+        topic, offset = place(face.next())
+        found.setdefault(topic, []).append(offset)
+    return found
+
+
+def eventually(done: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.005)
+
+
+# --- which records come
+
+
+def test_a_mapping_says_where_to_begin_and_the_rest_starts_as_usual(make: Callable[..., Face]) -> None:
+    face = make(positions={("prices", 0): 7})
+    face.enter()
+    assert read(face, 3 + 8) == {"prices": [7, 8, 9], "status": list(range(2, 10))}
+
+
+def test_a_callable_is_asked_for_what_is_assigned(make: Callable[..., Face]) -> None:
+    asked: list[list[TopicPartition]] = []
+
+    def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
+        asked.append(sorted(partitions))
+        return {("prices", 0): 9, ("status", 0): 0, ("another", 3): 5}
+
+    face = make(positions=positions)
+    assert not asked
+    face.enter()
+    assert read(face, 11) == {"prices": [9], "status": list(range(10))}
+    assert asked == [[PRICES, STATUS]]
+
+
+def test_the_end_is_a_place_to_begin(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make(positions={PRICES: 10, STATUS: 10})
+    face.enter()
+    assert face.poll(0.1) is None
+    source.publish_raw("status", OPENED % 1)
+    assert place(face.next()) == ("status", 10)
+
+
+def test_the_group_commits_from_there_on(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make(positions={PRICES: 7, STATUS: 10})
+    face.enter()
+    eventually(lambda: source.committed == {PRICES: 7, STATUS: 10})
+    read(face, 2)
+    face.leave()
+    assert source.committed == {PRICES: 9, STATUS: 10}
+
+
+# --- after a rebalance
+
+
+def test_a_callable_is_asked_again_when_a_partition_comes_back(make: Callable[..., Face], source: MemorySource) -> None:
+    stored = {("prices", 0): 5, ("status", 0): 10}
+    face = make(positions=lambda partitions: {partition: stored[partition] for partition in partitions})
+    face.enter()
+    assert read(face, 2) == {"prices": [5, 6]}
+    stored["prices", 0] = 8  # another member of the group got so far meanwhile
+    source.revoke("prices")
+    source.assign("prices")
+    eventually(lambda: not source._orders and source._next == {PRICES: 10, STATUS: 10})
+    assert read(face, 2) == {"prices": [8, 9]}
+
+
+def test_a_mapping_is_not_gone_back_to(make: Callable[..., Face], source: MemorySource) -> None:
+    face = make(positions={PRICES: 5, STATUS: 10})
+    face.enter()
+    assert read(face, 3) == {"prices": [5, 6, 7]}
+    eventually(lambda: source.committed[PRICES] == 7)
+    source.revoke("prices")
+    source.assign("prices")
+    eventually(lambda: not source._orders and source._next == {PRICES: 10, STATUS: 10})
+    assert read(face, 3) == {"prices": [7, 8, 9]}
+
+
+# --- what goes wrong
+
+
+def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[..., Face], source: MemorySource) -> None:
+    answers: list[Mapping[tuple[str, int], int]] = [{PRICES: 5, STATUS: 10}]
+    face = make(positions=lambda partitions: answers.pop())
+    face.enter()
+    assert read(face, 2) == {"prices": [5, 6]}
+    source.revoke("prices")
+    source.assign("prices")
+    with pytest.raises(IndexError, match="pop from empty list"):
+        read(face, 9)
+    face.leave()
+    assert source.committed[PRICES] in (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("positions", "error", "match"),
+    [
+        (7, TypeError, r"positions=7: expected a mapping"),
+        ({("prices", 0): -1}, ValueError, r"an offset of 0 or more, got \('prices', 0\): -1"),
+        ({("prices", 0): True}, ValueError, r"an offset of 0 or more"),
+        ({"prices": 1}, ValueError, r"expected \(topic, partition\)"),
+        ({("other", 0): 1}, ValueError, r"other\[0\] is of no topic of this feed; it has \['prices', 'status'\]"),
+    ],
+)
+def test_nonsense_is_refused_at_once(
+    make: Callable[..., Face], positions: Any, error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        make(positions=positions)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(None, TypeError), ({("prices", 0): None}, ValueError), ({("prices", "0"): 1}, ValueError)]
+)
+def test_a_nonsensical_answer_is_told(make: Callable[..., Face], answer: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="positions: expected"):
+        make(positions=lambda partitions: answer).enter()
+
+
+def test_an_offset_beyond_the_end_is_told(make: Callable[..., Face]) -> None:
+    with pytest.raises(DataLossError, match="has not got that far") as raised:
+        make(positions={PRICES: 11}).enter()
+    assert (raised.value.topic, raised.value.expected_offset, raised.value.lost) == ("prices", 11, 0)
+
+
+# --- the parts of a record
+
+
+def test_a_record_of_several_events_is_left_after_the_last(make: Callable[..., Face], source: MemorySource) -> None:
+    source.publish_raw("status", b"[%s,%s]" % (OPENED % 1, OPENED % 2))
+    face = make(positions={PRICES: 10, STATUS: 9})
+    face.enter()
+    records = [face.next().record for _ in range(3)]
+    assert [(r.offset, r.part, r.parts, r.next_offset) for r in records if r] == [
+        (9, 0, 1, 10), (10, 0, 2, 10), (10, 1, 2, 11),
+    ]  # fmt: skip
+
+
+# --- on the real broker
+
+
+def publish(kafka: KafkaCluster, topic: str, count: int, partition: int = 0) -> None:
+    kafka.publish(topic, [(b"k", OPENED % number) for number in range(count)], partition=partition)
+
+
+STRATEGIES = {
+    "cooperative": {},
+    "eager": {"partition.assignment.strategy": "range"},
+    "consumer protocol": {"group.protocol": "consumer"},
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_broker_is_read_from_there(kafka: KafkaCluster, make_partner: MakePartner, strategy: str) -> None:
+    partner = make_partner(partitions=3)
+    topic = partner.topics.race_status
+    for partition in range(3):
+        publish(kafka, topic, 10, partition)
+    fields: dict[str, Any] = {"kafka": STRATEGIES[strategy], "topics": Topics(race_status=topic)}
+    if strategy == "consumer protocol":
+        fields["session_timeout"] = 45.0
+    given = {(topic, 0): 7, (topic, 1): 9}
+    with Feed(broker_config(kafka, partner, **fields), positions=given) as feed:
+        found: dict[int, list[int]] = {}
+        for _ in range(3 + 1 + 10):
+            record = next(feed).record
+            assert record is not None
+            found.setdefault(record.partition, []).append(record.offset)
+    assert found == {0: [7, 8, 9], 1: [9], 2: list(range(10))}
+    assert kafka.committed(f"{partner.group_prefix}app", topic) == {0: 10, 1: 10, 2: 10}
+    # what the group has committed doesn't matter
+    with Feed(broker_config(kafka, partner, **fields), positions=lambda partitions: {(topic, 2): 4}) as feed:
+        for offset in range(4, 10):
+            record = next(feed).record
+            assert record is not None
+            assert (record.partition, record.offset) == (2, offset)
+        assert feed.poll(0.2) is None
+
+
+@both_faces
+def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Partner, face: Callable[..., Face]) -> None:
+    topic = partner.topics.race_status
+    publish(kafka, topic, 10)
+
+    def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
+        raise OSError("the store is away")
+
+    feed = face(broker_config(kafka, partner), positions=positions)
+    feed.enter()
+    for _ in range(2):
+        with pytest.raises(OSError, match="the store is away"):
+            feed.next()
+    feed.leave()
+    feed.finish()
+    assert kafka.committed(f"{partner.group_prefix}app", topic) == {}, "nothing was read, so nothing is committed"
+
+
+@both_faces
+@pytest.mark.parametrize(("offset", "lost"), [(2, 3), (11, 0)], ids=["expired", "beyond the end"])
+def test_an_offset_that_the_broker_does_not_have(
+    kafka: KafkaCluster, partner: Partner, face: Callable[..., Face], offset: int, lost: int
+) -> None:
+    topic = partner.topics.race_status
+    publish(kafka, topic, 10)
+    kafka.delete_records(topic, 0, 5)
+    config = broker_config(kafka, partner)
+    feed = face(config, positions={(topic, 0): offset})
+    feed.enter()
+    with pytest.raises(DataLossError) as raised:
+        feed.next()
+    error = raised.value
+    assert (error.topic, error.partition, error.expected_offset, error.lost) == (topic, 0, offset, lost)
+    feed.leave()
+    feed.finish()
+    # and by a declared policy, whatever `start` says
+    config = broker_config(kafka, partner, group_id=f"{partner.group_prefix}b", on_data_loss="earliest", start="latest")
+    feed = face(config, positions={(topic, 0): offset})
+    feed.enter()
+    assert place(feed.next()) == (topic, 5)
+    feed.leave()
+    feed.finish()
