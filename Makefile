@@ -35,7 +35,6 @@ wheel: $(READY)  ## build the distribution into dist/
 	@$(BIN)/python -m pip install -q build && $(BIN)/python -m build -q
 
 bench: $(READY)  ## speed, against a hand-written loop and typed peers (some minutes)
-	@$(BIN)/python -m pip install -q -r tests/bench/requirements.txt
 	@$(BIN)/python -m tests.broker.install
 	@$(BIN)/python -m tests.bench $(ARGS)
 

@@ -3,6 +3,8 @@
 from rbhq_stream.aio import AsyncFeed
 from rbhq_stream.config import FeedConfig, Topics
 from rbhq_stream.cursor import FeedStats
+from rbhq_stream.dead_letter import DeadLetter, DeadLetterError, DeadLetterFile, DeadLetters, DeadLetterTopic
+from rbhq_stream.diagnose import Diagnosis, Step, diagnose
 from rbhq_stream.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -48,7 +50,13 @@ __all__ = [
     "ConfigError",
     "ConnectError",
     "DataLossError",
+    "DeadLetter",
+    "DeadLetterError",
+    "DeadLetterFile",
+    "DeadLetterTopic",
+    "DeadLetters",
     "DecodeError",
+    "Diagnosis",
     "Dividend",
     "Event",
     "Extra",
@@ -73,11 +81,13 @@ __all__ = [
     "RunnerResult",
     "Scratching",
     "Secret",
+    "Step",
     "TlsError",
     "Topics",
     "UnknownTopicError",
     "UnreachableError",
     "Unscratching",
     "decode",
+    "diagnose",
     "encode",
 ]

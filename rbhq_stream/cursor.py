@@ -112,6 +112,9 @@ class Cursor:
             return
         self.taken = self.is_blocked = False
         if self._is_shown:
+            if self._manual and self._event is None and self._chunk is not None:
+                # a bad record that was raised: nobody has an event to acknowledge it by
+                self._intake.acknowledged.append(Record.of(self._chunk.records[self._at]).place)
             self._pass_shown()
         self._gathering = False
         while self._passed:
@@ -230,8 +233,6 @@ class Cursor:
         if self._on_bad_record == "raise":
             if not self._gathering:
                 self._bad += 1
-                if self._manual:
-                    self._intake.acknowledged.append(Record.of(record).place)
                 self.taken = self._is_shown = True
             raise error
         if callable(self._on_bad_record):

@@ -39,7 +39,7 @@ class ConnectError(RbhqStreamError):
     is the cause
     in the Kafka client's words; `hint` is what to do."""
 
-    hint = "See the reason; the feed retries nothing by itself here."
+    hint = "This does not pass by itself. See the reason."
 
     def __init__(self, reason: str, *, broker: str | None = None, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -67,7 +67,8 @@ class TlsError(ConnectError):
 
     hint = (
         "Check that ca_file or ca_pem holds the authority that signed the broker's certificate, that bootstrap_servers"
-        " has the names that are in the certificate, and that the port is the TLS one."
+        " has the names that are in the certificate, that the certificate has not expired by this host's clock, and that the"
+        " port is the TLS one."
     )
 
 
@@ -146,6 +147,8 @@ class DataLossError(RbhqStreamError):
     """Records that were not handled yet are gone from the broker: its retention overtook the committed offset.
 
     The records from `expected_offset` up to, not including, `available_offset` of the partition can't be had any more.
+    Or, when `is_beyond_end`, the partition ends before `expected_offset`, at `available_offset`: its topic was made
+    anew, or the brokers lost its end; how much is missing can't be known then.
     """
 
     def __init__(self, topic: str, partition: int, expected_offset: int, available_offset: int) -> None:
@@ -156,21 +159,26 @@ class DataLossError(RbhqStreamError):
         self.available_offset = available_offset
 
     @property
+    def is_beyond_end(self) -> bool:
+        """Whether there are fewer records than were read before."""
+        return self.expected_offset > self.available_offset
+
+    @property
     def lost(self) -> int:
-        """How many records are gone."""
+        """How many records are gone; 0 when `is_beyond_end`."""
         return max(0, self.available_offset - self.expected_offset)
 
     def __str__(self) -> str:
-        if self.expected_offset > self.available_offset:
+        where = f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset}"
+        if self.is_beyond_end:
             return (
-                f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset},"
-                f" but the broker has not got that far (its first is {self.available_offset}): the topic was made anew,"
-                " or the offset is of another cluster. Choose where to go on with positions or a new group_id"
+                f"{where}, but the partition ends at {self.available_offset}: the topic was made anew, the brokers lost"
+                " records, or the offset is another cluster's. Take the races' state from RBHQ by other means, then say"
+                " with on_data_loss, or with positions, where to go on"
             )
         return (
-            f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset},"
-            f" but the broker's first is {self.available_offset}: {self.lost} records are gone. Take the races'"
-            " state from RBHQ by other means, then choose where to go on with FeedConfig.start"
+            f"{where}, but the broker's first is {self.available_offset}: {self.lost} records are gone. Take the races'"
+            " state from RBHQ by other means, then say with on_data_loss, or with positions, where to go on"
         )
 
 

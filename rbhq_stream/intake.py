@@ -1,8 +1,11 @@
 """The poll thread and the buffer: takes records in ahead of the application, and takes its progress back to the source.
 
-The poll thread alone talks to the source. The application's thread takes from `chunks` and says how far it is
-by counting in the chunk. The two share no lock, because an interrupt (Ctrl-C) can leave a lock taken: only
-deques, queues and plain numbers that one side writes and the other reads.
+The poll thread alone talks to the source. It links chunk to chunk; the application's thread follows the links and
+says how far it is by counting in the chunk. The two share no lock, because an interrupt (Ctrl-C) can leave a lock
+taken: only queues, and plain fields that one side writes and the other reads.
+
+What is raised on the poll thread, by the source or by a logging handler of the application, ends the feed: the
+application has it raised when all that was read before is handed over.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ class Chunk:
     """How many records were taken in before them."""
     newest: Mapping[tuple[str, int], int]
     """The last offset of each partition among them."""
+    next: Chunk | None = None
+    """What was polled after them. Written by the poll thread."""
     done: int = 0
     """So many of them are done. Written by the application's thread."""
     counted: int = 0
@@ -65,8 +70,8 @@ class Intake:
         wake: Callable[[], None],
         places: StartingPlaces | None = None,
     ) -> None:
-        self.chunks: deque[Chunk] = deque()
-        self.finished: deque[Chunk] = deque()
+        self.head = Chunk((), 0, 0, {})
+        """The chunk that the application is in; all before it are done. Written by the application's thread."""
         self.acknowledged: deque[tuple[str, int, int]] = deque()
         self.ledger = Ledger()
         self.failure: BaseException | None = None
@@ -80,42 +85,63 @@ class Intake:
         self._one_by_one = one_by_one
         self._wake = wake
         self._places = places or StartingPlaces(None, ())
+        self._last = self._counting = self.head  # the newest chunk, and the oldest one that is not all in the ledger
         self._taken_in = 0
         self._paused = False
         self._closing = False
+        self._close_by: float | None = None
         self._room: SimpleQueue[None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="rbhq_stream poll", daemon=True)
+        self._over: SimpleQueue[None] = SimpleQueue()
+        self._unclaimed = [True]
+        self._thread: threading.Thread | None = None
 
     # the application's side
 
     def start(self) -> None:
-        """Starts the poll thread, which connects. `is_open`, or `is_over` and `failure`, tell how it went."""
-        self._thread.start()
+        """Starts the poll thread, which connects. `is_open`, or `is_over` and `failure`, tell how it went.
 
-    def finish(self, chunk: Chunk) -> None:
-        """All of the chunk, which is the oldest, is done. May be called again for the same one, after an interrupt."""
-        self.finished.append(chunk)
-        if self.chunks and self.chunks[0] is chunk:
-            self.chunks.popleft()
+        Again is harmless: an interrupt in here may or may not leave a thread behind, and only the first does the work.
+        """
+        if self._unclaimed:
+            thread = threading.Thread(target=self._run, name="rbhq_stream poll", daemon=True)
+            thread.start()
+            self._thread = self._thread or thread
+
+    def note_room(self) -> None:
+        """Wakes the poll thread if it may read on."""
         if self.waiting <= self._low_water:
             self._ring()
 
     @property
     def waiting(self) -> int:
-        """How many records are in the buffer, those of the oldest chunk that are done not counted."""
-        try:
-            oldest = self.chunks[0]
-        except IndexError:
-            return 0
-        return self._taken_in - oldest.start - oldest.done
+        """How many records are in the buffer and not done. From any thread."""
+        head = self.head
+        done = head.start + head.done  # first, so that there are never fewer taken in than done
+        return self._taken_in - done
 
-    def close(self) -> bool:
-        """Has the poll thread commit what is done and leave the group; answers whether it was done in time."""
+    def leave(self) -> float:
+        """Has the poll thread commit what is done and leave the group; answers by when (monotonic), the first time or
+        again.
+        """
         self._closing = True
         self._ring()
-        if self._thread.ident is not None:
-            self._thread.join(self._close_timeout + 2 * POLL_TIMEOUT)
-        return not self._thread.is_alive()
+        if self._close_by is None:
+            self._close_by = time.monotonic() + self._close_timeout + 2 * POLL_TIMEOUT
+        return self._close_by
+
+    def close(self) -> bool:
+        """Leaves, and waits for it; answers whether it was done in time. Interrupted, it may be called again."""
+        deadline = self.leave()
+        thread = self._thread
+        if thread is None:
+            return True
+        # not by joining the thread: where an interrupt hits a join, Python takes the thread for ended
+        while not self.is_over and (left := deadline - time.monotonic()) > 0:
+            with suppress(Empty):
+                self._over.get(timeout=left)
+        if self.is_over:
+            thread.join(POLL_TIMEOUT)
+        return self.is_over
 
     def _ring(self) -> None:
         if self._room.empty():
@@ -124,6 +150,11 @@ class Intake:
     # the poll thread
 
     def _run(self) -> None:
+        try:
+            self._unclaimed.pop()
+        except IndexError:
+            return  # another thread was started and does the work
+        self._thread = threading.current_thread()
         try:
             self._source.open(self)
             self.is_open = True
@@ -137,9 +168,12 @@ class Intake:
             self._count()
             self._source.close(self.ledger.committable(), self._close_timeout)
         except BaseException:
-            log.exception("closing the feed failed; what was not committed yet comes again after a restart")
-        self.is_over = True
-        self._wake()
+            with suppress(Exception):  # a logging handler of the application, which has nobody here to raise to
+                log.exception("closing the feed failed; what was not committed yet comes again after a restart")
+        finally:
+            self.is_over = True
+            self._over.put(None)
+            self._wake()
 
     def _let_finish(self) -> None:
         """After a failure: the application may still handle what was taken in before it, and commit that."""
@@ -167,9 +201,12 @@ class Intake:
         if self._one_by_one:
             for record in records:
                 self.ledger.awaits(*_place(record))
-        self.chunks.append(Chunk(records, self.ledger.epoch, self._taken_in, newest))
+        chunk = Chunk(records, self.ledger.epoch, self._taken_in, newest)
         self._taken_in += len(records)
+        self._last.next = chunk  # from here on the application sees it
+        self._last = chunk
         self._wake()
+        self._count_chunks()  # lets go of those that are done
 
     def _keep_within_bounds(self) -> None:
         if self._paused:
@@ -200,19 +237,20 @@ class Intake:
         while self.acknowledged:
             topic, partition, offset = self.acknowledged.popleft()
             self.ledger.acknowledge((topic, partition), offset)
-        if self._one_by_one:
-            self.finished.clear()
-            return
-        while self.finished:
-            self._count_chunk(self.finished.popleft())
-        try:
-            oldest = self.chunks[0]
-        except IndexError:
-            return
-        self._count_chunk(oldest)
+        self._count_chunks()
+        if not self._one_by_one:
+            self._count_chunk(self._counting, self._counting.done)
 
-    def _count_chunk(self, chunk: Chunk) -> None:
-        done = chunk.done
+    def _count_chunks(self) -> None:
+        """Enters the chunks into the ledger that are done to the last record."""
+        if self._one_by_one:
+            self._counting = self.head
+            return
+        while (following := self._counting.next) is not None and self._counting.done == len(self._counting.records):
+            self._count_chunk(self._counting, self._counting.done)
+            self._counting = following
+
+    def _count_chunk(self, chunk: Chunk, done: int) -> None:
         whole = done == len(chunk.records)
         for partition, offset in (chunk.newest if whole else _newest(chunk.records[chunk.counted : done])).items():
             self.ledger.done(partition, offset, chunk.epoch)

@@ -38,8 +38,8 @@ class Record:
     partition: int
     offset: int
     timestamp: datetime | None = None
-    """When the record was written (UTC, aware, milliseconds): by the producer's or the broker's clock, as the
-    topic is set up.
+    """When the record was written, by the producer's or the broker's clock, as the topic is set up (UTC, aware,
+    milliseconds). `None`: not told, or no time that there is.
     """
     key: bytes | None = None
     value: bytes | None = field(default=None, repr=lambda value: _shortened(value))  # noqa: PLW0108  # defined below
@@ -57,7 +57,7 @@ class Record:
             topic=raw.topic() or "",
             partition=_number(raw.partition()),
             offset=_number(raw.offset()),
-            timestamp=_EPOCH + timedelta(milliseconds=milliseconds) if kind and milliseconds >= 0 else None,
+            timestamp=_moment(milliseconds) if kind else None,
             key=raw.key(),
             value=raw.value(),
             headers=tuple((name, content) for name, content in raw.headers() or ()),
@@ -78,6 +78,14 @@ class Record:
     def __str__(self) -> str:
         """Where the record stood, as the logs and errors write it."""
         return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    """The time, unless it is none that anybody can mean: a producer may write anything."""
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds >= 0 else None
+    except OverflowError:
+        return None
 
 
 def _number(value: int | None) -> int:

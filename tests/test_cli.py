@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from rbhq_stream import cli, diagnose
+from rbhq_stream import cli
 from rbhq_stream.config import FeedConfig
 from tests.broker.fixtures import Partner, new_partner
 from tests.broker.kafka import KafkaCluster
@@ -67,7 +68,7 @@ def test_all_is_well(environment: dict[str, str], capsys: Captured) -> None:
         *("resolve", "connect", "tls", "login", "brokers", "topic", "read")
     ]
     assert "  -> Nothing was published yet" in out
-    assert lines[-1].startswith("10 ok, 1 warning in ")
+    assert lines[-1].startswith("9 ok, 1 warning in ")
     assert err == ""
     assert environment["RBHQ_PASSWORD"] not in out
     assert "\033" not in out
@@ -89,7 +90,7 @@ def test_for_programs(environment: dict[str, str], capsys: Captured, monkeypatch
     assert document["ok"] is True
     assert [set(step) for step in document["steps"]] == [
         {"name", "target", "verdict", "detail", "hint", "seconds", "facts"}
-    ] * 11
+    ] * 10
     monkeypatch.setenv("RBHQ_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
     assert cli.main(["check", "--json"]) == 1
     out = capsys.readouterr().out
@@ -99,7 +100,7 @@ def test_for_programs(environment: dict[str, str], capsys: Captured, monkeypatch
 
 def test_the_configuration_from_a_file(toml: Path, capsys: Captured) -> None:
     assert cli.main(["check", "--config", str(toml)]) == 0
-    assert "10 ok" in capsys.readouterr().out
+    assert "9 ok" in capsys.readouterr().out
 
 
 def test_another_prefix(environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ def test_it_is_stopped(environment: dict[str, str], capsys: Captured, monkeypatc
         assert timeout == 30
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(diagnose, "diagnose", interrupted)
+    monkeypatch.setattr(import_module("rbhq_stream.diagnose"), "diagnose", interrupted)
     assert cli.main(["check"]) == 130
     assert capsys.readouterr() == ("", "rbhq-stream: stopped\n")
 

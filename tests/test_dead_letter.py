@@ -25,7 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbhq_stream import ConfigError, DecodeError, Fault, Feed, PriceEvent, PriceType, PriceUpdate, Record, decode
-from rbhq_stream.dead_letter import MOST_FAULTS, DeadLetter, DeadLetterError, DeadLetterFile
+from rbhq_stream.dead_letter import DeadLetter, DeadLetterError, DeadLetterFile
+from rbhq_stream.dead_letter.file import MOST_FAULTS
 from rbhq_stream.testing import EmbeddedBroker
 from tests.strategies import texts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import ssl
 import time
@@ -600,3 +601,11 @@ def test_a_timeout_has_to_be_positive(kafka: KafkaCluster, anyone: Partner, time
 def test_what_the_network_says_is_one_line() -> None:
     one = Step("tls", "host:1", "failed", "evil\x1b[2Jname\nsecond", "a\r\nb")
     assert (one.detail, one.hint) == ("evil [2Jname second", "a  b")
+
+
+def test_the_documentation_has_each_step() -> None:
+    page = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
+    names = re.findall(r"^### `(\w+)`", page.read_text(encoding="utf-8"), re.MULTILINE)
+    with EmbeddedBroker() as broker:
+        diagnosis = diagnose(broker.config(group_id="check"))
+    assert names == list(dict.fromkeys(one.name for one in diagnosis.steps))

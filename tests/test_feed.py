@@ -24,6 +24,7 @@ from rbhq_stream import (
     RaceResultEvent,
     RaceStatus,
     RaceStatusEvent,
+    Record,
     Retry,
     RunnerResult,
     Scratching,
@@ -31,7 +32,7 @@ from rbhq_stream import (
     Unscratching,
 )
 from rbhq_stream.source import TopicPartition
-from rbhq_stream.testing import MemorySource
+from rbhq_stream.testing import MemoryRecord, MemorySource
 from tests.faces import AsyncFace, Face, SyncFace
 
 TOPICS = Topics(prices="prices", race_status="status", race_results="results")
@@ -92,6 +93,10 @@ def test_it_yields_typed_events_with_their_records(make: Callable[..., Face], so
     assert (record.topic, record.partition, record.offset, record.key) == ("prices", 0, 0, b"1-1")
     assert record.timestamp is not None
     assert record.timestamp.utcoffset() is not None
+
+
+def test_a_time_that_cannot_be_does_not_stop_the_feed() -> None:
+    assert Record.of(MemoryRecord("prices", 0, 0, b"", None, 1.7e15)).timestamp is None
 
 
 def test_nothing_happens_before_it_is_entered(make: Callable[..., Face], source: MemorySource) -> None:
@@ -546,6 +551,21 @@ def test_manual_acknowledgement_passes_bad_and_empty_records(make: Callable[...,
     face.enter()
     face.feed.ack(face.next())
     eventually(lambda: source.committed.get(PRICES) == 3)
+
+
+def test_a_raised_bad_record_is_acknowledged_when_the_feed_goes_on(
+    make: Callable[..., Face], source: MemorySource
+) -> None:
+    source.publish_raw("prices", BAD)
+    source.publish(price(1))
+    face = make(commit="manual")
+    face.enter()
+    with pytest.raises(DecodeError):
+        face.next()
+    time.sleep(0.2)
+    assert source.committed.get(PRICES, 0) == 0, "it may still end the program, and is to come again then"
+    face.feed.ack(face.next())
+    eventually(lambda: source.committed.get(PRICES) == 2)
 
 
 def test_ack_refuses_what_it_cannot_know(make: Callable[..., Face], source: MemorySource) -> None:

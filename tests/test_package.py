@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 
 EXPORTED = set(
     """
-AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLossError DecodeError Dividend Event
+AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLossError DeadLetter DeadLetterError
+    DeadLetterFile DeadLetterTopic DeadLetters DecodeError Diagnosis Dividend Event Step diagnose
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode

@@ -148,10 +148,11 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[...,
     assert read(face, 2) == {"prices": [5, 6]}
     source.revoke("prices")
     source.assign("prices")
+    eventually(lambda: not source._orders)
     with pytest.raises(IndexError, match="pop from empty list"):
         read(face, 9)
     face.leave()
-    assert source.committed[PRICES] in (6, 7)
+    assert source.committed[PRICES] == 6, "the event in hand was not done when the partition went away"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_a_nonsensical_answer_is_told(make: Callable[..., Face], answer: Any, er
 
 
 def test_an_offset_beyond_the_end_is_told(make: Callable[..., Face]) -> None:
-    with pytest.raises(DataLossError, match="has not got that far") as raised:
+    with pytest.raises(DataLossError, match="has only got to 10") as raised:
         make(positions={PRICES: 11}).enter()
     assert (raised.value.topic, raised.value.expected_offset, raised.value.lost) == ("prices", 11, 0)
 

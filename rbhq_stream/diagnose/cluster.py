@@ -89,11 +89,11 @@ class _Examination:
                 if read is not None:
                     newest[name] = read
         # whether the group may be used can be asked with any partition
-        asked = {name: topic.partitions for name, topic in topics.items()} or {names[0]: (0,)}
+        asked = {name: tuple(topic.leaders) for name, topic in topics.items()} or {names[0]: (0,)}
         committed = self._sheet.run("group", self._config.group_id, lambda: self._group(asked))
         for name in names:
             if committed is None or name not in topics:
-                why = "its group may not be used" if committed is None else "the topic can't be seen"
+                why = "nothing is known of the group" if committed is None else "the step topic failed"
                 self._sheet.note("position", name, Finding("skipped", f"not tried: {why}"))
             else:
                 ends = newest[name].ends if name in newest else {}
@@ -136,8 +136,8 @@ class _Examination:
     def _topic(self, name: str) -> Topic | None:
         def ask() -> tuple[Finding, Topic]:
             topic = self._probe.topic(name, self._by())
-            count = _count(len(topic.partitions), "partition")
-            facts = {"partitions": len(topic.partitions), "leaderless": list(topic.leaderless)}
+            count = _count(len(topic.leaders), "partition")
+            facts = {"partitions": len(topic.leaders), "leaderless": list(topic.leaderless)}
             if topic.leaderless:
                 numbers = ", ".join(map(str, topic.leaderless))
                 return Finding("failed", f"{count}, without a leader: {numbers}", _LEADERLESS, facts), topic
@@ -145,19 +145,19 @@ class _Examination:
 
         topic = self._sheet.run("topic", name, ask)
         if topic is None:
-            self._sheet.skip("not tried: the topic can't be seen", name)
+            self._sheet.skip("not tried: the step topic failed", name)
         return topic
 
     def _read(self, name: str, topic: Topic) -> Newest | None:
         def ask() -> tuple[Finding, Newest]:
-            newest = self._probe.newest(name, topic.partitions, self._by())
+            newest = self._probe.newest(name, topic.leaders, self._by())
             if newest.offset is None:
                 return Finding("ok", "allowed; there is no record to be read"), newest
             return Finding("ok", f"read offset {newest.offset} of partition {newest.partition}"), newest
 
         newest = self._sheet.run("read", name, ask)
         if newest is None:
-            self._sheet.note("newest", name, Finding("skipped", "not tried: the topic can't be read"))
+            self._sheet.note("newest", name, Finding("skipped", "not tried: the step read failed"))
         else:
             self._sheet.note("newest", name, _age(newest, datetime.now(timezone.utc)))
         return newest

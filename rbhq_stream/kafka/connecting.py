@@ -13,13 +13,14 @@ from functools import partial
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from rbhq_stream.config import FeedConfig
-from rbhq_stream.errors import ConnectError, FeedClosedError, UnknownTopicError, UnreachableError
+from rbhq_stream.errors import AuthorizationError, ConnectError, FeedClosedError, UnknownTopicError, UnreachableError
 from rbhq_stream.kafka.faults import Reports, config_error, connect_error
 
 CommitCallback = Callable[[KafkaError | None, list[TopicPartition]], None]
 
-SLICE = 0.5
-"""Seconds that one question to the brokers may take before the client's reports are looked at."""
+FIRST_SLICE, MOST_SLICE = 0.5, 5.0
+"""Seconds that one question to the brokers may take before the client's reports are looked at: short at first, longer
+each time for those who are far away."""
 SETTLE = 2.0
 """Seconds that the other brokers get when one could not be talked to."""
 
@@ -46,14 +47,23 @@ def check(config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: C
         FeedClosedError: it is not wanted any more.
     """
     deadline = time.monotonic() + config.connect_timeout
-    ask = partial(_ask, deadline, consumer, reports, is_wanted)
+    ask = partial(_ask, config, deadline, consumer, reports, is_wanted)
     partitions: list[TopicPartition] = []
     for topic in config.topics.names:
-        partitions += ask(partial(_topic, consumer, topic))
+        sure_at = time.monotonic() + SETTLE
+        partitions += ask(lambda left, name=topic, at=sure_at: find_topic(consumer, name, left, is_sure=_is_past(at)))
     ask(partial(_group, consumer, config.group_id, partitions))
 
 
+_IN_TROUBLE = "The brokers answer, but not yet with what the feed needs: try again in a minute, then tell RBHQ."
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
+
+
 def _ask(
+    config: FeedConfig,
     deadline: float,
     consumer: Consumer,
     reports: Reports,
@@ -62,11 +72,12 @@ def _ask(
 ) -> list[TopicPartition]:
     """The answer to the question, asked until there is one."""
     troubled_since: float | None = None
+    time_slice = FIRST_SLICE
     passing: KafkaError | None = None
     while True:
         left = deadline - time.monotonic()
         try:
-            answer = question(max(0.01, min(left, SLICE)))
+            answer = question(max(0.01, min(left, time_slice)))
         except KafkaException as error:
             answer, passing = None, error.args[0]
         report = consumer.poll(0)  # lets the client report; without a subscription there are no records
@@ -76,13 +87,18 @@ def _ask(
         if reports.fatal is not None:
             raise reports.fatal
         if answer is not None:
+            reports.trouble.clear()
             return answer
+        time_slice = min(time_slice * 1.5, MOST_SLICE)
         if not is_wanted():
             raise FeedClosedError("the feed was closed while it connected")
         now = time.monotonic()
         if reports.trouble:
             troubled_since = troubled_since or now
-            certain = [trouble for trouble in reports.trouble.values() if type(trouble) is not UnreachableError]
+            troubles = reports.trouble.values()
+            certain = [trouble for trouble in troubles if type(trouble) is not UnreachableError]
+            if reports.nameless.issuperset(config.bootstrap_servers):
+                certain += troubles
             if certain and now - troubled_since > SETTLE:
                 raise certain[0]
         if now >= deadline:
@@ -93,22 +109,30 @@ def _timed_out(reports: Reports, passing: KafkaError | None) -> ConnectError:
     if reports.trouble:
         return next(iter(reports.trouble.values()))
     if passing is not None and passing.code() not in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):  # noqa: SLF001
-        return UnreachableError(passing.str())
+        return UnreachableError(passing.str(), hint=_IN_TROUBLE)
     return UnreachableError("no broker answered in time: connections hang, and nothing says why")
 
 
-def _topic(consumer: Consumer, topic: str, timeout: float) -> list[TopicPartition] | None:
-    """The topic's partitions; `None`: ask again."""
+def find_topic(
+    consumer: Consumer, topic: str, timeout: float, *, is_sure: bool = True
+) -> list[TopicPartition] | None:
+    """The topic's partitions; `None`: ask again.
+
+    Raises:
+        UnknownTopicError: there is none, which is believed when `is_sure`: brokers hear of a new one late.
+        AuthorizationError: it is not for this user.
+        KafkaException: the brokers don't answer now.
+    """
     metadata = consumer.list_topics(topic, timeout=timeout).topics.get(topic)
     if metadata is None:
         return None
     if metadata.error is not None:
         error = connect_error(metadata.error, resource=topic)
-        if error is None or isinstance(error, UnreachableError):
-            return None
-        if isinstance(error, UnknownTopicError):
+        if isinstance(error, UnknownTopicError) and is_sure:
             raise UnknownTopicError(f"there is no topic {topic!r} that this user may see", topic=topic)
-        raise error
+        if isinstance(error, AuthorizationError):
+            raise error
+        return None
     return [TopicPartition(topic, partition) for partition in metadata.partitions] or None
 
 

@@ -17,9 +17,9 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream.config import FeedConfig
-from rbhq_stream.errors import AuthorizationError, ConnectError, DataLossError, UnknownTopicError
-from rbhq_stream.kafka.connecting import check, make_consumer
-from rbhq_stream.kafka.faults import UNKNOWN_TOPIC, Reports, connect_error, said
+from rbhq_stream.kafka.connecting import check, find_topic, make_consumer
+from rbhq_stream.kafka.faults import NEVER_PASSES, UNAUTHORIZED, UNKNOWN_TOPIC, Reports, said, standing_error
+from rbhq_stream.kafka.starting import starting_offsets
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
 
@@ -27,8 +27,15 @@ log = logging.getLogger("rbhq_stream.kafka")
 
 BATCH = 500
 """Most records taken from the client at once."""
-ASK_TIMEOUT = 10.0
-"""Seconds that a question to the brokers may take while the feed runs."""
+RETRY_AFTER = 1.0
+"""Seconds until a question that the brokers did not answer is asked again."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the topics that nothing came from: the client doesn't say that a topic was deleted."""
+TOPIC_GONE_AFTER = 5.0
+"""Seconds that brokers may say that there is no such topic before that is believed: a new one is not known to all of
+them at once."""
+COMMIT_PATIENCE = 60.0
+"""Seconds after which the answer to a commit is not waited for any more before the next one is made."""
 
 
 class KafkaSource:
@@ -36,7 +43,7 @@ class KafkaSource:
 
     def __init__(self, config: FeedConfig) -> None:
         self._config = config
-        self._reports = Reports(config.group_id)
+        self._reports = Reports(config.group_id, is_encrypted=config.security != "PLAINTEXT")
         properties = config.kafka_properties()
         self._incremental = properties.get("group.protocol") == "consumer" or "cooperative" in str(
             properties.get("partition.assignment.strategy")
@@ -46,10 +53,13 @@ class KafkaSource:
         self._fault: BaseException | None = None  # from within a callback, which must not raise
         self._fresh: set[TopicPartition] = set()  # assigned since the last poll
         self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
-        self._given: set[TopicPartition] = set()  # the application said where to read them
+        self._ask_again = 0.0  # when to ask once more what was not answered
+        self._doubted: dict[str, float] = {}  # topics that may be gone, and since when
+        self._next_look = 0.0
+        self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
         self._rebalanced = False
         self._paused = False
-        self._committing = False
+        self._committing: float | None = None  # since when a commit has not been answered
 
     # Source
 
@@ -62,33 +72,42 @@ class KafkaSource:
         )
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
-        consumer = self._opened()
+        try:
+            return self._poll(self._opened(), timeout)
+        except KafkaException as error:
+            raise standing_error(error.args[0]) from None
+
+    def _poll(self, consumer: Consumer, timeout: float) -> Sequence[RawRecord]:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY
+            self._doubt(consumer, now)
+        if (self._unplaced or self._doubted) and now >= self._ask_again:
+            self._ask(consumer)
         first = consumer.poll(timeout)
-        if first is None:
-            self._after_callbacks()
-            return ()
         # what was assigned before the first record came is settled; what is assigned while the rest is collected is not
         self._after_callbacks()
+        if first is None:
+            return ()
         messages = [first, *consumer.consume(BATCH, 0)]
         records = [message for message in messages if message.error() is None]
-        if self._rebalanced:
+        errors = [message for message in messages if message.error() is not None]
+        if self._rebalanced or self._unplaced:
             records = self._still_ours(records)
         self._after_callbacks()
-        for message in messages if len(records) < len(messages) else ():
-            error = message.error()
-            if error is not None:
-                self._on_error(message, error)
+        for message in errors:
+            self._on_error(message)
         return records
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        if self._committing:
+        if self._committing is not None and time.monotonic() < self._committing + COMMIT_PATIENCE:
             return  # one at a time: while the coordinator is away they would pile up
         try:
             self._opened().commit(offsets=_kafka_offsets(offsets), asynchronous=True)
         except KafkaException as error:
             self._reports.line(logging.WARNING, "commit", "commit failed, will be tried again", str(error.args[0]))
         else:
-            self._committing = True
+            self._committing = time.monotonic()
 
     def pause(self) -> None:
         self._paused = True
@@ -115,29 +134,37 @@ class KafkaSource:
         """Commits and waits for the answer, but not longer than until the deadline."""
         try:
             consumer.pause(consumer.assignment())
-            while self._committing and time.monotonic() < deadline:
+            began = time.monotonic()
+            while self._committing is not None and time.monotonic() < (began + deadline) / 2:
                 consumer.poll(0.02)
             consumer.commit(offsets=_kafka_offsets(offsets), asynchronous=True)
-            self._committing = True
-            while self._committing and time.monotonic() < deadline:
+            self._committing = time.monotonic()
+            while self._committing is not None and time.monotonic() < deadline:
                 consumer.poll(0.02)
         except KafkaException as error:
             log.warning("the last commit failed, these records come again: %s", error.args[0])
-        if self._committing:
+        if self._committing is not None:
             log.warning("the last commit was not confirmed in time; what was done since the one before may come again")
 
     def _on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         """`on_commit`: never raises."""
         try:
-            self._committing = False
-            failed = error or next((p.error for p in partitions if p.error is not None), None)
-            if failed is not None:
-                self._reports.line(
-                    logging.WARNING, failed.name(), "commit failed, will be tried again", said(failed)[0]
-                )
+            self._committing = None
+            self._on_commit_errors(error, partitions)
             self._owner_of_callbacks().committed(_committed(partitions) if error is None else {})
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
             self._fault = fault
+
+    def _on_commit_errors(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
+        for code, at in {
+            failed.code(): (failed, p) for p in partitions if (failed := error or p.error) is not None
+        }.items():
+            failed, p = at
+            if code in UNAUTHORIZED:
+                of_group = code == KafkaError.GROUP_AUTHORIZATION_FAILED
+                self._fault = standing_error(failed, resource=self._config.group_id if of_group else p.topic)
+            about = f"commit of {p.topic}[{p.partition}] failed, will be tried again"
+            self._reports.line(logging.WARNING, failed.name(), about, said(failed)[0])
 
     # rebalances
 
@@ -148,8 +175,6 @@ class KafkaSource:
             self._fresh.update(ours)
             self._rebalanced = True
             given = self._owner_of_callbacks().assigned(ours)
-            self._given.difference_update(ours)
-            self._given.update(given)
             if given:
                 places = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
                 (consumer.incremental_assign if self._incremental else consumer.assign)(places)
@@ -164,7 +189,6 @@ class KafkaSource:
             offsets = self._owner_of_callbacks().revoked(gone)
             self._fresh.difference_update(gone)
             self._unplaced.difference_update(gone)
-            self._given.difference_update(gone)
             self._rebalanced = True
             if offsets and self._consumer is not None:  # when closing, the last commit was made before
                 answers = consumer.commit(offsets=_kafka_offsets(offsets), asynchronous=False)
@@ -182,7 +206,6 @@ class KafkaSource:
             self._owner_of_callbacks().revoked(gone)
             self._fresh.difference_update(gone)
             self._unplaced.difference_update(gone)
-            self._given.difference_update(gone)
             self._rebalanced = True
             log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
@@ -200,104 +223,84 @@ class KafkaSource:
             raise fault
         if self._reports.fatal is not None:
             raise self._reports.fatal
-        if self._unplaced:
-            self._place_all()
 
     def _still_ours(self, records: Sequence[Message]) -> list[Message]:
-        """The records of a batch in which a rebalance fell, less those of partitions that changed hands."""
+        """The records less those of partitions that changed hands meanwhile, or whose place is still to be found."""
         owner = self._owner_of_callbacks()
         kept = []
         for record in records:
             partition = TopicPartition(str(record.topic()), int(record.partition() or 0))
             if partition in self._fresh:
                 self._unplaced.add(partition)
-            elif owner.owns(partition):
+            elif partition not in self._unplaced and owner.owns(partition):
                 kept.append(record)
         return kept
 
     # positions
 
-    def _on_error(self, message: Message, error: KafkaError) -> None:
+    def _on_error(self, message: Message) -> None:
         """An error that came in place of a record."""
-        code = error.code()
-        topic = message.topic()
+        error = message.error()
+        assert error is not None
+        code, topic, number = error.code(), message.topic(), message.partition()
+        about = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
-            self._unplaced.add(TopicPartition(str(topic), int(message.partition() or 0)))
-            self._place_all()
-        elif code in UNKNOWN_TOPIC:
-            raise UnknownTopicError(f"topic {topic!r} is gone: {error.str()}", topic=str(topic))
-        else:
-            ours = connect_error(error, resource=topic)
-            if isinstance(ours, AuthorizationError) or error.fatal():
-                raise ours or ConnectError(error.str())
-            self._reports.line(logging.WARNING, str(topic), error.name(), error.str())
+            self._unplaced.add(TopicPartition(str(topic), int(number or 0)))
+        elif code in UNKNOWN_TOPIC and topic is not None:
+            self._doubted.setdefault(topic, time.monotonic())
+        elif code in NEVER_PASSES:
+            raise standing_error(error, resource=topic or self._config.group_id)
+        self._reports.line(logging.WARNING, about, error.name(), f"{about}: {said(error)[0]}")
 
-    def _place_all(self) -> None:
-        """Has the partitions that have no place to read from read from the right one."""
-        placed = {}
-        for partition in sorted(self._unplaced):
-            try:
-                placed[partition] = self._place(partition)
-            except KafkaException as error:  # asked again at the next poll
-                self._reports.line(
-                    logging.WARNING, str(partition), f"{partition}: can't find where to start yet", str(error.args[0])
-                )
-        if placed:
-            self._reassign(placed)
-            self._unplaced.difference_update(placed)
-
-    def _place(self, partition: TopicPartition) -> int:
-        """The offset to read the partition from."""
-        consumer = self._opened()
-        at = KafkaPartition(*partition)
-        committed = consumer.committed([at], timeout=ASK_TIMEOUT)[0].offset
-        low, high = consumer.get_watermark_offsets(at, timeout=ASK_TIMEOUT)
-        if committed < 0 and partition not in self._given:
-            offset = self._start(at, low, high)
-            start = self._config.start
-            log.info("%s: the group has committed nothing yet, starting at offset %d (%s)", partition, offset, start)
-            return offset
-        expected = self._owner_of_callbacks().expected(partition)
-        next_offset = committed if expected is None else expected
-        if low <= next_offset <= high:
-            return next_offset
-        loss = DataLossError(partition.topic, partition.partition, next_offset, low)
-        policy = self._config.on_data_loss
-        if policy == "raise":
-            raise loss
-        offset = low if policy == "earliest" else high
-        log.error("%s. Going on at offset %d, as on_data_loss=%r says", loss, offset, policy)
-        return offset
-
-    def _reassign(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Reads these partitions from these offsets, and the others as they are."""
-        consumer = self._opened()
+    def _doubt(self, consumer: Consumer, now: float) -> None:
+        """Doubts the topics that nothing came from since the last look."""
         owner = self._owner_of_callbacks()
-        for partition, offset in offsets.items():
-            owner.positioned(partition, offset)
+        before, self._seen = self._seen, {(p, owner.expected(p)) for p in _partitions(consumer.assignment())}
+        moved = {partition.topic for partition, _ in self._seen - before}
+        for topic in self._config.topics.names:
+            if topic not in moved:
+                self._doubted.setdefault(topic, now)
+
+    def _ask(self, consumer: Consumer) -> None:
+        """Asks the brokers what has to be known to go on. What they don't answer now is asked again later."""
+        try:
+            for topic, since in list(self._doubted.items()):
+                if find_topic(consumer, topic, RETRY_AFTER, is_sure=time.monotonic() >= since + TOPIC_GONE_AFTER):
+                    del self._doubted[topic]
+            if self._unplaced:
+                self._place(consumer)
+            self._ask_again = time.monotonic() + RETRY_AFTER if self._doubted else 0.0
+        except KafkaException as error:
+            self._ask_again = time.monotonic() + RETRY_AFTER
+            wanted = f"where to read from in {_listed(self._unplaced)}" if self._unplaced else "the topics"
+            about = f"the brokers don't tell {wanted}, will be asked again"
+            self._reports.line(logging.WARNING, error.args[0].name(), about, said(error.args[0])[0])
+
+    def _place(self, consumer: Consumer) -> None:
+        """Has the partitions that have no place to read from read from the right one."""
+        owner = self._owner_of_callbacks()
+        expected = {partition: owner.expected(partition) for partition in self._unplaced}
+        places = starting_offsets(consumer, self._config, expected)
+        for partition, offset in places.items():
+            if offset != expected[partition]:
+                owner.positioned(partition, offset)
+        self._reassign(consumer, places)
+        self._unplaced.difference_update(places)
+
+    def _reassign(self, consumer: Consumer, places: Mapping[TopicPartition, int]) -> None:
+        """Reads these partitions from these offsets, and the others as they are."""
+        ours = _partitions(consumer.assignment())
         if self._incremental:
-            consumer.incremental_unassign([KafkaPartition(*partition) for partition in offsets])
-            consumer.incremental_assign(_kafka_offsets(offsets))
+            consumer.incremental_unassign([KafkaPartition(*partition) for partition in places if partition in ours])
+            consumer.incremental_assign(_kafka_offsets(places))
         else:
-            ours = _partitions(consumer.assignment())
+            owner = self._owner_of_callbacks()
             expected = {partition: owner.expected(partition) for partition in ours}
             consumer.assign(
                 [KafkaPartition(*p, OFFSET_STORED if offset is None else offset) for p, offset in expected.items()]
             )
         if self._paused:
-            self.pause()
-
-    def _start(self, at: KafkaPartition, low: int, high: int) -> int:
-        start = self._config.start
-        if start == "earliest":
-            return low
-        if start == "latest":
-            return high
-        at.offset = int(start.timestamp() * 1000)
-        found = self._opened().offsets_for_times([at], timeout=ASK_TIMEOUT)[0]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return found.offset if found.offset >= 0 else high
+            consumer.pause(consumer.assignment())
 
     # what is there once opened
 

@@ -57,9 +57,13 @@ class Cluster:
 class Topic:
     """What the brokers say of a topic."""
 
-    partitions: tuple[int, ...]
-    leaderless: tuple[int, ...]
-    """Those that nobody can read just now."""
+    leaders: Mapping[int, int]
+    """The number of the broker that has each partition to be read from; -1 for none."""
+
+    @property
+    def leaderless(self) -> tuple[int, ...]:
+        """The partitions that nobody can read just now."""
+        return tuple(partition for partition, leader in self.leaders.items() if leader < 0)
 
 
 @frozen
@@ -163,24 +167,24 @@ class Probe:
             if isinstance(error, UnknownTopicError):
                 raise UnknownTopicError(f"there is no topic {name!r}", topic=name)
             raise error
-        if not metadata.partitions:
-            return None
-        leaderless = sorted(number for number, one in metadata.partitions.items() if one.leader < 0)
-        return Topic(tuple(sorted(metadata.partitions)), tuple(leaderless))
+        leaders = {number: one.leader for number, one in sorted(metadata.partitions.items())}
+        return Topic(leaders) if leaders else None
 
-    def newest(self, topic: str, partitions: Sequence[int], deadline: float) -> Newest:
+    def newest(self, topic: str, leaders: Mapping[int, int], deadline: float) -> Newest:
         """Reads the newest record of each partition, and tells about the newest of all.
 
         Raises:
             AuthorizationError: this user may not read the topic.
             UnreachableError: the leader of a partition doesn't answer.
         """
-        ends = {
-            partition: self._ask(
-                deadline, partial(self._client.get_watermark_offsets, TopicPartition(topic, partition)), topic
-            )
-            for partition in partitions
-        }
+        ends: dict[int, tuple[int, int]] = {}
+        for partition, leader in leaders.items():
+            question = partial(self._client.get_watermark_offsets, TopicPartition(topic, partition))
+            try:
+                ends[partition] = self._ask(deadline, question, topic)
+            except UnreachableError as error:
+                reason = f"no answer about partition {partition} from broker {leader}, which leads it: {error.reason}"
+                raise UnreachableError(reason, broker=error.broker, hint=_SILENT) from None
         found: dict[int, Message] = {}
         try:
             for number, back in enumerate(BACK):
@@ -217,7 +221,7 @@ class Probe:
             left = deadline - time.monotonic()
             if left <= 0:
                 numbers = ", ".join(map(str, sorted(waiting)))
-                raise UnreachableError(f"no records and no end came from partition {numbers}", hint=_FETCH_HINT)
+                raise UnreachableError(f"no records and no end came from partition {numbers}", hint=_SILENT)
             message = self._client.poll(min(left, FIRST_SLICE))
             self._listen(message)
             if message is None or message.partition() not in waiting:
@@ -303,11 +307,11 @@ class Probe:
         if trouble is not None:
             return trouble
         text = f": {passing.str()}" if passing is not None else ""
-        return UnreachableError(f"no answer in time{text}", hint=_FETCH_HINT)
+        return UnreachableError(f"no answer in time{text}", hint=_SILENT)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_FETCH_HINT = (
+_SILENT = (
     "See whether the steps of each broker are ok: clients have to reach all of them. If they are, the cluster may be in"
     " trouble: try again in a minute, then tell RBHQ."
 )

@@ -163,7 +163,7 @@ class MemorySource:
         for partition in partitions:
             self._next[partition] = offset = given.get(partition, self.committed.get(partition, 0))
             if offset > len(self._logs[partition]):
-                raise DataLossError(*partition, offset, 0)
+                raise DataLossError(*partition, offset, len(self._logs[partition]))
             owner.positioned(partition, offset)
 
     def _owned(self) -> Owner:

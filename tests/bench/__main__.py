@@ -13,7 +13,6 @@ from tests.bench.run import PARTS, Run, Settings
 
 QUICK = Settings(
     records=20_000,
-    typed_records=4_000,
     rounds=1,
     decoded=20_000,
     latency_records=2_000,
@@ -22,7 +21,7 @@ QUICK = Settings(
     stall_seconds=2,
     checked_records=1_000,
 )
-FULL = Settings(records=1_000_000, typed_records=100_000, rounds=9, long_records=10_000_000, stall_seconds=20)
+FULL = Settings(records=1_000_000, rounds=7, long_records=10_000_000, stall_seconds=20)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Breaking things, to see that the guarantees hold."""

@@ -1,0 +1,218 @@
+"""Exactly once into the application's own database: killed at random, evicted, and yet nothing twice or missing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from typing_extensions import Self
+
+from tests.broker.fixtures import MakePartner, Partner
+from tests.broker.kafka import KafkaCluster
+from tests.reliability import sql_app
+
+ROOT = Path(__file__).parents[2]
+KILLS = 50
+SEED = 20261121
+PARTITIONS = 2
+SESSION_TIMEOUT = 2
+
+Row = tuple[str, int, int, int, str]  # topic, partition, offset, part, race
+
+
+class Publisher:
+    """Publishes all the time, from a thread of its own, and knows what an application must have in the end."""
+
+    def __init__(self, kafka: KafkaCluster, partner: Partner, seed: int) -> None:
+        self.rows: list[Row] = []
+        self.errors: list[BaseException] = []
+        self._kafka = kafka
+        self._topics = [partner.topics.prices, partner.topics.race_status]
+        self._random = random.Random(seed)
+        self._numbers = itertools.count(1)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def stop(self) -> None:
+        self.__exit__()
+        assert not self.errors
+
+    def _run(self) -> None:
+        try:
+            while not self._done.is_set():
+                self._burst(self._random.randint(1, 8))
+                time.sleep(0.03)
+        except BaseException as error:  # noqa: BLE001  # the test raises it
+            self.errors.append(error)
+
+    def _burst(self, count: int) -> None:
+        topic = self._random.choice(self._topics)
+        made = [self._record(is_price=topic == self._topics[0]) for _ in range(count)]
+        places = self._kafka.publish(topic, [(str(races[:1]).encode(), value) for value, races in made])
+        for (partition, offset), (_, races) in zip(places, made, strict=True):
+            self.rows += [(topic, partition, offset, part, f"1-{race}") for part, race in enumerate(races)]
+
+    def _record(self, *, is_price: bool) -> tuple[bytes | None, list[int]]:
+        """A record's value and the races of its events: mostly one, sometimes several, sometimes none."""
+        kind = self._random.random()
+        if kind < 0.03:
+            return self._random.choice([None, b"[]"]), []
+        if kind < 0.06:
+            return b'{"meetingId":', []  # the application skips it
+        races = [next(self._numbers) for _ in range(self._random.randint(2, 4) if kind < 0.2 else 1)]
+        news = b'"priceUpdates":[{"runnerNumber":1,"property":"ep","price":2.5}]' if is_price else b'"status":"OPEN"'
+        events = [b'{"meetingId":1,"eventNumber":%d,%s}' % (race, news) for race in races]
+        return (events[0] if len(events) == 1 else b"[%s]" % b",".join(events)), races
+
+
+class Application:
+    """`sql_app` in processes of its own, and its database."""
+
+    def __init__(self, kafka: KafkaCluster, partner: Partner, folder: Path) -> None:
+        self.kafka = kafka
+        self.partner = partner
+        self.database = str(folder / "app.db")
+        sql_app.create(self.database)
+        config = folder / "rbhq.toml"
+        config.write_text(
+            f"""
+            bootstrap_servers = "{kafka.bootstrap}"
+            username = "{partner.username}"
+            password = "{partner.password}"
+            ca_file = "{kafka.ca_file}"
+            group_id = "{partner.group_prefix}sql"
+            session_timeout = {SESSION_TIMEOUT}
+            topics.prices = "{partner.topics.prices}"
+            topics.race_status = "{partner.topics.race_status}"
+            """
+        )
+        command = [sys.executable, "-m", "tests.reliability.sql_app", str(config), self.database]
+        self._log = (folder / "app.log").open("w")
+        self._starter = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=ROOT
+        )
+        self._pids: set[int] = set()
+
+    def start(self, member: str) -> int:
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
+        self._starter.stdin.write(f"{member}\n")
+        self._starter.stdin.flush()
+        pid = int(self._starter.stdout.readline())
+        self._pids.add(pid)
+        return pid
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        self._pids.discard(pid)
+
+    def end(self) -> None:
+        for pid in list(self._pids):
+            with suppress(ProcessLookupError):
+                self.kill(pid)
+        self._starter.communicate()
+        self._log.close()
+
+    def is_in_a_transaction(self) -> bool:
+        """Whether there is a journal to roll back: what SQLite writes before it changes its file."""
+        with suppress(FileNotFoundError):
+            return Path(f"{self.database}-journal").stat().st_size > 0
+        return False
+
+    def ask(self, sql: str) -> list[tuple[int, ...]]:
+        with closing(sqlite3.connect(self.database, timeout=30)) as db:
+            return db.execute(sql).fetchall()
+
+    def has_written(self, processes: list[int]) -> bool:
+        """Whether each of them wrote one of the newest rows."""
+        newest = self.ask("SELECT process FROM events ORDER BY id DESC LIMIT 50")
+        return {process for (process,) in newest} >= set(processes)
+
+    def rows(self) -> list[Row]:
+        with closing(sqlite3.connect(self.database, timeout=30)) as db:
+            return db.execute(
+                "SELECT topic, kafka_partition, kafka_offset, part, race FROM events ORDER BY id"
+            ).fetchall()
+
+
+@pytest.fixture
+def application(kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path) -> Iterator[Application]:
+    application = Application(kafka, make_partner(partitions=PARTITIONS), tmp_path)
+    yield application
+    application.end()
+
+
+def eventually(done: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def by_partition(rows: list[Row]) -> dict[tuple[str, int], list[Row]]:
+    found: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        found.setdefault(row[:2], []).append(row)
+    return found
+
+
+def check(application: Application, publisher: Publisher) -> None:
+    """Everything that was published is in the table, once, in order."""
+    eventually(lambda: len(application.rows()) >= len(publisher.rows))
+    time.sleep(0.3)  # for one too many
+    assert by_partition(application.rows()) == by_partition(publisher.rows)
+
+
+def test_killed_fifty_times(application: Application) -> None:
+    """Fifty lives of one process, each ended by SIGKILL: while it starts, connects, handles, and in transactions."""
+    chance = random.Random(SEED)
+    in_a_transaction = 0
+    with Publisher(application.kafka, application.partner, SEED) as publisher:
+        for _ in range(KILLS):
+            process = application.start("one")
+            time.sleep(chance.uniform(0.05, 0.9))
+            application.kill(process)
+            in_a_transaction += application.is_in_a_transaction()
+        publisher.stop()
+        application.start("one")
+        check(application, publisher)
+    lives = application.ask("SELECT count(DISTINCT process) FROM events")[0][0]
+    print(f"seed {SEED}: {len(publisher.rows)} events, {KILLS} kills, {in_a_transaction} of them in a transaction,"
+          f" {lives} lives that wrote")  # fmt: skip
+    assert lives > KILLS / 4, "most kills came before there was anything to break"
+    assert in_a_transaction > KILLS / 10
+
+
+def test_evicted_and_back(application: Application) -> None:
+    """A process that hangs is evicted; its partitions go to another; then it wakes and writes on, too late."""
+    with Publisher(application.kafka, application.partner, SEED) as publisher:
+        members = [application.start(name) for name in ("one", "two")]
+        for process in [*members, members[0]]:
+            eventually(lambda: application.has_written(members))
+            os.kill(process, signal.SIGSTOP)
+            time.sleep(SESSION_TIMEOUT + 1.5)
+            os.kill(process, signal.SIGCONT)
+        publisher.stop()
+        check(application, publisher)
+    skipped = application.ask("SELECT count(*) FROM skipped")[0][0]
+    print(f"seed {SEED}: {len(publisher.rows)} events, {skipped} of them offered again and skipped")
+    assert skipped > 0, "nobody was too late: the test tests nothing"
