@@ -122,10 +122,8 @@ class AsyncFeed(Handlers):
             event = cursor.peek()
             if event is None:
                 event = await self._wait_for_event(None)
-            self._since_pause += 1
-            if self._since_pause >= EVENTS_BEFORE_PAUSE:
-                self._since_pause = 0
-                await asyncio.sleep(0)
+            else:
+                await self._let_others()
             if event is not None:
                 cursor.taken = True  # the last thing before it is handed over: see `cursor`
                 return event
@@ -175,19 +173,20 @@ class AsyncFeed(Handlers):
         Raises: what handlers raise, and as iterating does, but for StopAsyncIteration.
         """
         try:
-            async for event in self:
-                try:
-                    for handler, arguments in self._dispatcher.calls(event):
-                        if not await self._called(handler, arguments, retry):
-                            self._cursor.taken = False
-                            break
-                except BaseException:
-                    self._cursor.taken = False  # it comes again
-                    raise
+            while (event := await self._wait_for_event(None)) is not None and await self._handled(event, retry):
+                self._cursor.taken = True  # not before: what was not handled is shown again
+            await self._end()
         except BaseException:
             if not self._entered:
                 await self._close(in_peace=False)
             raise
+
+    async def _handled(self, event: Event, retry: Retry) -> bool:
+        """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""
+        for handler, arguments in self._dispatcher.calls(event):
+            if not await self._called(handler, arguments, retry):
+                return False
+        return True
 
     async def _called(self, handler: Handler, arguments: tuple[object, ...], retry: Retry) -> bool:
         """Calls the handler until it returns; `False` when the feed was stopped before it did."""
@@ -229,11 +228,20 @@ class AsyncFeed(Handlers):
                         break
                     await self._wait(left)
                     event = cursor.gather()
-        if not batch:
+        if batch:
+            await self._let_others(len(batch) - 1)
+        else:
             await self._end()
         return batch
 
     # waiting
+
+    async def _let_others(self, events: int = 1) -> None:
+        """Gives the application's other tasks their turn, now and then. Cancelled there, the event is shown again."""
+        self._since_pause += events
+        if self._since_pause >= EVENTS_BEFORE_PAUSE:
+            self._since_pause = 0
+            await asyncio.sleep(0)
 
     async def _wait_for_event(self, deadline: float | None) -> Event | None:
         """The next event, not taken yet; `None` when the feed is stopped or at the deadline (the loop's time)."""
@@ -242,6 +250,7 @@ class AsyncFeed(Handlers):
         while not session.stopped:
             event = session.show()
             if event is not None:
+                await self._let_others()
                 return event
             timeout = None if deadline is None else deadline - loop.time()
             if timeout is not None and timeout <= 0:
@@ -270,10 +279,12 @@ class AsyncFeed(Handlers):
                 log.debug("the event loop is closed; nobody to wake")
 
     async def _close(self, *, in_peace: bool) -> None:
-        """Closes in a thread of its own, since it waits for the poll thread; a cancelled close goes on there."""
-        if not self._session.closed:
-            self._loop = None
-            await asyncio.to_thread(self._session.close, in_peace=in_peace)
+        """Closes; cancelled, it goes on by itself."""
+        self._loop = asyncio.get_running_loop()
+        self._session.leave(in_peace=in_peace)
+        while (left := self._session.intake.time_to_leave) > 0:
+            await self._wait(left)
+        self._session.check_left()
 
     async def _end(self) -> None:
         """The iteration is over."""

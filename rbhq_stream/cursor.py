@@ -16,7 +16,7 @@ from attrs import frozen
 
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, RaceEvent
-from rbhq_stream.intake import Chunk, Intake
+from rbhq_stream.intake import Intake
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.wire import decode
 
@@ -35,7 +35,7 @@ class FeedStats:
     """What a feed has seen so far, in this process."""
 
     events: int = 0
-    """Events decoded for the application."""
+    """Events handed over to the application."""
     bad_records: int = 0
     """Records that could not be decoded, whatever became of them."""
     empty_records: int = 0
@@ -45,11 +45,16 @@ class FeedStats:
 
 
 class Cursor:
-    """Where the application stands in what the intake took in."""
+    """Where the application stands in what the intake took in.
+
+    There are two places in the chain of chunks. What is before the intake's `head` and its `done` is done. What is
+    before `_chunk` and `_at` was shown. To settle moves the first place up to the second; to rewind moves the second
+    back to the first. Either can be interrupted anywhere and is then done again.
+    """
 
     __slots__ = (
-        "_at", "_bad", "_chunk", "_empty", "_event", "_events", "_gathering", "_intake", "_is_shown", "_kinds",
-        "_manual", "_max_bytes", "_on_bad_record", "_passed", "_rest", "_unacknowledged", "is_blocked", "taken",
+        "_at", "_bad", "_chunk", "_empty", "_events", "_intake", "_kinds", "_left", "_manual", "_max_bytes",
+        "_on_bad_record", "_refused", "_rest", "_shown", "_unacknowledged", "is_blocked", "taken",
     )  # fmt: skip
 
     def __init__(
@@ -70,14 +75,13 @@ class Cursor:
         self._on_bad_record = on_bad_record
         self._manual = manual
         self._max_bytes = max_bytes
-        self._chunk: Chunk | None = None
-        self._at = 0  # the record of the chunk that is shown, or the next one
-        self._is_shown = False
-        self._event: Event | None = None  # what is shown; None for a bad record
-        self._rest: tuple[Event, ...] = ()  # the events of the same record that come after it
-        self._gathering = False  # several are shown, for a batch
-        self._passed: list[Chunk] = []  # chunks all of whose records are shown
-        self._unacknowledged: dict[tuple[str, int, int], list[RaceEvent]] = {}
+        self._chunk = intake.head
+        self._at = 0  # the next record of the chunk to look at
+        self._rest: tuple[Event, ...] = ()  # the events of the record before it that are not shown yet
+        self._left: tuple[Event, ...] = ()  # those that were not when last settled
+        self._shown = 0  # events shown since then: none, one, or those of a batch
+        self._refused: RawRecord | None = None  # the bad record that was raised instead of an event
+        self._unacknowledged: dict[tuple[str, int, int], set[int]] = {}
         self._events = self._bad = self._empty = 0
 
     def peek(self) -> Event | None:
@@ -88,53 +92,32 @@ class Cursor:
         """
         if self.taken:
             self.settle()
-        elif self._gathering:
-            self.rewind()
-        return self._event if self._is_shown else self._show()
+        else:
+            self._rewind()
+        return self._show()
 
     def gather(self) -> Event | None:
         """One more event, for a batch; what was shown before it stays shown. To be called after `peek`.
 
-        A bad record ends the batch: it is left for the next `peek` to raise.
+        A bad record ends the batch: it is left for the next `peek`.
         """
-        self._gathering = True
-        if self._is_shown:
-            self._pass_shown()
-        try:
-            return self._event if self._is_shown else self._show()
-        except DecodeError:
-            self.is_blocked = True
-            return None
+        return None if self.is_blocked else self._show()
 
     def settle(self) -> None:
         """What was taken is done."""
         if not self.taken:
             return
-        self.taken = self.is_blocked = False
-        if self._is_shown:
-            if self._manual and self._event is None and self._chunk is not None:
-                # a bad record that was raised: nobody has an event to acknowledge it by
-                self._intake.acknowledged.append(Record.of(self._chunk.records[self._at]).place)
-            self._pass_shown()
-        self._gathering = False
-        while self._passed:
-            oldest = self._passed[0]
-            oldest.done = len(oldest.records)
-            self._intake.finish(oldest)
-            self._passed.pop(0)
-        if self._chunk is not None:
-            self._chunk.done = self._at
-
-    def rewind(self) -> None:
-        """What was shown and not settled is to be shown again, from the first."""
-        self.taken = self.is_blocked = self._is_shown = self._gathering = False
-        self._event = None
-        self._rest = ()
-        self._passed.clear()
-        self._chunk = None
+        if self._refused is not None:
+            self._pass(self._refused)  # nobody has an event to acknowledge it by
+        self._move_up()
+        self._events += self._shown
+        self._shown = 0
+        self.is_blocked = False
+        self._refused = None
+        self.taken = False
 
     def acknowledge(self, event: RaceEvent) -> None:
-        """The event is done (`commit="manual"`).
+        """The event is done (`commit="manual"`). From any thread.
 
         Raises:
             ValueError: it didn't come from a feed.
@@ -142,54 +125,61 @@ class Cursor:
         record = event.record
         if record is None:
             raise ValueError("this event was made by hand: only an event that came from the feed can be acknowledged")
-        siblings = self._unacknowledged.get(record.place)
-        if siblings is not None:
-            siblings[:] = [sibling for sibling in siblings if sibling is not event]
-            if siblings:
+        parts = self._unacknowledged.get(record.place)
+        if parts is not None:
+            parts.discard(record.part)
+            if parts:
                 return
             self._unacknowledged.pop(record.place, None)
         self._intake.acknowledged.append(record.place)
 
     def stats(self) -> FeedStats:
-        return FeedStats(self._events, self._bad, self._empty, self._intake.waiting)
+        events = self._events + (self._shown if self.taken else 0)
+        return FeedStats(events, self._bad, self._empty, self._intake.waiting)
 
-    def _pass_shown(self) -> None:
-        """On to what comes after what is shown."""
-        if self._rest:
-            self._event, *rest = self._rest
-            self._rest = tuple(rest)
-        else:
-            self._is_shown = False
-            self._event = None
-            self._at += 1
+    def _rewind(self) -> None:
+        """What was shown and not taken is to be shown again, from the first."""
+        self._chunk = head = self._intake.head
+        self._rest = self._left
+        self._at = head.done + 1 if self._left else head.done
+        self._shown = 0
+        self.is_blocked = False
+
+    def _move_up(self) -> None:
+        """What is before the place of the next record is done, but for the record that has events left."""
+        intake = self._intake
+        chunk = intake.head
+        while chunk is not self._chunk and chunk.next is not None:
+            chunk.done = len(chunk.records)
+            intake.head = chunk = chunk.next
+        chunk.done = self._at - 1 if self._rest else self._at
+        self._left = self._rest
 
     def _show(self) -> Event | None:
         """Shows the next event, if there is one; deals with what is none."""
+        if self._rest:
+            event, self._rest = self._rest[0], self._rest[1:]
+            self._shown += 1
+            return event
         intake = self._intake
+        chunk = self._chunk
         while True:
-            chunk = self._chunk
-            if chunk is None:
-                passed = len(self._passed)
-                if len(intake.chunks) <= passed:
-                    return None
-                chunk = intake.chunks[passed]
-                self._at = chunk.done
-                self._chunk = chunk
             at = self._at
             if at == len(chunk.records):
-                self._chunk = None
-                if self._gathering:
-                    self._passed.append(chunk)
-                else:
-                    chunk.done = at
-                    intake.finish(chunk)
+                if not self._shown:
+                    intake.note_room()
+                following = chunk.next
+                if following is None:
+                    return None
+                self._chunk = chunk = following
+                self._at = 0
                 continue
             record = chunk.records[at]
             if chunk.epoch != intake.ledger.epoch and not intake.ledger.owns(
                 (record.topic(), record.partition()),  # type: ignore[arg-type]  # a record from Kafka has both
                 chunk.epoch,
             ):
-                self._at = at + 1  # not ours any more: another member of the group has it
+                self._go_past()  # not ours any more: another member of the group has it
                 continue
             value = record.value()
             if not value:
@@ -203,6 +193,9 @@ class Cursor:
                     max_bytes=self._max_bytes,
                 )
             except DecodeError as error:
+                if self._shown:
+                    self.is_blocked = True
+                    return None
                 self._refuse(record, error)
                 continue
             if len(events) != 1:
@@ -210,34 +203,39 @@ class Cursor:
                     self._pass_empty(record)
                     continue
                 if self._manual:
-                    self._unacknowledged[Record.of(record).place] = list(events)
+                    self._unacknowledged[Record.of(record).place] = set(range(len(events)))
                 self._rest = events[1:]
-            self._events += len(events)
-            self._event = event = events[0]
-            self._is_shown = True
-            return event
+            self._at = at + 1
+            self._shown += 1
+            return events[0]
 
     def _pass_empty(self, record: RawRecord) -> None:
+        self._pass(record)
         self._empty += 1
-        self._pass_over(record)
+        self._go_past()
 
-    def _pass_over(self, record: RawRecord) -> None:
-        """The record needs nothing more of the application."""
+    def _pass(self, record: RawRecord) -> None:
+        """The record needs nothing of the application."""
         if self._manual:
             self._intake.acknowledged.append(Record.of(record).place)
+
+    def _go_past(self) -> None:
+        """On to the next record. This one is done, unless events before it are not."""
         self._at += 1
-        if not self._gathering and self._chunk is not None:
-            self._chunk.done = self._at
+        if not self._shown:
+            self._move_up()
 
     def _refuse(self, record: RawRecord, error: DecodeError) -> None:
         if self._on_bad_record == "raise":
-            if not self._gathering:
-                self._bad += 1
-                self.taken = self._is_shown = True
+            self._bad += 1
+            self._refused = record
+            self._at += 1
+            self.taken = True
             raise error
         if callable(self._on_bad_record):
             self._on_bad_record(error)
         else:
             log.error("skipped a bad record: %s", error)
         self._bad += 1
-        self._pass_over(record)
+        self._pass(record)
+        self._go_past()

@@ -176,19 +176,17 @@ class Feed(Handlers):
         Raises: what handlers raise, and as iterating does, but for StopIteration.
         """
         try:
-            for event in self:
-                try:
-                    for handler, arguments in self._dispatcher.calls(event):
-                        if not self._called(handler, arguments, retry):
-                            self._cursor.taken = False
-                            break
-                except BaseException:
-                    self._cursor.taken = False  # it comes again
-                    raise
+            while (event := self._wait_for_event(None)) is not None and self._handled(event, retry):
+                self._cursor.taken = True  # not before: what was not handled is shown again
+            self._end()
         except BaseException:
             if not self._entered:
                 self._session.close(in_peace=False)
             raise
+
+    def _handled(self, event: Event, retry: Retry) -> bool:
+        """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""
+        return all(self._called(handler, arguments, retry) for handler, arguments in self._dispatcher.calls(event))
 
     def _called(self, handler: Handler, arguments: tuple[object, ...], retry: Retry) -> bool:
         """Calls the handler until it returns; `False` when the feed was stopped before it did."""

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from types import TracebackType
 
 from attrs import define
 
@@ -75,6 +76,7 @@ class Intake:
         self.acknowledged: deque[tuple[str, int, int]] = deque()
         self.ledger = Ledger()
         self.failure: BaseException | None = None
+        self.failed_at: TracebackType | None = None
         self.is_open = False
         self.is_over = False
         self._source = source
@@ -89,13 +91,18 @@ class Intake:
         self._taken_in = 0
         self._paused = False
         self._closing = False
-        self._close_by: float | None = None
+        self._leave_by: float | None = None
         self._room: SimpleQueue[None] = SimpleQueue()
         self._over: SimpleQueue[None] = SimpleQueue()
         self._unclaimed = [True]
         self._thread: threading.Thread | None = None
 
     # the application's side
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a poll thread."""
+        return self._thread is not None
 
     def start(self) -> None:
         """Starts the poll thread, which connects. `is_open`, or `is_over` and `failure`, tell how it went.
@@ -119,29 +126,28 @@ class Intake:
         done = head.start + head.done  # first, so that there are never fewer taken in than done
         return self._taken_in - done
 
-    def leave(self) -> float:
-        """Has the poll thread commit what is done and leave the group; answers by when (monotonic), the first time or
-        again.
-        """
+    def leave(self) -> None:
+        """Has the poll thread commit what is done and leave the group. Again is harmless."""
+        if self._leave_by is None:
+            self._leave_by = time.monotonic() + self._close_timeout + 2 * POLL_TIMEOUT
         self._closing = True
         self._ring()
-        if self._close_by is None:
-            self._close_by = time.monotonic() + self._close_timeout + 2 * POLL_TIMEOUT
-        return self._close_by
 
-    def close(self) -> bool:
-        """Leaves, and waits for it; answers whether it was done in time. Interrupted, it may be called again."""
-        deadline = self.leave()
-        thread = self._thread
-        if thread is None:
-            return True
+    @property
+    def time_to_leave(self) -> float:
+        """The seconds that are left for it; none where there is nothing to wait for."""
+        if self._leave_by is None or self.is_over or self._thread is None:
+            return 0.0
+        return max(0.0, self._leave_by - time.monotonic())
+
+    def join(self) -> None:
+        """Waits until the poll thread has left, while there is time."""
         # not by joining the thread: where an interrupt hits a join, Python takes the thread for ended
-        while not self.is_over and (left := deadline - time.monotonic()) > 0:
+        while (left := self.time_to_leave) > 0:
             with suppress(Empty):
                 self._over.get(timeout=left)
-        if self.is_over:
-            thread.join(POLL_TIMEOUT)
-        return self.is_over
+        if self.is_over and self._thread is not None:
+            self._thread.join(POLL_TIMEOUT)  # it has nothing more to do
 
     def _ring(self) -> None:
         if self._room.empty():
@@ -161,6 +167,7 @@ class Intake:
             self._wake()
             self._pump()
         except BaseException as error:  # noqa: BLE001  # a thread has no caller: the application's thread raises it
+            self.failed_at = error.__traceback__
             self.failure = error
             self._wake()
             self._let_finish()

@@ -43,6 +43,8 @@ class StartingPlaces:
 
         Raises: what the application's callable raises. TypeError, ValueError: it answered no such mapping.
         """
+        if not partitions:
+            return {}
         given = self._given if self._ask is None else _checked(self._ask(partitions))
         return {partition: given[partition] for partition in partitions if partition in given}
 

@@ -59,10 +59,10 @@ class Session:
         )
         self.stopped = False
         self.closed = False
-        self._started = False
+        self._wake = wake
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "stopped" if self.stopped else "open" if self._started else "not started"
+        state = "closed" if self.closed else "stopped" if self.stopped else "open" if self.intake.is_started else "not started"
         return f"of group {self._config.group_id!r} at {','.join(self._config.bootstrap_servers)}, {state}"
 
     def start(self) -> None:
@@ -73,8 +73,7 @@ class Session:
         """
         if self.closed:
             raise FeedClosedError("this feed was closed; make a new one")
-        if not self._started:
-            self._started = True
+        if not self.intake.is_started:
             self.intake.start()
 
     def is_connected(self) -> bool:
@@ -103,14 +102,26 @@ class Session:
         self.cursor.acknowledge(event)
 
     def close(self, *, in_peace: bool) -> None:
-        """Commits what is done and leaves; `in_peace`: the event in hand is done too."""
-        if self.closed:
-            return
-        if in_peace:
-            self.cursor.settle()
-        self.closed = True
+        """Commits what is done and leaves; `in_peace`: the event in hand is done too. Interrupted, it may be called
+        again, and goes on by itself meanwhile.
+        """
+        self.leave(in_peace=in_peace)
+        self.intake.join()
+        self.check_left()
+
+    def leave(self, *, in_peace: bool) -> None:
+        """The part of closing that doesn't wait; `intake.is_over` tells when the rest is done."""
+        if not self.closed:
+            if in_peace:
+                self.cursor.settle()
+            self.closed = True
         self.stopped = True
-        if self._started and not self.intake.close():
+        self.intake.leave()
+        self._wake()
+
+    def check_left(self) -> None:
+        """Says so when the time for closing was not enough."""
+        if self.intake.is_started and not self.intake.is_over:
             log.warning(
                 "the feed could not be closed within %s s; what was not committed yet comes again after a restart",
                 self._config.close_timeout,
@@ -119,7 +130,7 @@ class Session:
     def _raise_failure(self) -> None:
         failure = self.intake.failure
         if failure is not None:
-            raise failure
+            raise failure.with_traceback(self.intake.failed_at)  # or it would grow each time
         if self.intake.is_over and not self.closed:
             raise FeedClosedError("the feed's poll thread has ended")
 

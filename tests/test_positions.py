@@ -258,8 +258,9 @@ def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Part
     assert kafka.committed(f"{partner.group_prefix}app", topic) == {}, "nothing was read, so nothing is committed"
 
 
-@both_faces
-@pytest.mark.parametrize(("offset", "lost"), [(2, 3), (11, 0)], ids=["expired", "beyond the end"])
+@pytest.mark.parametrize(
+    ("face", "offset", "lost"), [(SyncFace, 2, 3), (AsyncFace, 11, 0)], ids=["expired", "beyond the end"]
+)
 def test_an_offset_that_the_broker_does_not_have(
     kafka: KafkaCluster, partner: Partner, face: Callable[..., Face], offset: int, lost: int
 ) -> None:

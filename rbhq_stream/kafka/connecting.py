@@ -51,18 +51,18 @@ def check(config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: C
     partitions: list[TopicPartition] = []
     for topic in config.topics.names:
         sure_at = time.monotonic() + SETTLE
-        partitions += ask(lambda left, name=topic, at=sure_at: find_topic(consumer, name, left, is_sure=_is_past(at)))
+        partitions += ask(partial(_find_topic, sure_at, consumer, topic))
     ask(partial(_group, consumer, config.group_id, partitions))
 
 
 _IN_TROUBLE = "The brokers answer, but not yet with what the feed needs: try again in a minute, then tell RBHQ."
 
 
-def _is_past(moment: float) -> bool:
-    return time.monotonic() >= moment
+def _find_topic(sure_at: float, consumer: Consumer, topic: str, timeout: float) -> list[TopicPartition] | None:
+    return find_topic(consumer, topic, timeout, is_sure=time.monotonic() >= sure_at)
 
 
-def _ask(
+def _ask(  # noqa: PLR0917  # all but the last are bound at once
     config: FeedConfig,
     deadline: float,
     consumer: Consumer,
@@ -89,7 +89,6 @@ def _ask(
         if answer is not None:
             reports.trouble.clear()
             return answer
-        time_slice = min(time_slice * 1.5, MOST_SLICE)
         if not is_wanted():
             raise FeedClosedError("the feed was closed while it connected")
         now = time.monotonic()
@@ -101,6 +100,8 @@ def _ask(
                 certain += troubles
             if certain and now - troubled_since > SETTLE:
                 raise certain[0]
+        else:
+            time_slice = min(time_slice * 1.5, MOST_SLICE)
         if now >= deadline:
             raise _timed_out(reports, passing)
 
@@ -113,9 +114,7 @@ def _timed_out(reports: Reports, passing: KafkaError | None) -> ConnectError:
     return UnreachableError("no broker answered in time: connections hang, and nothing says why")
 
 
-def find_topic(
-    consumer: Consumer, topic: str, timeout: float, *, is_sure: bool = True
-) -> list[TopicPartition] | None:
+def find_topic(consumer: Consumer, topic: str, timeout: float, *, is_sure: bool = True) -> list[TopicPartition] | None:
     """The topic's partitions; `None`: ask again.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -55,7 +55,7 @@ class KafkaSource:
         self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
         self._ask_again = 0.0  # when to ask once more what was not answered
         self._doubted: dict[str, float] = {}  # topics that may be gone, and since when
-        self._next_look = 0.0
+        self._next_look = time.monotonic() + LOOK_EVERY
         self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
         self._rebalanced = False
         self._paused = False
@@ -232,6 +232,7 @@ class KafkaSource:
             partition = TopicPartition(str(record.topic()), int(record.partition() or 0))
             if partition in self._fresh:
                 self._unplaced.add(partition)
+                self._ask_again = 0.0
             elif partition not in self._unplaced and owner.owns(partition):
                 kept.append(record)
         return kept
@@ -246,7 +247,9 @@ class KafkaSource:
         about = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
             self._unplaced.add(TopicPartition(str(topic), int(number or 0)))
-        elif code in UNKNOWN_TOPIC and topic is not None:
+            self._ask_again = 0.0
+            return
+        if code in UNKNOWN_TOPIC and topic is not None:
             self._doubted.setdefault(topic, time.monotonic())
         elif code in NEVER_PASSES:
             raise standing_error(error, resource=topic or self._config.group_id)
@@ -326,5 +329,5 @@ def _kafka_offsets(offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition
     return [KafkaPartition(*partition, offset) for partition, offset in offsets.items()]
 
 
-def _listed(partitions: Sequence[TopicPartition]) -> str:
+def _listed(partitions: Iterable[TopicPartition]) -> str:
     return ", ".join(map(str, sorted(partitions))) or "no partitions"

@@ -64,8 +64,8 @@ NEVER_PASSES = (
 """What a running feed can't wait for to pass. The client would: it tries for ever."""
 
 _ENDED_HANDSHAKE = (
-    "Check that the port is the TLS one (9196 for RBHQ). If it is, something on the way ends the connection: a firewall,"
-    " or an address that RBHQ has not whitelisted."
+    "Check that the port is the TLS one (9196 for RBHQ). If it is, something on the way ends the connection: a"
+    " firewall, or RBHQ has not whitelisted this host's public IP address."
 )
 _TLS_EXPECTED = (
     "The broker ends connections that are not encrypted: check that the port is the one without TLS, or use"
@@ -169,7 +169,7 @@ class Reports:
             if broker is not None and error.code() == KafkaError._RESOLVE and _NO_SUCH_NAME.search(text):  # noqa: SLF001
                 self.nameless.add(broker)
             # of what happens to a broker the client writes a line in its log, too
-            level = logging.DEBUG if broker is not None and self.fatal is None else logging.WARNING
+            level = logging.WARNING if broker is None else logging.DEBUG
             self.line(level, error.name(), f"broker {broker}" if broker else error.name(), text)
         except Exception:  # see the module
             log.debug("could not take in a report of the Kafka client", exc_info=True)
