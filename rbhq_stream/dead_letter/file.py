@@ -170,14 +170,21 @@ class DeadLetters(Iterator[DeadLetter]):
 
 def _opened(path: Path, stack: ExitStack) -> list[tuple[BinaryIO, int]]:
     """The file and the full ones beside it, oldest first, each with its size."""
-    with ExitStack() as lock:
-        with suppress(FileNotFoundError):
-            lock.enter_context(_locked(path, "rb"))  # meanwhile nobody writes or rotates
-        numbers = [found.name[len(path.name) + 1 :] for found in path.parent.iterdir() if found.stem == path.name]
-        full = sorted((int(number) for number in numbers if number.isascii() and number.isdigit()), reverse=True)
-        paths = [*(path.with_name(f"{path.name}.{number}") for number in full), path]
-        files: list[BinaryIO] = [stack.enter_context(each.open("rb")) for each in paths if each.exists()]
-        return [(file, os.fstat(file.fileno()).st_size) for file in files]
+    while True:
+        with ExitStack() as lock, ExitStack() as opened:
+            try:
+                lock.enter_context(_locked(path, "rb"))  # meanwhile nobody writes or rotates
+                newest = [path]
+            except FileNotFoundError:
+                newest = []  # just moved away, or never there
+            numbers = [found.name[len(path.name) + 1 :] for found in path.parent.iterdir() if found.stem == path.name]
+            full = sorted((int(number) for number in numbers if number.isascii() and number.isdigit()), reverse=True)
+            paths = [*(path.with_name(f"{path.name}.{number}") for number in full), *newest]
+            files: list[BinaryIO] = [opened.enter_context(each.open("rb")) for each in paths if each.exists()]
+            sizes = [os.fstat(file.fileno()).st_size for file in files]
+            if newest or not path.exists():  # else a writer has made it meanwhile, and may have moved files
+                stack.enter_context(opened.pop_all())
+                return list(zip(files, sizes, strict=True))
 
 
 @contextmanager
