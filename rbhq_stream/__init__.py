@@ -38,9 +38,12 @@ from rbhq_stream.events import (
     Unscratching,
 )
 from rbhq_stream.feed import Feed
+from rbhq_stream.offsets import SqlOffsets
+from rbhq_stream.positions import Positions
 from rbhq_stream.properties import Secret
 from rbhq_stream.record import Record
 from rbhq_stream.retry import Retry
+from rbhq_stream.source import TopicPartition
 from rbhq_stream.wire import decode, encode
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "FeedStats",
     "PayoutFactors",
     "PoolDividend",
+    "Positions",
     "PriceEvent",
     "PriceType",
     "PriceUpdate",
@@ -81,8 +85,10 @@ __all__ = [
     "RunnerResult",
     "Scratching",
     "Secret",
+    "SqlOffsets",
     "Step",
     "TlsError",
+    "TopicPartition",
     "Topics",
     "UnknownTopicError",
     "UnreachableError",

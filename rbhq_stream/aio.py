@@ -123,7 +123,9 @@ class AsyncFeed(Handlers):
             if event is None:
                 event = await self._wait_for_event(None)
             else:
-                await self._let_others()
+                self._since_pause += 1
+                if self._since_pause >= EVENTS_BEFORE_PAUSE:
+                    await self._pause()
             if event is not None:
                 cursor.taken = True  # the last thing before it is handed over: see `cursor`
                 return event
@@ -172,14 +174,19 @@ class AsyncFeed(Handlers):
 
         Raises: what handlers raise, and as iterating does, but for StopAsyncIteration.
         """
-        try:
-            while (event := await self._wait_for_event(None)) is not None and await self._handled(event, retry):
-                self._cursor.taken = True  # not before: what was not handled is shown again
-            await self._end()
-        except BaseException:
-            if not self._entered:
+        if self._entered:
+            await self._handle_all(retry)
+        else:
+            try:
+                await self._handle_all(retry)
+            except BaseException:
                 await self._close(in_peace=False)
-            raise
+                raise
+
+    async def _handle_all(self, retry: Retry) -> None:
+        while (event := await self._wait_for_event(None)) is not None and await self._handled(event, retry):
+            self._cursor.taken = True  # not before: what was not handled is shown again
+        await self._end()
 
     async def _handled(self, event: Event, retry: Retry) -> bool:
         """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""
@@ -229,19 +236,17 @@ class AsyncFeed(Handlers):
                     await self._wait(left)
                     event = cursor.gather()
         if batch:
-            await self._let_others(len(batch) - 1)
+            self._since_pause += len(batch) - 1
         else:
             await self._end()
         return batch
 
     # waiting
 
-    async def _let_others(self, events: int = 1) -> None:
-        """Gives the application's other tasks their turn, now and then. Cancelled there, the event is shown again."""
-        self._since_pause += events
-        if self._since_pause >= EVENTS_BEFORE_PAUSE:
-            self._since_pause = 0
-            await asyncio.sleep(0)
+    async def _pause(self) -> None:
+        """Gives the application's other tasks their turn. Cancelled there, the event is shown again."""
+        self._since_pause = 0
+        await asyncio.sleep(0)
 
     async def _wait_for_event(self, deadline: float | None) -> Event | None:
         """The next event, not taken yet; `None` when the feed is stopped or at the deadline (the loop's time)."""
@@ -250,7 +255,9 @@ class AsyncFeed(Handlers):
         while not session.stopped:
             event = session.show()
             if event is not None:
-                await self._let_others()
+                self._since_pause += 1
+                if self._since_pause >= EVENTS_BEFORE_PAUSE:
+                    await self._pause()
                 return event
             timeout = None if deadline is None else deadline - loop.time()
             if timeout is not None and timeout <= 0:

@@ -64,6 +64,7 @@ class Ledger:
         page = self._pages.get(partition)
         if page is not None:
             page.next = page.expected = offset
+            page.committed = None  # it may be further than this: the topic was made anew
             page.waiting.clear()
             page.acknowledged.clear()
 

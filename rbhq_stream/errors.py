@@ -67,8 +67,8 @@ class TlsError(ConnectError):
 
     hint = (
         "Check that ca_file or ca_pem holds the authority that signed the broker's certificate, that bootstrap_servers"
-        " has the names that are in the certificate, that the certificate has not expired by this host's clock, and that"
-        " the port is the TLS one. rbhq-stream check tells which it is."
+        " has the names that are in the certificate, that the certificate has not expired by this host's clock, and"
+        " that the port is the TLS one. rbhq-stream check tells which it is."
     )
 
 

@@ -175,14 +175,19 @@ class Feed(Handlers):
 
         Raises: what handlers raise, and as iterating does, but for StopIteration.
         """
-        try:
-            while (event := self._wait_for_event(None)) is not None and self._handled(event, retry):
-                self._cursor.taken = True  # not before: what was not handled is shown again
-            self._end()
-        except BaseException:
-            if not self._entered:
+        if self._entered:
+            self._handle_all(retry)
+        else:
+            try:
+                self._handle_all(retry)
+            except BaseException:
                 self._session.close(in_peace=False)
-            raise
+                raise
+
+    def _handle_all(self, retry: Retry) -> None:
+        while (event := self._wait_for_event(None)) is not None and self._handled(event, retry):
+            self._cursor.taken = True  # not before: what was not handled is shown again
+        self._end()
 
     def _handled(self, event: Event, retry: Retry) -> bool:
         """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""

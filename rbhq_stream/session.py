@@ -62,7 +62,15 @@ class Session:
         self._wake = wake
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "stopped" if self.stopped else "open" if self.intake.is_started else "not started"
+        state = (
+            "closed"
+            if self.closed
+            else "stopped"
+            if self.stopped
+            else "open"
+            if self.intake.is_started
+            else "not started"
+        )
         return f"of group {self._config.group_id!r} at {','.join(self._config.bootstrap_servers)}, {state}"
 
     def start(self) -> None:

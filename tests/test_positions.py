@@ -181,7 +181,7 @@ def test_a_nonsensical_answer_is_told(make: Callable[..., Face], answer: Any, er
 
 
 def test_an_offset_beyond_the_end_is_told(make: Callable[..., Face]) -> None:
-    with pytest.raises(DataLossError, match="has only got to 10") as raised:
+    with pytest.raises(DataLossError, match="ends at 10") as raised:
         make(positions={PRICES: 11}).enter()
     assert (raised.value.topic, raised.value.expected_offset, raised.value.lost) == ("prices", 11, 0)
 

@@ -138,7 +138,7 @@ class MemorySource:
     def resume(self) -> None:
         self._paused = False
 
-    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
+    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:  # noqa: ARG002  # as the protocol has it
         self.committed.update(offsets)
         self._next.clear()
         self._orders.clear()

@@ -40,6 +40,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rd_kafka_mock_topic_create": (_INT, (_POINTER, _TEXT, _INT, _INT)),
     "rd_kafka_mock_broker_set_down": (_INT, (_POINTER, ctypes.c_int32)),
     "rd_kafka_mock_broker_set_up": (_INT, (_POINTER, ctypes.c_int32)),
+    "rd_kafka_mock_push_request_errors_array": (
+        None,
+        (_POINTER, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(_INT)),
+    ),
 }
 
 # syslog's levels, as librdkafka logs
@@ -74,6 +78,12 @@ class MockCluster:
     def set_up(self, broker: int) -> None:
         """Lets a broker that is down be reached again."""
         self._ask(self._c.rd_kafka_mock_broker_set_up, broker)
+
+    def fail(self, request: int, *errors: int) -> None:
+        """Answers the next requests of a kind, by its number in Kafka's protocol, with these errors, one each."""
+        self._c.rd_kafka_mock_push_request_errors_array(
+            self._cluster, request, len(errors), (_INT * len(errors))(*errors)
+        )
 
     def close(self) -> None:
         """Stops the brokers. Again is harmless."""

@@ -47,9 +47,10 @@ def run(config: FeedConfig, database: str) -> None:
         for event in feed:
             record = event.record
             assert record is not None
+            time.sleep(random.random() * 0.002)  # room for a kill
             with db:
                 if offsets.advance(db, record):
-                    time.sleep(random.random() * 0.002)  # room for a kill
+                    time.sleep(random.random() * 0.002)
                     row = *record.place, record.part, str(event.race_id), os.getpid()
                     db.execute("INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
                     time.sleep(random.random() * 0.002)

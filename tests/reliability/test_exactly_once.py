@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ class Publisher:
         self._topics = [partner.topics.prices, partner.topics.race_status]
         self._random = random.Random(seed)
         self._numbers = itertools.count(1)
+        self._lump = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher")
 
@@ -56,16 +58,24 @@ class Publisher:
         self.__exit__()
         assert not self.errors
 
+    def lump(self, count: int) -> None:
+        """So many records at once in each topic, more than the application handles soon."""
+        self._lump = count
+        eventually(lambda: not self._lump)
+
     def _run(self) -> None:
         try:
             while not self._done.is_set():
-                self._burst(self._random.randint(1, 8))
+                if self._lump:
+                    for topic in self._topics:
+                        self._burst(topic, self._lump)
+                    self._lump = 0
+                self._burst(self._random.choice(self._topics), self._random.randint(1, 8))
                 time.sleep(0.03)
         except BaseException as error:  # noqa: BLE001  # the test raises it
             self.errors.append(error)
 
-    def _burst(self, count: int) -> None:
-        topic = self._random.choice(self._topics)
+    def _burst(self, topic: str, count: int) -> None:
         made = [self._record(is_price=topic == self._topics[0]) for _ in range(count)]
         places = self._kafka.publish(topic, [(str(races[:1]).encode(), value) for value, races in made])
         for (partition, offset), (_, races) in zip(places, made, strict=True):
@@ -142,10 +152,26 @@ class Application:
         with closing(sqlite3.connect(self.database, timeout=30)) as db:
             return db.execute(sql).fetchall()
 
-    def has_written(self, processes: list[int]) -> bool:
-        """Whether each of them wrote one of the newest rows."""
-        newest = self.ask("SELECT process FROM events ORDER BY id DESC LIMIT 50")
-        return {process for (process,) in newest} >= set(processes)
+    def is_written_by(self, processes: set[int]) -> bool:
+        """Whether these, each of them and no other, wrote the newest rows of the partitions."""
+        newest = self.ask("SELECT process, max(id) FROM events GROUP BY topic, kafka_partition")
+        return {process for process, _ in newest} == processes
+
+    def has_more_than(self, rows: int) -> bool:
+        return len(self.rows()) > rows
+
+    def suspend(self, process: int) -> None:
+        """Stops the process between two transactions, so that it doesn't hold SQLite's one lock."""
+        while True:
+            os.kill(process, signal.SIGSTOP)
+            with closing(sqlite3.connect(self.database, timeout=0.5)) as db:
+                try:
+                    db.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    os.kill(process, signal.SIGCONT)
+                    time.sleep(0.003)
+                else:
+                    return
 
     def rows(self) -> list[Row]:
         with closing(sqlite3.connect(self.database, timeout=30)) as db:
@@ -185,11 +211,18 @@ def check(application: Application, publisher: Publisher) -> None:
 def test_killed_fifty_times(application: Application) -> None:
     """Fifty lives of one process, each ended by SIGKILL: while it starts, connects, handles, and in transactions."""
     chance = random.Random(SEED)
-    in_a_transaction = 0
+    in_a_transaction, starting = 0, 0.0
     with Publisher(application.kafka, application.partner, SEED) as publisher:
-        for _ in range(KILLS):
+        for _ in range(2):
+            before = len(application.rows())
+            began = time.monotonic()
             process = application.start("one")
-            time.sleep(chance.uniform(0.05, 0.9))
+            eventually(partial(application.has_more_than, before))
+            starting = time.monotonic() - began  # on this machine; the first is slower
+            application.kill(process)
+        for _ in range(KILLS - 2):
+            process = application.start("one")
+            time.sleep(chance.uniform(0.05, starting + 0.2))
             application.kill(process)
             in_a_transaction += application.is_in_a_transaction()
         publisher.stop()
@@ -207,9 +240,10 @@ def test_evicted_and_back(application: Application) -> None:
     with Publisher(application.kafka, application.partner, SEED) as publisher:
         members = [application.start(name) for name in ("one", "two")]
         for process in members:
-            eventually(lambda: application.has_written(members))
-            os.kill(process, signal.SIGSTOP)
-            time.sleep(SESSION_TIMEOUT + 2)
+            eventually(partial(application.is_written_by, {*members}))
+            publisher.lump(100)  # so that it has some in hand
+            application.suspend(process)
+            eventually(partial(application.is_written_by, {*members} - {process}))
             os.kill(process, signal.SIGCONT)
         publisher.stop()
         check(application, publisher)
