@@ -2,6 +2,7 @@
 
 from rbhq_stream.aio import AsyncFeed
 from rbhq_stream.config import FeedConfig, Topics
+from rbhq_stream.config.properties import Secret
 from rbhq_stream.cursor import FeedStats
 from rbhq_stream.dead_letter import DeadLetter, DeadLetterError, DeadLetterFile, DeadLetters, DeadLetterTopic
 from rbhq_stream.diagnose import Diagnosis, Step, diagnose
@@ -40,7 +41,6 @@ from rbhq_stream.events import (
 from rbhq_stream.feed import Feed
 from rbhq_stream.offsets import SqlOffsets
 from rbhq_stream.positions import Positions
-from rbhq_stream.properties import Secret
 from rbhq_stream.record import Record
 from rbhq_stream.retry import Retry
 from rbhq_stream.source import TopicPartition

@@ -191,7 +191,10 @@ class Feed(Handlers):
 
     def _handled(self, event: Event, retry: Retry) -> bool:
         """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""
-        return all(self._called(handler, arguments, retry) for handler, arguments in self._dispatcher.calls(event))
+        for handler, arguments in self._dispatcher.calls(event):  # noqa: SIM110  # a generator can't raise StopIteration
+            if not self._called(handler, arguments, retry):
+                return False
+        return True
 
     def _called(self, handler: Handler, arguments: tuple[object, ...], retry: Retry) -> bool:
         """Calls the handler until it returns; `False` when the feed was stopped before it did."""

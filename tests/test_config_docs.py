@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from rbhq_stream.config import FeedConfig, Topics
-from rbhq_stream.properties import REFUSED, REFUSED_PATTERNS, RawProperties
+from rbhq_stream.config.properties import REFUSED, REFUSED_PATTERNS, RawProperties
 
 DOC = Path(__file__).parents[1] / "docs" / "configuration.md"
 TEXT = DOC.read_text(encoding="utf-8")

@@ -14,9 +14,10 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbhq_stream.config import FeedConfig, KafkaProperties, Secret
+from rbhq_stream.config import FeedConfig
+from rbhq_stream.config.feed_config import KafkaProperties, Secret
+from rbhq_stream.config.properties import REFUSED, REFUSED_PATTERNS, RawProperties, is_sensitive, refusal
 from rbhq_stream.errors import ConfigError
-from rbhq_stream.properties import REFUSED, REFUSED_PATTERNS, RawProperties, is_sensitive, refusal
 
 LEAST: dict[str, Any] = {
     "bootstrap_servers": "a,b:9092",

@@ -14,7 +14,8 @@ import attrs
 import pytest
 import trustme
 
-from rbhq_stream.config import FeedConfig, Secret
+from rbhq_stream.config import FeedConfig
+from rbhq_stream.config.feed_config import Secret
 from rbhq_stream.errors import ConfigError
 
 CANARY = "CANARY-5d41402a"

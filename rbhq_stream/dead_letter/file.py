@@ -18,7 +18,7 @@ import msgspec
 from attrs import field, frozen
 from typing_extensions import Self
 
-from rbhq_stream import checks
+from rbhq_stream.config import checks
 from rbhq_stream.dead_letter.letter import DeadLetter, DeadLetterError, record_of
 from rbhq_stream.errors import ConfigError, DecodeError, Fault
 from rbhq_stream.record import Record
@@ -180,7 +180,10 @@ def _opened(path: Path, stack: ExitStack) -> list[tuple[BinaryIO, int]]:
             numbers = [found.name[len(path.name) + 1 :] for found in path.parent.iterdir() if found.stem == path.name]
             full = sorted((int(number) for number in numbers if number.isascii() and number.isdigit()), reverse=True)
             paths = [*(path.with_name(f"{path.name}.{number}") for number in full), *newest]
-            files: list[BinaryIO] = [opened.enter_context(each.open("rb")) for each in paths if each.exists()]
+            try:
+                files: list[BinaryIO] = [opened.enter_context(each.open("rb")) for each in paths]
+            except FileNotFoundError:
+                continue  # being moved, as we could not lock: look again
             sizes = [os.fstat(file.fileno()).st_size for file in files]
             if newest or not path.exists():  # else a writer has made it meanwhile, and may have moved files
                 stack.enter_context(opened.pop_all())

@@ -8,11 +8,11 @@ from types import TracebackType
 from attrs import field, frozen
 from typing_extensions import Self
 
-from rbhq_stream import checks
+from rbhq_stream.config import checks
+from rbhq_stream.config.properties import KafkaProperties, PropertyValue, Secret, property_field
 from rbhq_stream.dead_letter.letter import DeadLetterError, record_of
 from rbhq_stream.errors import ConfigError, DecodeError
 from rbhq_stream.kafka.producer import ADDRESSES, ConfirmedProducer, NotConfirmedError
-from rbhq_stream.properties import KafkaProperties, PropertyValue, Secret, property_field
 from rbhq_stream.record import Record
 
 MOST_FAULTS_IN_A_HEADER = 5

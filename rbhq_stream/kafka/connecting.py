@@ -39,8 +39,10 @@ def make_consumer(config: FeedConfig, reports: Reports, on_commit: CommitCallbac
         raise config_error(error.args[0]) from None
 
 
-def check(config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: Callable[[], bool]) -> None:
-    """Asks the brokers for each topic and the group.
+def check(
+    config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: Callable[[], bool]
+) -> list[TopicPartition]:
+    """Asks the brokers for each topic and the group; answers the topics' partitions.
 
     Raises:
         ConnectError: what is missing.
@@ -53,6 +55,7 @@ def check(config: FeedConfig, consumer: Consumer, reports: Reports, is_wanted: C
         sure_at = time.monotonic() + SETTLE
         partitions += ask(partial(_find_topic, sure_at, consumer, topic))
     ask(partial(_group, consumer, config.group_id, partitions))
+    return partitions
 
 
 _IN_TROUBLE = "The brokers answer, but not yet with what the feed needs: try again in a minute, then tell RBHQ."

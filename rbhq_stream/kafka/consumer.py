@@ -17,8 +17,9 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream.config import FeedConfig
+from rbhq_stream.kafka.commits import Commits, kafka_offsets
 from rbhq_stream.kafka.connecting import check, find_topic, make_consumer
-from rbhq_stream.kafka.faults import NEVER_PASSES, UNAUTHORIZED, UNKNOWN_TOPIC, Reports, said, standing_error
+from rbhq_stream.kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
 from rbhq_stream.kafka.starting import starting_offsets
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
@@ -34,8 +35,6 @@ LOOK_EVERY = 5.0
 TOPIC_GONE_AFTER = 5.0
 """Seconds that brokers may say that there is no such topic before that is believed: a new one is not known to all of
 them at once."""
-COMMIT_PATIENCE = 60.0
-"""Seconds after which the answer to a commit is not waited for any more before the next one is made."""
 
 
 class KafkaSource:
@@ -53,20 +52,21 @@ class KafkaSource:
         self._fault: BaseException | None = None  # from within a callback, which must not raise
         self._fresh: set[TopicPartition] = set()  # assigned since the last poll
         self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
+        self._known: set[TopicPartition] = set()  # there were when the feed connected
         self._ask_again = 0.0  # when to ask once more what was not answered
         self._doubted: dict[str, float] = {}  # topics that may be gone, and since when
         self._next_look = time.monotonic() + LOOK_EVERY
         self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
         self._rebalanced = False
         self._paused = False
-        self._committing: float | None = None  # since when a commit has not been answered
+        self._commits = Commits(config.group_id, self._reports, self._on_committed)
 
     # Source
 
     def open(self, owner: Owner) -> None:
         self._owner = owner
-        self._consumer = consumer = make_consumer(self._config, self._reports, self._on_commit)
-        check(self._config, consumer, self._reports, owner.is_wanted)
+        self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
+        self._known.update(_partitions(check(self._config, consumer, self._reports, owner.is_wanted)))
         consumer.subscribe(
             list(self._config.topics.names), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -100,14 +100,7 @@ class KafkaSource:
         return records
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        if self._committing is not None and time.monotonic() < self._committing + COMMIT_PATIENCE:
-            return  # one at a time: while the coordinator is away they would pile up
-        try:
-            self._opened().commit(offsets=_kafka_offsets(offsets), asynchronous=True)
-        except KafkaException as error:
-            self._reports.line(logging.WARNING, "commit", "commit failed, will be tried again", str(error.args[0]))
-        else:
-            self._committing = time.monotonic()
+        self._commits.start(self._opened(), offsets)
 
     def pause(self) -> None:
         self._paused = True
@@ -120,51 +113,17 @@ class KafkaSource:
         consumer.resume(consumer.assignment())
 
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
-        consumer, self._consumer = self._consumer, None
+        consumer = self._consumer
         if consumer is None:
             return
         deadline = time.monotonic() + timeout
-        if offsets:
-            self._commit_by(consumer, offsets, deadline)
-        consumer.close()
-
-    # commits
-
-    def _commit_by(self, consumer: Consumer, offsets: Mapping[TopicPartition, int], deadline: float) -> None:
-        """Commits and waits for the answer, but not longer than until the deadline."""
         try:
-            consumer.pause(consumer.assignment())
-            began = time.monotonic()
-            while self._committing is not None and time.monotonic() < (began + deadline) / 2:
-                consumer.poll(0.02)
-            consumer.commit(offsets=_kafka_offsets(offsets), asynchronous=True)
-            self._committing = time.monotonic()
-            while self._committing is not None and time.monotonic() < deadline:
-                consumer.poll(0.02)
-        except KafkaException as error:
-            log.warning("the last commit failed, these records come again: %s", error.args[0])
-        if self._committing is not None:
-            log.warning("the last commit was not confirmed in time; what was done since the one before may come again")
-
-    def _on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        """`on_commit`: never raises."""
-        try:
-            self._committing = None
-            self._on_commit_errors(error, partitions)
-            self._owner_of_callbacks().committed(_committed(partitions) if error is None else {})
-        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
-            self._fault = fault
-
-    def _on_commit_errors(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        for code, at in {
-            failed.code(): (failed, p) for p in partitions if (failed := error or p.error) is not None
-        }.items():
-            failed, p = at
-            if code in UNAUTHORIZED:
-                of_group = code == KafkaError.GROUP_AUTHORIZATION_FAILED
-                self._fault = standing_error(failed, resource=self._config.group_id if of_group else p.topic)
-            about = f"commit of {p.topic}[{p.partition}] failed, will be tried again"
-            self._reports.line(logging.WARNING, failed.name(), about, said(failed)[0])
+            if offsets:
+                consumer.pause(consumer.assignment())
+                self._commits.finish(consumer, offsets, deadline, self._owner_of_callbacks().owns)
+        finally:
+            self._consumer = None
+            consumer.close()
 
     # rebalances
 
@@ -190,12 +149,9 @@ class KafkaSource:
             self._fresh.difference_update(gone)
             self._unplaced.difference_update(gone)
             self._rebalanced = True
-            if offsets and self._consumer is not None:  # when closing, the last commit was made before
-                answers = consumer.commit(offsets=_kafka_offsets(offsets), asynchronous=False)
-                self._owner_of_callbacks().committed(_committed(answers))
+            if offsets and self._consumer is not None:  # when it is being closed, the last commit was made before
+                self._commits.now(consumer, offsets)
             log.info("revoked: %s", _listed(gone))
-        except KafkaException as error:
-            log.warning("commit before a rebalance failed, these records come again: %s", error.args[0])
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
             self._fault = fault
 
@@ -283,7 +239,7 @@ class KafkaSource:
         """Has the partitions that have no place to read from read from the right one."""
         owner = self._owner_of_callbacks()
         expected = {partition: owner.expected(partition) for partition in self._unplaced}
-        places = starting_offsets(consumer, self._config, expected)
+        places = starting_offsets(consumer, self._config, expected, self._known)
         for partition, offset in places.items():
             if offset != expected[partition]:
                 owner.positioned(partition, offset)
@@ -295,7 +251,7 @@ class KafkaSource:
         ours = _partitions(consumer.assignment())
         if self._incremental:
             consumer.incremental_unassign([KafkaPartition(*partition) for partition in places if partition in ours])
-            consumer.incremental_assign(_kafka_offsets(places))
+            consumer.incremental_assign(kafka_offsets(places))
         else:
             owner = self._owner_of_callbacks()
             expected = {partition: owner.expected(partition) for partition in ours}
@@ -306,6 +262,9 @@ class KafkaSource:
             consumer.pause(consumer.assignment())
 
     # what is there once opened
+
+    def _on_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._owner_of_callbacks().committed(offsets)
 
     def _opened(self) -> Consumer:
         assert self._consumer is not None, "open() comes first"
@@ -318,15 +277,6 @@ class KafkaSource:
 
 def _partitions(partitions: list[KafkaPartition]) -> list[TopicPartition]:
     return [TopicPartition(p.topic, p.partition) for p in partitions]
-
-
-def _committed(partitions: list[KafkaPartition]) -> dict[TopicPartition, int]:
-    """Those that the commit succeeded for."""
-    return {TopicPartition(p.topic, p.partition): p.offset for p in partitions if p.error is None}
-
-
-def _kafka_offsets(offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
-    return [KafkaPartition(*partition, offset) for partition, offset in offsets.items()]
 
 
 def _listed(partitions: Iterable[TopicPartition]) -> str:

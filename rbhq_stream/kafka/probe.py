@@ -17,6 +17,7 @@ from attrs import frozen
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rbhq_stream.config import FeedConfig
+from rbhq_stream.config.properties import KafkaProperties
 from rbhq_stream.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -26,7 +27,6 @@ from rbhq_stream.errors import (
     UnreachableError,
 )
 from rbhq_stream.kafka.faults import UNAUTHORIZED, Reports, config_error, connect_error
-from rbhq_stream.properties import KafkaProperties
 
 T = TypeVar("T")
 

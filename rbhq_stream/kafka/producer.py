@@ -10,8 +10,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from rbhq_stream.config.properties import KafkaProperties
 from rbhq_stream.kafka.faults import Reports, config_error, said
-from rbhq_stream.properties import KafkaProperties
 
 log = logging.getLogger("rbhq_stream.kafka")
 

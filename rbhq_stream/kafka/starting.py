@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -20,10 +20,14 @@ ASK_TIMEOUT = 3.0
 
 
 def starting_offsets(
-    consumer: Consumer, config: FeedConfig, partitions: Mapping[TopicPartition, int | None]
+    consumer: Consumer,
+    config: FeedConfig,
+    partitions: Mapping[TopicPartition, int | None],
+    old: Collection[TopicPartition],
 ) -> dict[TopicPartition, int]:
     """The offset to read each partition from. `partitions` has the next offset where it is known: it counts
-    more than what the group has committed.
+    more than what the group has committed. One that is not among the `old` was added to its topic since the
+    feed connected: it is read from its beginning, wherever a new group starts.
 
     Raises:
         DataLossError: the next record is not there any more, and `on_data_loss` is "raise".
@@ -34,7 +38,11 @@ def starting_offsets(
     lows = _ask_times(consumer, dict.fromkeys(partitions, OFFSET_BEGINNING))
     highs = _ask_times(consumer, dict.fromkeys(partitions, OFFSET_END))
     fresh = [partition for partition, offset in committed.items() if offset is None]
-    starts = _starts(consumer, config, fresh, lows, highs)
+    starts = _starts(consumer, config, [partition for partition in fresh if partition in old], lows, highs)
+    for partition in fresh:
+        if partition not in old:
+            starts[partition] = lows[partition]
+            log.info("%s: added to its topic, starting at its beginning, offset %d", partition, lows[partition])
     places = {}
     for partition, known in partitions.items():
         next_offset = committed[partition] if known is None else known

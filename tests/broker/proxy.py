@@ -39,12 +39,15 @@ class _Link:
         self.lost_bytes = False
 
     def reset(self) -> None:
+        self.abort()
+        self.task.cancel()
+
+    def abort(self) -> None:
         for writer in self.writers:
             raw = writer.get_extra_info("socket")
             with suppress(OSError):  # it may be closed already
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
-        self.task.cancel()
 
 
 @final
@@ -191,7 +194,7 @@ class TcpProxy:
         try:
             await self._pass_on(link, reader, writer)
         except (OSError, asyncio.CancelledError):
-            link.reset()
+            link.abort()
         finally:
             for each in link.writers:
                 each.close()

@@ -16,8 +16,8 @@ from typing import Any
 
 import attrs
 
+from rbhq_stream.config.properties import PropertyValue, RawProperties, Secret
 from rbhq_stream.errors import ConfigError
-from rbhq_stream.properties import PropertyValue, RawProperties, Secret
 
 DEFAULT_PORT = 9196
 """RBHQ's brokers listen here."""

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
+from rbhq_stream.config.properties import Secret, property_field
 from rbhq_stream.errors import ConfigError
-from rbhq_stream.properties import Secret, property_field
 
 _C = TypeVar("_C")
 

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import chain
 from typing import Any, cast
 
-from rbhq_stream import values
 from rbhq_stream.errors import Fault
 from rbhq_stream.events import (
     NO_EXTRA,
@@ -24,7 +23,8 @@ from rbhq_stream.events import (
     RaceResultEvent,
     RaceStatusEvent,
 )
-from rbhq_stream.objects import (
+from rbhq_stream.wire import values
+from rbhq_stream.wire.objects import (
     EVENT_ID,
     IDS,
     NAMES_OF,
@@ -38,7 +38,7 @@ from rbhq_stream.objects import (
     each,
     extra_of,
 )
-from rbhq_stream.values import MISSING, Faults, Unreadable, found, step
+from rbhq_stream.wire.values import MISSING, Faults, Unreadable, found, step
 
 _Ids = Mapping[str, int]
 """What is known of a race: `meetingId`, `eventNumber`, both or neither."""

@@ -16,9 +16,9 @@ import attrs
 from attrs import field, frozen
 from typing_extensions import Self
 
-from rbhq_stream import checks, settings
+from rbhq_stream.config import checks, settings
+from rbhq_stream.config.properties import KafkaProperties, PropertyValue, Secret, property_field
 from rbhq_stream.errors import ConfigError
-from rbhq_stream.properties import KafkaProperties, PropertyValue, Secret, property_field
 
 __all__ = ["FeedConfig", "KafkaProperties", "Secret", "Topics"]
 

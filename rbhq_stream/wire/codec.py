@@ -17,12 +17,12 @@ from typing import Annotated, Any, Generic, TypeVar, cast, get_args, get_type_hi
 import attrs
 import msgspec
 
-from rbhq_stream import forms, objects, values
 from rbhq_stream.errors import DecodeError, Fault
 from rbhq_stream.events import NO_EXTRA, Event, PriceEvent, PriceType, PriceUpdate, Scratching, Unscratching
-from rbhq_stream.objects import EVENT_ID, NATURALS, WIRE_NAMES
 from rbhq_stream.record import RawRecord, Record
-from rbhq_stream.values import Unreadable
+from rbhq_stream.wire import forms, objects, values
+from rbhq_stream.wire.objects import EVENT_ID, NATURALS, WIRE_NAMES
+from rbhq_stream.wire.values import Unreadable
 
 _E = TypeVar("_E", bound=Event)
 _P = TypeVar("_P", PriceUpdate, Scratching, Unscratching)

@@ -14,7 +14,6 @@ import attrs
 from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from rbhq_stream import values
 from rbhq_stream.errors import Fault
 from rbhq_stream.events import (
     NO_EXTRA,
@@ -33,7 +32,8 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.values import MISSING, Faults, Repeating, Unreadable, step
+from rbhq_stream.wire import values
+from rbhq_stream.wire.values import MISSING, Faults, Repeating, Unreadable, step
 
 _T = TypeVar("_T")
 Part = Union[PriceUpdate, Scratching, Unscratching]

@@ -1,0 +1,243 @@
+"""Handlers that take their time, feeds that are closed at any time, and what is left behind: bounded, all of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError
+
+from rbhq_stream import ConnectError, Event, Feed, FeedClosedError, FeedConfig, Topics
+from rbhq_stream.record import RawRecord
+from rbhq_stream.testing import MemorySource
+from tests.broker.fixtures import MakePartner, Partner
+from tests.broker.kafka import KafkaCluster
+from tests.broker.ports import free_port
+from tests.faces import Face, both_faces
+from tests.reliability import flow
+from tests.reliability.test_interrupts import STATUS, a_config, poll_threads, status
+
+INTERVAL = 2.0
+"""Seconds: the longest a client may go without a poll, and so its session."""
+BATCH = 500
+"""Most records that are taken from the client at once."""
+
+
+def evicted(kafka: KafkaCluster, partner: Partner, found: list[int]) -> None:
+    """What a loop by hand, as slow, is told."""
+    consumer = Consumer(
+        {
+            **kafka.client_settings(partner.username, partner.password),
+            "group.id": f"{partner.group_prefix}by-hand",
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": int(INTERVAL * 1000),
+            "max.poll.interval.ms": int(INTERVAL * 1000),
+        }
+    )
+    consumer.subscribe([partner.topics.race_status])
+    assert consumer.poll(20) is not None
+    time.sleep(2 * INTERVAL)
+    deadline = time.monotonic() + 5
+    while not found and time.monotonic() < deadline:
+        message = consumer.poll(0.1)
+        error = None if message is None else message.error()
+        if error is not None:
+            found.append(error.code())
+    consumer.close()
+
+
+@both_faces
+def test_a_handler_slower_than_the_poll_interval(
+    face: Callable[..., Face], kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No eviction, a bounded buffer, and then it goes on as if nothing had been."""
+    count = 4000
+    flow.publish(kafka, partner, count)
+    control: list[int] = []
+    by_hand = threading.Thread(target=evicted, args=(kafka, partner, control))
+    by_hand.start()
+    config = flow.a_config(
+        kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, buffer_records=100, commit_interval=0.1
+    )
+    driven = face(config)
+    with caplog.at_level(logging.INFO, "rbhq_stream"), flow.CommitWatch(kafka, partner, config.group_id):
+        driven.enter()
+        got = [driven.next()]
+        deadline = time.monotonic() + 2 * INTERVAL + 0.5
+        most = 0
+        while time.monotonic() < deadline:
+            time.sleep(0.01)  # the handler, which blocks
+            most = max(most, driven.feed.stats.waiting_records)
+        got += [driven.next() for _ in range(count - 1)]
+        driven.leave()
+        driven.finish()
+    by_hand.join()
+    assert control == [KafkaError._MAX_POLL_EXCEEDED], "by hand it is evicted"
+    assert [event.record and event.record.offset for event in got] == list(range(count)), "no gap, none twice"
+    assert most < config.buffer_records + BATCH
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("assigned") for line in lines) == 1, lines
+    assert not any(line.startswith("lost") for line in lines), lines
+    assert kafka.committed(config.group_id, partner.topics.race_status) == {0: count}
+
+
+class Stuck(MemorySource):
+    """It hangs where it is told to, whatever happens."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(Topics(race_status="status"))
+        self._where = where
+        self.hangs, self.release = threading.Event(), threading.Event()
+
+    def _hang(self, where: str) -> None:
+        if where == self._where:
+            self.hangs.set()
+            self.release.wait(30)
+
+    def open(self, owner: Any) -> None:
+        super().open(owner)
+        self._hang("open")
+
+    def poll(self, timeout: float) -> Sequence[RawRecord]:
+        self._hang("poll")
+        return super().poll(timeout)
+
+    def close(self, offsets: Any, timeout: float) -> None:
+        self._hang("close")
+        super().close(offsets, timeout)
+
+
+def closed_in(driven: Face) -> float:
+    began = time.monotonic()
+    driven.leave()
+    return time.monotonic() - began
+
+
+@both_faces
+@pytest.mark.parametrize("where", ["open", "poll", "close"])
+def test_close_keeps_its_deadline_whatever_hangs(
+    face: Callable[..., Face], where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Stuck(where)
+    driven = face(a_config(close_timeout=0.3), source=source)
+    try:
+        if where == "open":
+            assert driven.poll(0.05) is None
+        else:
+            driven.enter()
+        if where != "close":
+            assert source.hangs.wait(10)
+        took = closed_in(driven)
+        assert 0.25 < took < 2
+        assert "could not be closed within 0.3 s" in caplog.text
+        caplog.clear()
+        assert closed_in(driven) < 0.2, "the deadline was that of the first time"
+    finally:
+        source.release.set()
+        flow.wait_for(lambda: not poll_threads(), "no thread is left")
+        driven.finish()
+
+
+@both_faces
+@pytest.mark.parametrize(
+    "state", ["new", "connecting", "unreachable", "idle", "backlog", "paused", "stopped", "failed", "closed"]
+)
+def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -> None:
+    source = MemorySource(Topics(race_status="status"))
+    options: dict[str, Any] = {"source": source}
+    config = a_config(buffer_records=10)
+    if state in ("connecting", "unreachable"):
+        options = {}
+        config = FeedConfig(
+            bootstrap_servers=f"localhost:{free_port()}", group_id="g", topics=Topics(race_status="status"),
+            security="PLAINTEXT", connect_timeout=0.5 if state == "unreachable" else 30, close_timeout=3,
+        )  # fmt: skip
+    if state in ("backlog", "paused"):
+        source.publish(*[status(number) for number in range(1, 1000)])
+    driven = face(config, **options)
+    if state == "connecting":
+        assert driven.poll(0.1) is None
+    elif state == "unreachable":
+        with pytest.raises(ConnectError):
+            driven.enter()
+    elif state != "new":
+        driven.enter()
+    if state in ("backlog", "paused"):
+        assert driven.next() == status(1)
+    if state == "paused":
+        flow.wait_for(lambda: source._paused, "it is paused")
+    if state == "stopped":
+        driven.feed.stop()
+        for _ in range(3):  # again is harmless
+            with pytest.raises(StopIteration):
+                driven.next()
+    if state == "failed":
+        source.fail(OSError("gone"))
+        for _ in range(3):
+            with pytest.raises(OSError, match="gone"):
+                driven.next()
+    if state == "closed":
+        driven.leave()
+    assert closed_in(driven) < 1.5
+    with pytest.raises(FeedClosedError):
+        driven.next()
+    driven.finish()
+    flow.wait_for(lambda: not poll_threads(), "no thread is left", timeout=2)
+    if state in ("backlog", "paused"):
+        assert source.committed[STATUS] == 1
+
+
+def test_a_failure_that_is_raised_again_and_again_does_not_grow() -> None:
+    source = MemorySource(Topics(race_status="status"))
+    depths = set()
+    with Feed(a_config(), source=source) as feed:
+        source.fail(OSError("gone"))
+        for _ in range(50):
+            with pytest.raises(OSError, match="gone") as raised:
+                next(feed)
+            depths.add(len(raised.traceback))
+    assert len(depths) <= 2, depths
+
+
+def test_a_feed_in_a_thread_of_its_own_and_two_in_one_process(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+    partners = [make_partner(), make_partner()]
+    got: list[list[Event]] = [[], []]
+
+    def consume(number: int) -> None:
+        with Feed(flow.a_config(kafka, partners[number])) as feed:
+            for event in feed:
+                got[number].append(event)
+                if len(got[number]) == 500:
+                    break
+
+    threads = [threading.Thread(target=consume, args=(number,)) for number in range(2)]
+    with ExitStack() as stack:
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join, 30)
+        for _ in range(50):
+            for partner in partners:
+                flow.publish(kafka, partner, 10)
+    for events in got:
+        assert [event.record and event.record.offset for event in events] == list(range(500))
+    for partner in partners:
+        assert kafka.committed(f"{partner.group_prefix}app", partner.topics.race_status) == {0: 500}
+    assert not poll_threads()
+
+
+def test_memory_is_let_go_of_as_it_is_handled() -> None:
+    """However long the time between two commits, what is done is not kept."""
+    source = MemorySource(Topics(race_status="status"))
+    with Feed(a_config(commit_interval=3600.0, buffer_records=100), source=source) as feed:
+        for number in range(1, 2001):
+            source.publish(status(number))
+            assert next(feed) == status(number)
+        chunk, chunks = feed._session.intake._counting, 0
+        while chunk.next is not None:
+            chunk, chunks = chunk.next, chunks + 1
+        assert chunks <= 2, "only what is in hand"

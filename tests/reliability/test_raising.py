@@ -1,0 +1,272 @@
+"""Whatever the application gives the feed to call raises: no gap, and the error is seen where it is promised."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rbhq_stream import DecodeError, Feed, RaceEvent, RaceStatusEvent, Retry, Topics
+from rbhq_stream.testing import MemorySource
+from tests.broker.fixtures import Partner
+from tests.broker.kafka import KafkaCluster
+from tests.faces import AsyncFace, Face, SyncFace
+from tests.reliability import flow
+from tests.reliability.test_interrupts import BAD, STATUS, a_config, poll_threads, status
+
+
+class BoomError(Exception):
+    """What the application raises."""
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    return MemorySource(Topics(race_status="status"))
+
+
+@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
+def face(request: pytest.FixtureRequest) -> Iterator[Callable[..., Face]]:
+    """Makes faces, and closes them and their event loops at the end."""
+    made: list[Face] = []
+
+    def make(*arguments: Any, **options: Any) -> Face:
+        made.append(request.param(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.finish()
+
+
+@pytest.mark.parametrize("error", [BoomError, SystemExit, KeyboardInterrupt, StopIteration, StopAsyncIteration])
+def test_handlers_that_raise(face: Callable[..., Face], source: MemorySource, error: type[BaseException]) -> None:
+    """It reaches the caller of `run`, and the event comes again."""
+    count = 300
+    source.publish(*[status(number) for number in range(1, count + 1)])
+    chance = random.Random(1)
+    begun: list[int] = []
+    done: list[int] = []
+    driven = face(a_config(), source=source)
+    if isinstance(driven, AsyncFace) and not issubclass(error, BoomError):
+        return  # these have a meaning of their own in a coroutine
+
+    @driven.feed.on(RaceStatusEvent)
+    def first(event: RaceStatusEvent) -> None:
+        begun.append(event.event_number)
+        if chance.random() < 0.2:
+            raise error
+
+    @driven.feed.on(RaceEvent)
+    def second(event: RaceEvent) -> None:
+        if chance.random() < 0.1:
+            driven.feed.stop()
+            driven.feed._session.stopped = event.event_number == count  # as if it were run again
+        if chance.random() < 0.2:
+            raise error
+        done.append(event.event_number)
+        if event.event_number == count:
+            driven.feed.stop()
+
+    driven.enter()
+    seen = 0
+    while done[-1:] != [count]:
+        try:
+            driven.run()
+        except error:
+            seen += 1
+    driven.leave()
+    assert done == list(range(1, count + 1)), "each is done once, and none before it is begun again"
+    assert list(dict.fromkeys(begun)) == done
+    assert seen > 20
+    assert source.committed[STATUS] == count
+
+
+def test_sinks_that_raise(face: Callable[..., Face], source: MemorySource) -> None:
+    """It reaches who asked for the next event, and the record comes again."""
+    for number in range(1, 101):
+        source.publish(status(number))
+        source.publish_raw("status", BAD)
+    chance = random.Random(2)
+    called: list[int] = []
+    stored: list[int] = []
+
+    def sink(error: DecodeError) -> None:
+        assert error.record is not None
+        called.append(error.record.offset)
+        if chance.random() < 0.5:
+            raise BoomError
+        stored.append(error.record.offset)
+
+    driven = face(a_config(), source=source, on_bad_record=sink)
+    driven.enter()
+    got: list[int] = []
+    seen = 0
+    while len(stored) < 100:
+        try:
+            event = driven.poll(0.01)
+        except BoomError:
+            seen += 1
+            continue
+        if event is not None:
+            got.append(event.event_number)
+    driven.leave()
+    assert got == list(range(1, 101))
+    assert stored == list(range(1, 200, 2))
+    assert seen == len(called) - len(stored) > 0
+    assert source.committed[STATUS] == 200
+
+
+class Odd:
+    """A handler that can't even be printed."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __repr__(self) -> str:
+        raise BoomError
+
+    __str__ = __repr__
+
+    def __call__(self, event: RaceEvent) -> None:
+        self.seen.append(event.event_number)
+        if len(self.seen) == 1:
+            raise OddError
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        raise BoomError
+
+    __repr__ = __str__
+
+
+@pytest.fixture
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """The library's logs go nowhere but to the handlers of the test: pytest's own handlers raise by themselves."""
+    tree = logging.getLogger("rbhq_stream")
+    monkeypatch.setattr(tree, "propagate", False)
+    monkeypatch.setattr(tree, "handlers", [])
+    level = tree.level
+    tree.setLevel(logging.DEBUG)
+    yield tree
+    tree.setLevel(level)
+
+
+def test_objects_that_cannot_be_printed(
+    face: Callable[..., Face], source: MemorySource, own_logging: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_logging.handlers = [logging.StreamHandler(io.StringIO())]
+    source.publish(status(1), status(2))
+    driven = face(a_config(), source=source)
+    odd = Odd()
+    driven.feed.on(RaceEvent)(odd)
+
+    @driven.feed.on(RaceStatusEvent)
+    def stop(event: RaceStatusEvent) -> None:
+        if event.event_number == 2:
+            driven.feed.stop()
+
+    driven.run(Retry(attempts=2, wait=0.001))
+    assert odd.seen == [1, 1, 2]
+    assert source.committed[STATUS] == 2
+    assert "Logging error" in capsys.readouterr().err, "as the logging module does by itself"
+
+
+class Raising(logging.Handler):
+    """Raises on the lines that it is told to."""
+
+    def __init__(self, on: Callable[[logging.LogRecord], bool]) -> None:
+        super().__init__()
+        self._on = on
+        self.raised: list[str] = []
+        """The threads in which it did."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if self._on(record):
+            self.raised.append(threading.current_thread().name)
+            raise BoomError(record.getMessage())
+        return True
+
+
+def test_log_handlers_that_raise_in_the_applications_thread(
+    face: Callable[..., Face], source: MemorySource, own_logging: logging.Logger
+) -> None:
+    """It reaches who asked for the next event, and what was logged about comes again."""
+    source.publish_raw("status", BAD)
+    source.publish(status(2))
+    handler = Raising(lambda record: len(handler.raised) < 2 and "skipped" in record.getMessage())
+    own_logging.addHandler(handler)
+    driven = face(a_config(), source=source, on_bad_record="skip")
+    driven.enter()
+    for _ in range(2):
+        with pytest.raises(BoomError, match="skipped a bad record"):
+            driven.next()
+    assert driven.next() == status(2)
+    driven.leave()
+    assert source.committed[STATUS] == 2
+
+
+def test_log_handlers_that_raise_on_the_poll_thread(
+    face: Callable[..., Face], kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
+) -> None:
+    """It ends the feed as any failure does, and the next feed goes on where this one was."""
+    flow.publish(kafka, partner, 100)
+    handler = Raising(lambda record: len(handler.raised) < 3 and "assigned" in record.getMessage())
+    own_logging.addHandler(handler)
+    config = flow.a_config(kafka, partner, buffer_records=10)
+    got: list[int] = []
+    seen = 0
+    while len(got) < 100:
+        driven = face(config)
+        try:
+            driven.enter()
+            while len(got) < 100:
+                record = driven.next().record
+                assert record is not None
+                got.append(record.offset)
+        except BoomError:
+            seen += 1
+        driven.leave()
+    assert got == list(range(100))
+    assert seen == 3
+    assert handler.raised == ["rbhq_stream poll"] * 3
+    flow.wait_for(lambda: not poll_threads(), "no thread is left")
+
+
+def test_log_handlers_that_raise_on_what_the_client_reports(
+    kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
+) -> None:
+    """Raised inside the client's callbacks it would cost a record: there it is swallowed, and the feed goes on."""
+    flow.publish(kafka, partner, 200)
+    handler = Raising(lambda record: record.funcName == "line")
+    own_logging.addHandler(handler)
+    config = flow.a_config(kafka, partner, kafka={"debug": "cgrp,topic,fetch"})
+    with Feed(config) as feed:
+        got = [event.record and event.record.offset for _, event in zip(range(200), feed)]  # noqa: B905  # on purpose
+    assert got == list(range(200))
+    assert len(handler.raised) > 10
+    assert set(handler.raised) == {"rbhq_stream poll"}
+
+
+def test_log_handlers_that_raise_on_everything(
+    kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
+) -> None:
+    """It can't work then, and says so; what it had in hand comes again."""
+    flow.publish(kafka, partner, 10)
+    config = flow.a_config(kafka, partner)
+    handler = Raising(lambda record: True)
+    own_logging.addHandler(handler)
+
+    def read(count: int) -> list[object]:
+        with Feed(config) as feed:
+            return [event.record and event.record.offset for _, event in zip(range(count), feed)]  # noqa: B905  # ditto
+
+    with pytest.raises(BoomError):
+        read(10)
+    own_logging.removeHandler(handler)
+    assert read(10) == list(range(10))

@@ -1,0 +1,220 @@
+"""The ledger: what is done and may be committed, by examples and by laws."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from rbhq_stream.delivery import Ledger
+from rbhq_stream.source import TopicPartition
+
+A, B = TopicPartition("prices", 0), TopicPartition("prices", 1)
+
+
+def a_ledger(*partitions: TopicPartition, at: int | None = None) -> Ledger:
+    ledger = Ledger()
+    ledger.assign(partitions)
+    if at is not None:
+        for partition in partitions:
+            ledger.position(partition, at)
+            ledger.committed({partition: at})
+    return ledger
+
+
+def test_nothing_is_to_be_committed_before_anything_is_done() -> None:
+    assert a_ledger(A).committable() == {}
+
+
+def test_a_position_holds_the_place_before_the_first_record_is_done() -> None:
+    ledger = a_ledger(A)
+    ledger.position(A, 7)
+    assert ledger.committable() == {A: 7}
+    assert ledger.expected(A) == 7
+
+
+def test_done_is_the_record_and_all_before_it() -> None:
+    ledger = a_ledger(A, B)
+    ledger.done(A, 4, ledger.epoch)
+    assert ledger.committable() == {A: 5}
+
+
+def test_done_never_goes_back() -> None:
+    ledger = a_ledger(A)
+    ledger.done(A, 4, ledger.epoch)
+    ledger.done(A, 2, ledger.epoch)
+    assert ledger.committable() == {A: 5}
+
+
+def test_what_was_committed_is_not_committed_again() -> None:
+    ledger = a_ledger(A)
+    ledger.done(A, 4, ledger.epoch)
+    ledger.committed({A: 5})
+    assert ledger.committable() == {}
+    ledger.committed({A: 3})  # an answer that came late
+    assert ledger.committable() == {}
+    ledger.done(A, 5, ledger.epoch)
+    assert ledger.committable() == {A: 6}
+
+
+def test_what_was_read_before_a_partition_came_back_counts_no_more() -> None:
+    ledger = a_ledger(A)
+    before = ledger.epoch
+    ledger.taken_in(A, 9)
+    assert ledger.revoke([A]) == {}
+    assert not ledger.owns(A, before)
+    ledger.assign([A])
+    assert not ledger.owns(A, before)
+    ledger.done(A, 9, before)
+    assert ledger.committable() == {}
+    assert ledger.expected(A) is None
+    ledger.done(A, 3, ledger.epoch)
+    assert ledger.committable() == {A: 4}
+
+
+def test_others_keep_what_they_have_when_a_partition_goes() -> None:
+    ledger = a_ledger(A, B)
+    epoch = ledger.epoch
+    ledger.done(A, 1, epoch)
+    ledger.done(B, 2, epoch)
+    assert ledger.revoke([A]) == {A: 2}, "the last chance to commit it"
+    assert ledger.owns(B, epoch)
+    assert ledger.committable() == {B: 3}
+
+
+def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
+    ledger = a_ledger(A)
+    ledger.revoke([A])
+    ledger.committed({A: 3})
+    ledger.position(A, 3)
+    ledger.acknowledge(A, 3)
+    ledger.done(A, 3, ledger.epoch)
+    assert ledger.committable() == {}
+    assert ledger.revoke([A]) == {}
+
+
+def test_acknowledged_one_by_one_the_oldest_decides() -> None:
+    ledger = a_ledger(A)
+    for offset in (3, 4, 6):  # 5 is the end of a transaction
+        ledger.taken_in(A, offset)
+        ledger.awaits(A, offset)
+    ledger.acknowledge(A, 6)
+    ledger.acknowledge(A, 4)
+    assert ledger.committable() == {}
+    ledger.acknowledge(A, 3)
+    assert ledger.committable() == {A: 7}
+    ledger.acknowledge(A, 3)
+    assert ledger.committable() == {A: 7}
+
+
+def test_a_new_position_forgets_what_was_awaited() -> None:
+    ledger = a_ledger(A)
+    ledger.awaits(A, 1)
+    ledger.awaits(A, 2)
+    ledger.acknowledge(A, 2)
+    ledger.position(A, 10)
+    ledger.acknowledge(A, 1)
+    assert ledger.committable() == {A: 10}
+
+
+@given(st.permutations(range(12)), st.integers(0, 12))
+def test_in_whatever_order_what_is_committed_was_acknowledged(order: list[int], count: int) -> None:
+    ledger = a_ledger(A)
+    for offset in range(12):
+        ledger.taken_in(A, offset)
+        ledger.awaits(A, offset)
+    acknowledged = set(order[:count])
+    for offset in order[:count]:
+        ledger.acknowledge(A, offset)
+    first_open = min(set(range(12)) - acknowledged, default=12)
+    assert ledger.committable() == ({A: first_open} if first_open else {})
+
+
+class Books(RuleBasedStateMachine):
+    """Partitions come and go while records are read, handled and committed, in any order that can be.
+
+    The model is what happened: per partition the offsets that were handled since it is ours.
+    """
+
+    partitions = (A, B)
+    read = Bundle("read")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.ours: dict[TopicPartition, int] = {}  # and the epoch since when
+        self.next: dict[TopicPartition, int] = {}
+        self.start: dict[TopicPartition, int] = {}
+        self.handled: dict[TopicPartition, set[int]] = {}
+        self.group: dict[TopicPartition, int] = dict.fromkeys(self.partitions, 0)  # what the broker knows
+        self.on_the_way: list[tuple[int, dict[TopicPartition, int]]] = []
+
+    @rule(partition=st.sampled_from(partitions))
+    def assign(self, partition: TopicPartition) -> None:
+        if partition not in self.ours:
+            self.ledger.assign([partition])
+            self.ours[partition] = self.ledger.epoch
+            self.next[partition] = self.start[partition] = self.group[partition]
+            self.handled[partition] = set()
+
+    @rule(partition=st.sampled_from(partitions), lost=st.booleans())
+    def revoke(self, partition: TopicPartition, lost: bool) -> None:
+        if partition in self.ours:
+            offsets = self.ledger.revoke([partition])
+            assert set(offsets) <= {partition}
+            self.check(offsets)
+            if lost:
+                self.group[partition] += 2  # another member went on meanwhile
+            else:
+                self.group.update(offsets)
+            del self.ours[partition]
+
+    @rule(target=read, partition=st.sampled_from(partitions), count=st.integers(1, 4))
+    def take_in(self, partition: TopicPartition, count: int) -> object:
+        if partition not in self.ours:
+            return multiple()
+        offsets = range(self.next[partition], self.next[partition] + count)
+        self.next[partition] += count
+        self.ledger.taken_in(partition, offsets[-1])
+        for offset in offsets:
+            self.ledger.awaits(partition, offset)
+        assert self.ledger.expected(partition) == self.next[partition]
+        return multiple(*[(partition, offset, self.ledger.epoch) for offset in offsets])
+
+    @rule(record=consumes(read))
+    def acknowledge(self, record: tuple[TopicPartition, int, int]) -> None:
+        """Also of records of an earlier time, by an application that is slow."""
+        partition, offset, epoch = record
+        self.ledger.acknowledge(partition, offset)
+        if partition in self.ours and offset < self.next[partition]:
+            self.handled[partition].add(offset)
+        assert self.ledger.owns(partition, epoch) == (self.ours.get(partition, epoch + 1) <= epoch)
+
+    @rule()
+    def commit(self) -> None:
+        offsets = self.ledger.committable()
+        self.check(offsets)
+        for partition, offset in offsets.items():
+            assert offset >= self.group[partition], "what is committed never goes back"
+        self.group.update(offsets)
+        self.on_the_way.append((self.ledger.epoch, offsets))
+
+    @rule()
+    def answer(self) -> None:
+        if self.on_the_way:
+            epoch, offsets = self.on_the_way.pop(0)
+            if epoch == self.ledger.epoch:
+                self.ledger.committed(offsets)
+
+    def check(self, offsets: dict[TopicPartition, int]) -> None:
+        for partition, offset in offsets.items():
+            assert partition in self.ours
+            missing = set(range(self.start[partition], offset)) - self.handled[partition]
+            assert not missing, f"{partition}: {offset} is committed, and {missing} not handled"
+
+    @invariant()
+    def only_ours(self) -> None:
+        assert set(self.ledger.committable()) <= set(self.ours)
+
+
+TestBooks = Books.TestCase

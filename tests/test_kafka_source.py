@@ -1,0 +1,666 @@
+"""`KafkaSource` on a Kafka client made of paper: what a broker can't be made to do on demand."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from rbhq_stream import (
+    AuthenticationError,
+    AuthorizationError,
+    ConnectError,
+    DataLossError,
+    FeedConfig,
+    TlsError,
+    Topics,
+    UnknownTopicError,
+    UnreachableError,
+)
+from rbhq_stream.delivery import Ledger
+from rbhq_stream.kafka import KafkaSource, commits, connecting, consumer
+from rbhq_stream.kafka.faults import Flood, Reports, connect_error
+from rbhq_stream.source import TopicPartition
+
+TOPIC = "rbhq.race-status"
+P0, P1 = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+
+
+class Message:
+    def __init__(self, partition: int, offset: int = 0, error: KafkaError | None = None, topic: str | None = TOPIC):
+        self._topic, self._partition, self._offset, self._error = topic, partition, offset, error
+
+    def topic(self) -> str | None:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+class Metadata:
+    def __init__(self, error: KafkaError | None) -> None:
+        self.error = error
+        self.partitions = {0: None, 1: None}
+
+
+class Listing:
+    def __init__(self, error: KafkaError | None) -> None:
+        self.topics = {TOPIC: Metadata(error)}
+
+
+Step = Message | Callable[[], object]
+
+
+class Client:
+    """A Kafka client: `script` has what `poll` and `consume` come upon, messages and callbacks."""
+
+    def __init__(self) -> None:
+        self.script: deque[Step] = deque()
+        self.group: dict[TopicPartition, int] = {}
+        self.ends = {P0: (0, 1000), P1: (0, 1000)}
+        self.assigned: dict[TopicPartition, int] = {}
+        self.commits: list[dict[TopicPartition, int]] = []
+        self.paused: set[TopicPartition] = set()
+        self.unanswered: list[KafkaError] = []
+        self.topic_error: KafkaError | None = None
+        self.closed = False
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        self.callbacks = callbacks
+
+    def give(self, *partitions: TopicPartition) -> None:
+        self.callbacks["on_assign"](self, [KafkaPartition(*partition) for partition in partitions])
+        for partition in partitions:
+            self.assigned.setdefault(partition, self.group.get(partition, -1))
+
+    def take(self, *partitions: TopicPartition, how: str = "on_revoke") -> None:
+        self.callbacks[how](self, [KafkaPartition(*partition) for partition in partitions])
+        for partition in partitions:
+            self.assigned.pop(partition, None)
+            self.paused.discard(partition)
+
+    def poll(self, timeout: float) -> Message | None:
+        while self.script:
+            step = self.script.popleft()
+            if isinstance(step, Message):
+                return step
+            step()
+        return None
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        found: list[Message] = []
+        while self.script and len(found) < count and (message := self.poll(0)) is not None:
+            found.append(message)
+        return found
+
+    def _asked(self) -> None:
+        if self.unanswered:
+            raise KafkaException(self.unanswered.pop(0))
+
+    def committed(self, partitions: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
+        self._asked()
+        return [
+            KafkaPartition(p.topic, p.partition, self.group.get(TopicPartition(p.topic, p.partition), -1001))
+            for p in partitions
+        ]
+
+    def offsets_for_times(self, partitions: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
+        self._asked()
+        at = {OFFSET_BEGINNING: 0, OFFSET_END: 1}
+        return [
+            KafkaPartition(p.topic, p.partition, self.ends[TopicPartition(p.topic, p.partition)][at[p.offset]])
+            for p in partitions
+        ]
+
+    def list_topics(self, topic: str, timeout: float) -> Listing:
+        self._asked()
+        return Listing(self.topic_error)
+
+    def assignment(self) -> list[KafkaPartition]:
+        return [KafkaPartition(*partition) for partition in self.assigned]
+
+    def assign(self, partitions: list[KafkaPartition]) -> None:
+        self.assigned = {TopicPartition(p.topic, p.partition): p.offset for p in partitions}
+        self.paused.clear()
+
+    def incremental_assign(self, partitions: list[KafkaPartition]) -> None:
+        for p in partitions:
+            self.assigned[TopicPartition(p.topic, p.partition)] = p.offset
+
+    def incremental_unassign(self, partitions: list[KafkaPartition]) -> None:
+        for p in partitions:
+            del self.assigned[TopicPartition(p.topic, p.partition)]
+            self.paused.discard(TopicPartition(p.topic, p.partition))
+
+    def pause(self, partitions: list[KafkaPartition]) -> None:
+        self.paused.update(TopicPartition(p.topic, p.partition) for p in partitions)
+
+    def resume(self, partitions: list[KafkaPartition]) -> None:
+        self.paused.difference_update(TopicPartition(p.topic, p.partition) for p in partitions)
+
+    def commit(self, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
+        self._asked()
+        self.commits.append({TopicPartition(p.topic, p.partition): p.offset for p in offsets})
+        return offsets
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Books(Ledger):
+    """An owner: the ledger, and what was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[TopicPartition, int] = {}
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def owns(self, partition: Any, epoch: int | None = None) -> bool:
+        return super().owns(partition, self.epoch if epoch is None else epoch)
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.assign(partitions)
+        for partition, offset in self.given.items():
+            self.position(partition, offset)
+        return self.given
+
+    def positioned(self, partition: TopicPartition, offset: int) -> None:
+        self.position(partition, offset)
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return self.revoke(partitions)
+
+
+class Stage:
+    """A source, its client and its owner."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, strategy: str, **fields: Any) -> None:
+        self.client, self.books = Client(), Books()
+        self.now = 1000.0
+        monkeypatch.setattr(consumer, "make_consumer", lambda *_: self.client)
+        monkeypatch.setattr(consumer, "check", lambda *_: [KafkaPartition(*P0), KafkaPartition(*P1)])
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        config = FeedConfig(
+            bootstrap_servers="localhost:1",
+            security="PLAINTEXT",
+            topics=Topics(race_status=TOPIC),
+            group_id="app",
+            kafka={"partition.assignment.strategy": strategy},
+            **fields,
+        )
+        self.source = KafkaSource(config)
+        self.source.open(self.books)
+
+    def poll(self, *steps: Step) -> list[tuple[int, int]]:
+        """Where the records stand that come of these steps; the owner has taken them in."""
+        self.client.script.extend(steps)
+        found: list[Any] = list(self.source.poll(0.1))
+        for record in found:
+            self.books.taken_in((record.topic(), record.partition()), record.offset())
+        return [(record.partition(), record.offset()) for record in found]
+
+
+@pytest.fixture(params=["cooperative-sticky", "range"])
+def make_stage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+    return lambda **fields: Stage(monkeypatch, request.param, **fields)
+
+
+@pytest.fixture
+def stage(make_stage: Callable[..., Stage]) -> Stage:
+    return make_stage()
+
+
+def records(partition: int, *offsets: int) -> list[Message]:
+    return [Message(partition, offset) for offset in offsets]
+
+
+# a rebalance in the middle of a batch
+
+
+def test_records_of_a_partition_that_went_away_are_dropped(stage: Stage) -> None:
+    stage.client.group = {P0: 5, P1: 5}
+    got = stage.poll(
+        lambda: stage.client.give(P0, P1),
+        *records(0, 5),
+        *records(1, 5, 6),
+        lambda: stage.client.take(P1),
+        *records(0, 6),
+    )
+    assert got == [(0, 5), (0, 6)]
+
+
+@pytest.mark.parametrize("how", ["on_revoke", "on_lost"])
+def test_a_partition_that_went_and_came_back_is_read_again_from_the_committed_offset(stage: Stage, how: str) -> None:
+    """Its records in the batch may be those of before or after: they can't be told apart."""
+    stage.client.group = {P0: 5, P1: 5}
+
+    def back() -> None:
+        stage.client.group[P1] = 6  # meanwhile another member handled one
+        stage.client.give(P1)
+
+    got = stage.poll(
+        lambda: stage.client.give(P0, P1),
+        *records(0, 5),
+        *records(1, 5),
+        lambda: stage.client.take(P1, how=how),
+        back,
+        *records(1, 6),
+        *records(0, 6),
+    )
+    assert got == [(0, 5), (0, 6)]
+    stage.poll()
+    assert stage.client.assigned[P1] == 6, "where the assignment begins"
+    assert stage.poll(*records(1, 6, 7)) == [(1, 6), (1, 7)]
+
+
+def test_nothing_is_left_out_while_the_place_is_not_known(stage: Stage) -> None:
+    stage.client.group = {P0: 5, P1: 5}
+    timed_out = KafkaError(KafkaError._TIMED_OUT)
+    stage.client.unanswered = [timed_out, timed_out]
+    first = stage.poll(
+        lambda: stage.client.give(P0), *records(0, 5), lambda: stage.client.give(P1), *records(1, 5), *records(0, 6)
+    )
+    assert first == [(0, 5), (0, 6)]
+    assert stage.poll(*records(1, 6), *records(0, 7)) == [(0, 7)], "6 must not come before 5"
+    stage.now += 2
+    assert stage.poll(*records(1, 7)) == [], "asked again, in vain"
+    stage.now += 2
+    assert stage.poll(*records(1, 5, 6, 7)) == [(1, 5), (1, 6), (1, 7)]
+    assert stage.client.assigned[P1] == 5
+
+
+def test_an_error_beside_the_committed_offset_is_not_taken_for_none(
+    make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would start at the end, and skip what was not handled."""
+    stage = make_stage(start="latest")
+
+    def refused(partitions: list[KafkaPartition], timeout: float) -> list[Any]:
+        class Answer:
+            topic, partition, offset = TOPIC, 0, -1001
+            error = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+        return [Answer()]
+
+    monkeypatch.setattr(stage.client, "committed", refused)
+    reset = Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    stage.poll(lambda: stage.client.give(P0), reset)
+    with pytest.raises(AuthorizationError) as raised:
+        stage.poll()
+    assert raised.value.resource == "app"
+
+
+# where to read
+
+
+def test_an_offset_that_is_out_of_range_for_a_moment_commits_nothing_that_is_not_done(stage: Stage) -> None:
+    """The leader changed, say. The records before it wait in the buffer: they are not done."""
+    stage.client.group = {P0: 5}
+    reset = Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    assert stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6, 7), reset) == [(0, 5), (0, 6), (0, 7)]
+    stage.poll()
+    assert stage.client.assigned[P0] == 8, "it goes on after what was read, none twice"
+    assert stage.books.committable() == {}
+    stage.books.done(P0, 5, stage.books.epoch)
+    assert stage.books.committable() == {P0: 6}
+
+
+def test_a_loss_is_counted_from_what_was_read(stage: Stage) -> None:
+    stage.client.group = {P0: 5}
+    reset = Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    assert stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6), reset) == [(0, 5), (0, 6)]
+    stage.client.ends[P0] = (10, 20)
+    with pytest.raises(DataLossError) as raised:
+        stage.poll()
+    assert (raised.value.expected_offset, raised.value.available_offset, raised.value.lost) == (7, 10, 3)
+
+
+def test_after_a_loss_the_offsets_of_a_topic_made_anew_are_committed(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(on_data_loss="earliest")
+    stage.client.group = {P0: 500}
+    reset = Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    stage.poll(lambda: stage.client.give(P0), *records(0, 500))
+    stage.books.committed({P0: 501})
+    stage.client.ends[P0] = (0, 3)
+    stage.poll(reset)
+    stage.poll()
+    assert stage.poll(*records(0, 0, 1)) == [(0, 0), (0, 1)]
+    stage.books.done(P0, 1, stage.books.epoch)
+    assert stage.books.committable() == {P0: 2}, "though the group had committed more of the old one"
+
+
+@pytest.mark.parametrize(("partition", "start"), [(P0, 1000), (P1, 0)], ids=["old", "added"])
+def test_a_partition_added_to_a_topic_is_read_from_its_beginning(
+    make_stage: Callable[..., Stage], partition: TopicPartition, start: int
+) -> None:
+    stage = make_stage(start="latest")
+    stage.source._known.discard(P1)
+    reset = Message(partition.partition, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    stage.poll(lambda: stage.client.give(partition), reset)
+    stage.poll()
+    assert stage.client.assigned[partition] == start
+
+
+# back-pressure
+
+
+def test_what_is_assigned_while_the_buffer_is_full_is_paused_too(stage: Stage) -> None:
+    stage.client.group = {P0: 5, P1: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5))
+    stage.source.pause()
+    assert stage.client.paused == {P0}
+    stage.poll(lambda: stage.client.give(P1))
+    assert stage.client.paused == {P0, P1}
+    stage.poll(lambda: stage.client.take(P1))
+    stage.poll(lambda: stage.client.give(P1))
+    assert stage.client.paused == {P0, P1}, "and again when it comes back"
+    stage.poll(Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    stage.poll()
+    assert stage.client.paused == {P0, P1}, "also those that are given a place"
+    stage.source.resume()
+    assert stage.client.paused == set()
+
+
+# commits
+
+
+def test_commits_are_made_one_at_a_time(stage: Stage) -> None:
+    stage.poll(lambda: stage.client.give(P0))
+    stage.source.commit({P0: 1})
+    stage.source.commit({P0: 2})
+    assert stage.client.commits == [{P0: 1}]
+    stage.source._commits.answered(None, [KafkaPartition(*P0, 1)])
+    stage.source.commit({P0: 3})
+    assert stage.client.commits == [{P0: 1}, {P0: 3}]
+
+
+def test_a_commit_whose_answer_got_lost_does_not_end_all_commits(stage: Stage) -> None:
+    stage.poll(lambda: stage.client.give(P0))
+    stage.source.commit({P0: 1})
+    stage.now += commits.PATIENCE - 1
+    stage.source.commit({P0: 2})
+    stage.now += 2
+    stage.source.commit({P0: 3})
+    assert stage.client.commits == [{P0: 1}, {P0: 3}]
+
+
+def test_closing_commits_though_the_answer_before_got_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.poll(lambda: stage.client.give(P0))
+    stage.source.commit({P0: 1})
+
+    def poll(timeout: float) -> None:
+        stage.now += timeout
+
+    monkeypatch.setattr(stage.client, "poll", poll)
+    began = stage.now
+    stage.source.close({P0: 2}, 5.0)
+    assert stage.client.commits == [{P0: 1}, {P0: 2}]
+    assert stage.client.closed
+    assert stage.now - began < 5.1
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["ours", "another's"])
+def test_the_last_commit_is_made_again_when_it_fails(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, is_moved: bool
+) -> None:
+    """In the middle of a rebalance, say. But not for what is another member's by then."""
+    stage.poll(lambda: stage.client.give(P0, P1))
+    failing = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+
+    def poll(timeout: float) -> None:
+        stage.now += timeout
+        if is_moved and len(stage.client.commits) == 1 and P1 in stage.client.assigned:
+            stage.client.take(P1)
+        error = failing if len(stage.client.commits) < 3 else None
+        stage.source._commits.answered(error, [KafkaPartition(*P0, 2), KafkaPartition(*P1, 2)])
+
+    monkeypatch.setattr(stage.client, "poll", poll)
+    stage.source.close({P0: 2, P1: 2}, 5.0)
+    last = {P0: 2} if is_moved else {P0: 2, P1: 2}
+    assert stage.client.commits == [{P0: 2, P1: 2}, last, last]
+
+
+def test_a_commit_that_the_client_refuses_is_made_later(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.poll(lambda: stage.client.give(P0))
+    stage.client.unanswered = [KafkaError(KafkaError._STATE)] * 3
+    for _ in range(4):
+        stage.source.commit({P0: 1})
+    assert stage.client.commits == [{P0: 1}]
+    assert len(caplog.records) == 1, "once in 10 s"
+
+
+@pytest.mark.parametrize(
+    ("code", "resource"),
+    [(KafkaError.GROUP_AUTHORIZATION_FAILED, "app"), (KafkaError.TOPIC_AUTHORIZATION_FAILED, TOPIC)],
+)
+def test_a_commit_that_is_forbidden_ends_the_feed(stage: Stage, code: int, resource: str) -> None:
+    stage.poll(lambda: stage.client.give(P0))
+    with pytest.raises(AuthorizationError) as raised:
+        stage.poll(lambda: stage.source._commits.answered(KafkaError(code), [KafkaPartition(*P0, 1)]))
+    assert raised.value.resource == resource
+
+
+def test_what_is_done_is_committed_before_a_partition_is_handed_on(stage: Stage) -> None:
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
+    stage.books.done(P0, 5, stage.books.epoch)
+    stage.poll(lambda: stage.client.take(P0))
+    assert stage.client.commits == [{P0: 6}]
+    stage.poll(lambda: stage.client.give(P0), *records(0, 6))
+    stage.books.done(P0, 6, stage.books.epoch)
+    stage.poll(lambda: stage.client.take(P0, how="on_lost"))
+    assert stage.client.commits == [{P0: 6}], "but not when it was lost"
+
+
+# errors
+
+
+PASSING = [
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError._SSL,
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError._WAIT_COORD,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REQUEST_TIMED_OUT,
+]
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_errors_that_pass_end_nothing(stage: Stage, caplog: pytest.LogCaptureFixture, code: int) -> None:
+    stage.client.group = {P0: 5}
+    error = Message(0, error=KafkaError(code))
+    got = stage.poll(lambda: stage.client.give(P0), *records(0, 5), error, error, *records(0, 6))
+    assert got == [(0, 5), (0, 6)]
+    stage.source._reports.error(KafkaError(code))
+    assert stage.poll(*records(0, 7)) == [(0, 7)]
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert 1 <= len(lines) <= 2
+    assert f"{TOPIC}[0]" in lines[0], "the line says where"
+
+
+FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
+STANDING: list[tuple[KafkaError, type[ConnectError], str]] = [
+    (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), AuthorizationError, TOPIC),
+    (KafkaError(KafkaError.FENCED_INSTANCE_ID), ConnectError, "group_instance_id"),
+    (KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL), ConnectError, "partition.assignment.strategy"),
+    (KafkaError(KafkaError.INVALID_SESSION_TIMEOUT), ConnectError, "session_timeout"),
+    (KafkaError(KafkaError._FATAL, f"Fatal error: {FENCED}", fatal=True), ConnectError, "group_instance_id"),
+    (KafkaError(KafkaError._FATAL, "Fatal error: something else", fatal=True), ConnectError, "something else"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "says"), STANDING, ids=lambda value: getattr(value, "name", str)() or None)
+def test_errors_that_never_pass_end_the_feed(
+    stage: Stage, error: KafkaError, kind: type[ConnectError], says: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        stage.poll(Message(0, error=error))
+    assert says in str(raised.value)
+
+
+def test_a_client_that_gives_up_is_a_typed_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(timeout: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE))
+
+    monkeypatch.setattr(stage.client, "poll", fail)
+    with pytest.raises(ConnectError):
+        stage.poll()
+
+
+def test_a_topic_is_gone_only_when_brokers_keep_saying_so(stage: Stage) -> None:
+    unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    stage.client.topic_error = unknown
+    stage.poll(Message(0, error=unknown))
+    stage.poll()
+    stage.now += 2
+    stage.client.topic_error = None
+    stage.poll()
+    assert not stage.source._doubted, "it was only new"
+    stage.client.topic_error = unknown
+    stage.poll(Message(0, error=unknown))
+    for _ in range(4):
+        stage.now += 1
+        stage.poll()
+    stage.now += 2
+    with pytest.raises(UnknownTopicError) as raised:
+        stage.poll()
+    assert raised.value.topic == TOPIC
+
+
+def test_a_topic_that_nothing_comes_from_is_looked_for(stage: Stage) -> None:
+    """The client says nothing when a topic is deleted."""
+    stage.client.group = {P0: 5}
+    stage.client.topic_error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    stage.poll(lambda: stage.client.give(P0))
+    for offset in range(5, 25):
+        stage.now += 1
+        assert stage.poll(*records(0, offset)) == [(0, offset)], "it is there as long as records come"
+    with pytest.raises(UnknownTopicError):
+        nothing_comes(stage, seconds=20)
+
+
+def nothing_comes(stage: Stage, seconds: int) -> None:
+    for _ in range(seconds):
+        stage.now += 1
+        assert stage.poll() == []
+
+
+# what the client reports
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "broker"),
+    [
+        (
+            "sasl_ssl://b1:9196/bootstrap: SASL authentication error: invalid credentials",
+            AuthenticationError,
+            "b1:9196",
+        ),
+        (
+            (
+                "sasl_ssl://b1:9196/2: SASL authentication error: SaslAuthenticateRequest failed: Local: Broker"
+                " transport failure (after 0ms in state DOWN)"
+            ),
+            UnreachableError,
+            "b1:9196",
+        ),
+        ("GroupCoordinator: b2:9196: SASL authentication error: Local: Timed out", UnreachableError, "b2:9196"),
+    ],
+)
+def test_a_log_in_that_the_network_cut_short_is_no_refusal(text: str, kind: type[ConnectError], broker: str) -> None:
+    reports = Reports("app")
+    reports.error(KafkaError(KafkaError._AUTHENTICATION, text))
+    told = reports.fatal or reports.trouble[broker]
+    assert type(told) is kind
+    assert (reports.fatal is None) is (kind is UnreachableError)
+    assert told.broker == broker
+    assert "state" not in told.reason
+
+
+def test_decorations_are_left_out() -> None:
+    error = connect_error(
+        KafkaError(
+            KafkaError._SSL,
+            "GroupCoordinator: b1:9196: SSL handshake failed: no (after 3ms in state SSL_HANDSHAKE,"
+            " 12 identical error(s) suppressed)",
+        )
+    )
+    assert isinstance(error, TlsError)
+    assert (error.reason, error.broker) == ("SSL handshake failed: no", "b1:9196")
+
+
+def test_log_lines_name_the_broker_and_floods_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    reports = Reports("app", lambda: now[0])
+    caplog.set_level(logging.DEBUG)
+    for number in range(100):
+        now[0] += 0.11
+        for broker in ("b1:9196", "b2:9196"):
+            reports.log(
+                logging.ERROR,
+                "FAIL [rbhq-stream#consumer-1] [thrd:sasl_ssl://%s/1]: sasl_ssl://%s/1: Connect to ipv4#10.0.0.%d:9196"
+                " failed: refused (after %dms in state CONNECT, %d identical error(s) suppressed)",
+                *(broker, broker, number, number, number),
+            )
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 4, "two for each broker in 11 s"
+    assert lines[0] == "broker b1:9196: Connect to ipv4#10.0.0.0:9196 failed: refused"
+    assert lines[1].startswith("broker b2:9196: ")
+    assert all(line.endswith("more like this were left out)") for line in lines[2:])
+
+
+def test_callbacks_never_raise() -> None:
+    reports = Reports("app")
+    nonsense: Any = object()
+    reports.error(nonsense)
+    reports.log(3, "%s %s", "too few")
+    reports.log(nonsense, nonsense)
+
+
+def test_a_flood_remembers_a_bounded_number_of_kinds() -> None:
+    flood = Flood(lambda: 0.0, kinds=10)
+    assert all(flood.admits(str(number)) == 0 for number in range(100))
+    assert len(flood._seen) <= 10
+
+
+def test_the_group_may_be_busy_for_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers that answer are not a matter of firewalls."""
+
+    class Busy(Client):
+        def committed(self, partitions: Sequence[KafkaPartition], timeout: float) -> list[KafkaPartition]:
+            raise KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
+
+    config = FeedConfig(
+        bootstrap_servers="localhost:1",
+        security="PLAINTEXT",
+        topics=Topics(race_status=TOPIC),
+        group_id="app",
+        connect_timeout=0.05,
+    )
+    busy: Any = Busy()
+    with pytest.raises(UnreachableError, match="tell RBHQ") as raised:
+        connecting.check(config, busy, Reports("app"), lambda: True)
+    assert "whitelisted" not in str(raised.value)
