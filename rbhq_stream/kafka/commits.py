@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from rbhq_stream.kafka.faults import UNAUTHORIZED, Reports, said, standing_error
+from rbhq_stream.kafka.faults import NEVER_PASSES, UNAUTHORIZED, UNKNOWN_TOPIC, Reports, said, standing_error
 from rbhq_stream.source import TopicPartition
 
 log = logging.getLogger("rbhq_stream.kafka")
@@ -36,7 +36,7 @@ class Commits:
         self._reports = reports
         self._committed = committed
         self._since: float | None = None  # there is one whose answer is awaited
-        self._has_failed = False
+        self._failed: set[int] = set()  # with these codes the last one failed
 
     def start(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
         """Starts to commit, unless the answer to the one before is still to come."""
@@ -80,7 +80,7 @@ class Commits:
                         )
                         return
                     consumer.poll(0.02)
-                if not self._has_failed:
+                if not self._failed or self._failed & (NEVER_PASSES | UNKNOWN_TOPIC):
                     return
                 consumer.poll(PAUSE)
                 # meanwhile they may have gone to another member, who may have committed more
@@ -93,7 +93,7 @@ class Commits:
         try:
             self._since = None
             failed = {p: error or p.error for p in partitions if error is not None or p.error is not None}
-            self._has_failed = bool(failed)
+            self._failed = {reason.code() for reason in failed.values() if reason is not None}
             for p, reason in failed.items():
                 assert reason is not None
                 if reason.code() in UNAUTHORIZED:

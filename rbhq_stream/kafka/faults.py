@@ -169,7 +169,7 @@ class Reports:
             if broker is not None and error.code() == KafkaError._RESOLVE and _NO_SUCH_NAME.search(text):  # noqa: SLF001
                 self.nameless.add(broker)
             # of what happens to a broker the client writes a line in its log, too
-            level = logging.WARNING if broker is None else logging.DEBUG
+            level = logging.DEBUG if broker or text.startswith("GroupCoordinator:") else logging.WARNING
             self.line(level, error.name(), f"broker {broker}" if broker else error.name(), text)
         except Exception:  # see the module
             log.debug("could not take in a report of the Kafka client", exc_info=True)

@@ -8,6 +8,7 @@ the test.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import logging
 import os
@@ -164,6 +165,37 @@ def keep_running(config: FeedConfig, app: Application) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         app.note("ready")
+
+        def dbg(*_):
+            i = feed._session.intake
+            src = i._source
+            c = src._consumer
+            print(
+                "DBG",
+                feed.stats,
+                "paused",
+                i._paused,
+                src._paused,
+                "unplaced",
+                src._unplaced,
+                "fresh",
+                src._fresh,
+                "epoch",
+                i.ledger.epoch,
+                i.ledger._pages,
+                file=sys.stderr,
+                flush=True,
+            )
+            a = c.assignment()
+            print(
+                "DBG",
+                a,
+                [(p.topic, p.partition, p.offset, p.error) for p in c.position(a)],
+                file=sys.stderr,
+                flush=True,
+            )
+
+        signal.signal(signal.SIGUSR1, dbg)
         feed.on(RaceEvent)(app.handle)
         while not stopped:
             with suppress(OutOfLuckError):
@@ -292,6 +324,7 @@ class Life:
             stdin=subprocess.PIPE,
             stderr=self._errors,
             stdout=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[2],
         )
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([variant, given, str(log), options]).encode())
@@ -351,8 +384,10 @@ class Life:
 
 if __name__ == "__main__":
     variant, given, log, options = json.load(sys.stdin)
+    faulthandler.register(signal.SIGUSR2)
     config = FeedConfig(**given)
     app = Application(config.topics.names, log, options)
-    logging.getLogger("rbhq_stream.kafka").addHandler(Assignments(app))
-    logging.getLogger("rbhq_stream.kafka").setLevel(logging.INFO)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("rbhq_stream").setLevel(logging.INFO)
+    logging.getLogger("rbhq_stream").addHandler(Assignments(app))
     VARIANTS[variant](config, app)

@@ -137,7 +137,7 @@ class Soak:
             while missing := everything - set(self._done()):
                 self._keep_one()
                 if time.monotonic() > last_fault + GRACE:
-                    raise AssertionError(f"seed {self.figures.seed}: not handled: {sorted(missing)[:20]}")
+                    raise AssertionError(f"not handled: {sorted(missing)[:20]}\n{self._state()}")
                 time.sleep(0.1)
             self.figures.recovered_in = time.monotonic() - last_fault
             for life in list(self._present):
@@ -231,6 +231,15 @@ class Soak:
 
     def _pause(self, least: float, most: float) -> None:
         time.sleep(self._chance.uniform(least, most))
+
+    def _state(self) -> str:
+        """What the consumers are about, each with its threads' stacks."""
+        for life in self._present:
+            life.send(signal.SIGUSR2)
+        time.sleep(1)
+        last = [f"{life.log.name}: {life.lines[-3:]}\n{life.errors[-5000:]}" for life in self._present]
+        committed = [self._cluster.committed(self.config.group_id, topic) for topic in self._partner.topics]
+        return "\n".join([*last, f"committed: {committed}", f"so far: {self.figures}"])
 
     # judgement
 

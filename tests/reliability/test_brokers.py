@@ -79,7 +79,7 @@ def test_an_outage_passes(
         "swallowed": (lambda: proxy.blackhole(swallow=True), proxy.resume),
         "refused": (refuse, proxy.accept),
     }
-    outage = 60.0 if LONG else 8.0 if how == "stopped" else 5.0
+    outage = 60.0 if LONG else 8.0 if how == "stopped" else 3.0
     caplog.set_level(logging.INFO, "rbhq_stream")
     with Member(a_config(proxied, partner, close_timeout=3.0)) as member:
         publish(proxied, partner, 10)

@@ -57,7 +57,7 @@ def by_batch(feed: AsyncFeed, got: list[RaceEvent]) -> Step:
 WAYS = pytest.mark.parametrize("way", [by_next, by_poll, by_batch])
 
 
-CUTS = 30_000 if LONG else 1500
+CUTS = 30_000 if LONG else 1000
 
 
 class Publisher(threading.Thread):

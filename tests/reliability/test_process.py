@@ -133,7 +133,7 @@ def pelt(life: Life, seconds: float, chance: random.Random, *, at_least: int = 1
     while life.process.poll() is None and (time.monotonic() < deadline or sent < at_least):
         life.send(chance.choice([signal.SIGINT, signal.SIGTERM]))
         sent += 1
-        time.sleep(chance.choice([0, 0, 0.0005, 0.01]))
+        time.sleep(chance.choice([0, 0, 0, 0.0005, 0.002]))
     return sent
 
 
