@@ -462,3 +462,8 @@ def test_encode_writes_times_in_utc() -> None:
 def test_encode_refuses(event: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         encode(event)
+
+
+def test_only_the_three_kinds_can_be_decoded() -> None:
+    with pytest.raises(TypeError, match="RBHQ sends PriceEvent, RaceStatusEvent, RaceResultEvent"):
+        decode(int, b"{}")  # type: ignore[type-var]

@@ -33,6 +33,10 @@ MAX_BYTES = 4 * 1024 * 1024
 """Longer documents are refused before they are parsed. RBHQ's are a few kilobytes; brokers rarely allow above 1 MiB."""
 
 
+KINDS: tuple[type[Event], ...] = get_args(Event)
+"""The classes of events there are."""
+
+
 def decode(
     kind: type[_E], raw: bytes, *, record: Record | RawRecord | None = None, max_bytes: int = MAX_BYTES
 ) -> tuple[_E, ...]:
@@ -43,6 +47,7 @@ def decode(
 
     Raises:
         DecodeError: the document can't be read without guessing; it tells all that is wrong.
+        TypeError: `kind` is none of the three.
     """
     if len(raw) > max_bytes:
         faults = [Fault("$", f"{len(raw)} bytes", f"at most {max_bytes} bytes")]
@@ -52,6 +57,8 @@ def decode(
                 return (_plain_prices(raw, record),)
             except _NOT_PLAIN:
                 pass  # not decided, only not plain
+        elif kind not in KINDS:
+            raise TypeError(f"decode({kind!r}, …): RBHQ sends {', '.join(known.__name__ for known in KINDS)}")
         try:
             events = forms.read(kind, raw)
             return events if record is None else _recorded(events, record)
