@@ -71,6 +71,7 @@ class Feed(Handlers):
 
         Raises:
             ConnectError: why it can't, within `connect_timeout` seconds.
+            DataLossError: records are gone that were to be read first.
             FeedClosedError: it was closed before.
         """
         self._entered = True

@@ -334,6 +334,7 @@ def test_a_new_group_can_start_at_the_end_or_at_a_time(kafka: KafkaCluster, part
 
     topic = partner.topics.race_status
     old = b'{"meetingId":1,"eventNumber":1,"status":"OPEN"}'
+    kafka.configure_topic(topic, {"retention.ms": -1})  # they are older than a week
     kafka.publish(topic, [(b"k", old)], timestamp_ms=1_600_000_000_000)
     kafka.publish(topic, [(b"k", old)], timestamp_ms=1_700_000_000_000)
     since = datetime.fromtimestamp(1_650_000_000, timezone.utc)

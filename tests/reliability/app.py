@@ -165,37 +165,6 @@ def keep_running(config: FeedConfig, app: Application) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         app.note("ready")
-
-        def dbg(*_):
-            i = feed._session.intake
-            src = i._source
-            c = src._consumer
-            print(
-                "DBG",
-                feed.stats,
-                "paused",
-                i._paused,
-                src._paused,
-                "unplaced",
-                src._unplaced,
-                "fresh",
-                src._fresh,
-                "epoch",
-                i.ledger.epoch,
-                i.ledger._pages,
-                file=sys.stderr,
-                flush=True,
-            )
-            a = c.assignment()
-            print(
-                "DBG",
-                a,
-                [(p.topic, p.partition, p.offset, p.error) for p in c.position(a)],
-                file=sys.stderr,
-                flush=True,
-            )
-
-        signal.signal(signal.SIGUSR1, dbg)
         feed.on(RaceEvent)(app.handle)
         while not stopped:
             with suppress(OutOfLuckError):
