@@ -172,8 +172,8 @@ class KafkaSource:
         self._rebalanced = False
         if self._fresh:
             self._fresh.clear()
-            if self._paused:
-                self.pause()
+            # the client remembers that a partition was paused when it went away
+            (self.pause if self._paused else self.resume)()
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 
 from rbhq_stream import ConnectError, Event, Feed, FeedClosedError, FeedConfig, Topics
+from rbhq_stream.kafka import KafkaSource
 from rbhq_stream.record import RawRecord
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
@@ -241,3 +242,32 @@ def test_memory_is_let_go_of_as_it_is_handled() -> None:
         while chunk.next is not None:
             chunk, chunks = chunk.next, chunks + 1
         assert chunks <= 2, "only what is in hand"
+
+
+def test_a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back(
+    kafka: KafkaCluster, make_partner: MakePartner
+) -> None:
+    """The Kafka client keeps it paused, if nobody tells it otherwise: in silence, and for ever."""
+    partner = make_partner(partitions=2)
+    for partition in range(2):
+        flow.publish(kafka, partner, 1500, partition)
+    config = flow.a_config(kafka, partner, buffer_records=100, kafka={"heartbeat.interval.ms": 100})
+    source = KafkaSource(config)
+    with Feed(config, source=source) as feed:
+        seen = {place_of(next(feed))}
+        flow.wait_for(lambda: source._paused, "the handler takes its time")
+        with flow.Member(config, pace=0.01) as other:
+            flow.wait_for(lambda: bool(other.seen), "another member has a partition")
+            while source._paused:
+                seen.add(place_of(next(feed)))
+        missing = flow.everything(kafka, partner) - set(other.seen) - seen
+        while missing:
+            event = feed.poll(10)
+            assert event is not None, f"{len(missing)} records don't come"
+            missing.discard(place_of(event))
+
+
+def place_of(event: Event) -> tuple[int, int]:
+    record = event.record
+    assert record is not None
+    return record.partition, record.offset
