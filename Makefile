@@ -20,8 +20,8 @@ test: $(READY)  ## everything, against a real Apache Kafka over TLS and SCRAM
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term $(ARGS)
 
 lint: $(READY)  ## style, import rules
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check rbhq_stream tests
+	@$(BIN)/ruff format --check rbhq_stream tests
 	@$(BIN)/lint-imports
 
 types: $(READY)  ## mypy --strict and pyright
