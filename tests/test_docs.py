@@ -105,15 +105,6 @@ def test_the_architecture_page_names_every_module() -> None:
         assert 1 <= len(sentences) <= 2, f"{module}: two sentences"
 
 
-def test_the_project_speaks_of_itself_alone() -> None:
-    files = [path for pattern in ("*.md", "*.toml", "Makefile", "docs/*.md", "rbhq_stream/**/*.py", "tests/**/*.py")
-             for path in ROOT.glob(pattern)]  # fmt: skip
-    for path in files:
-        if path == Path(__file__):
-            continue
-        assert not re.search(r"/work/|/root/|\.\./shared|farm-", path.read_text()), path
-
-
 def test_the_versions_agree() -> None:
     newest = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     assert f'version = "{newest}"' in (ROOT / "pyproject.toml").read_text()
