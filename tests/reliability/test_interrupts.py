@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -159,7 +160,16 @@ def close(feed: Feed) -> None:
 
 
 def steps(is_through: Callable[[Interrupter], None]) -> int:
-    """Interrupts it at its first step, then once more from the beginning at its second, until it gets through."""
+    """Interrupts it at its first step, then once more from the beginning at its second, until it gets through.
+
+    In a thread of its own: Python may forget to end the handling of an exception when a trace function raises, and all
+    later exceptions of the thread would show it as their context.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_steps, is_through).result()
+
+
+def _steps(is_through: Callable[[Interrupter], None]) -> int:
     for nth in itertools.count(1):
         interrupter = Interrupter(nth)
         is_through(interrupter)
