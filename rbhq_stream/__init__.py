@@ -43,6 +43,7 @@ from rbhq_stream.offsets import SqlOffsets
 from rbhq_stream.positions import Positions
 from rbhq_stream.record import Record
 from rbhq_stream.retry import Retry
+from rbhq_stream.signals import PartitionsLost, Signal
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.wire import decode, encode
 
@@ -68,6 +69,7 @@ __all__ = [
     "FeedClosedError",
     "FeedConfig",
     "FeedStats",
+    "PartitionsLost",
     "PayoutFactors",
     "PoolDividend",
     "Positions",
@@ -85,6 +87,7 @@ __all__ = [
     "RunnerResult",
     "Scratching",
     "Secret",
+    "Signal",
     "SqlOffsets",
     "Step",
     "TlsError",

@@ -22,6 +22,7 @@ from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.session import Session, check_batch
+from rbhq_stream.signals import Signal
 from rbhq_stream.source import Source
 
 log = logging.getLogger("rbhq_stream")
@@ -55,6 +56,7 @@ class AsyncFeed(Handlers):
         self._bell = asyncio.Event()
         self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
         self._cursor = self._session.cursor
+        self._signals = self._session.signals
         self._entered = False
         self._since_pause = 0
 
@@ -121,7 +123,7 @@ class AsyncFeed(Handlers):
         cursor = self._cursor
         if not self._session.stopped:
             event = cursor.peek()
-            if event is None:
+            if event is None or self._signals:
                 event = await self._wait_for_event(None)
             else:
                 self._since_pause += 1
@@ -185,12 +187,12 @@ class AsyncFeed(Handlers):
                 raise
 
     async def _handle_all(self, retry: Retry) -> None:
-        while (event := await self._wait_for_event(None)) is not None and await self._handled(event, retry):
+        while (event := await self._wait_for_event(None, retry)) is not None and await self._handled(event, retry):
             self._cursor.taken = True  # not before: what was not handled is shown again
         await self._end()
 
-    async def _handled(self, event: Event, retry: Retry) -> bool:
-        """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""
+    async def _handled(self, event: Event | Signal, retry: Retry) -> bool:
+        """Calls the handlers for it; `False` when the feed was stopped before all of them returned."""
         for handler, arguments in self._dispatcher.calls(event):
             if not await self._called(handler, arguments, retry):
                 return False
@@ -249,12 +251,18 @@ class AsyncFeed(Handlers):
         self._since_pause = 0
         await asyncio.sleep(0)
 
-    async def _wait_for_event(self, deadline: float | None) -> Event | None:
-        """The next event, not taken yet; `None` when the feed is stopped or at the deadline (the loop's time)."""
+    async def _wait_for_event(self, deadline: float | None, retry: Retry = NO_RETRY) -> Event | None:
+        """The next event, not taken yet; `None` when the feed is stopped or at the deadline (the loop's time).
+        Tells the signals there are.
+        """
         session = self._session
         loop = self._loop = asyncio.get_running_loop()
         while not session.stopped:
             event = session.show()
+            if self._signals:
+                if await self._handled(self._signals[0], retry):
+                    self._signals.popleft()  # not before: what was not handled is told again
+                continue
             if event is not None:
                 self._since_pause += 1
                 if self._since_pause >= EVENTS_BEFORE_PAUSE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, Union, overload
 
 from rbhq_stream.events import (
     Event,
@@ -17,8 +17,10 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
+from rbhq_stream.signals import PartitionsLost, Signal
 
 Handler = Callable[..., object]
+_W = TypeVar("_W", bound=Union[RaceEvent, Signal])
 _E = TypeVar("_E", bound=RaceEvent)
 _P = TypeVar("_P")
 _R = TypeVar("_R")
@@ -32,14 +34,16 @@ _PARTS: dict[type[Any], tuple[tuple[type[Any], str], ...]] = {
     ),
     RaceStatusEvent: (),
     RaceResultEvent: ((RunnerResult, "results"),),
+    PartitionsLost: (),
 }
-_KINDS: set[type[Any]] = {RaceEvent, *_PARTS, *(part for parts in _PARTS.values() for part, _ in parts)}
+_FAMILIES: set[type[Any]] = {RaceEvent, Signal}
+_KINDS: set[type[Any]] = {*_FAMILIES, *_PARTS, *(part for parts in _PARTS.values() for part, _ in parts)}
 
 
-class OnEvent(Protocol[_E]):
-    """The decorator for a handler of whole events."""
+class OnEvent(Protocol[_W]):
+    """The decorator for a handler of whole events, or of signals."""
 
-    def __call__(self, handler: Callable[[_E], _R], /) -> Callable[[_E], _R]: ...
+    def __call__(self, handler: Callable[[_W], _R], /) -> Callable[[_W], _R]: ...
 
 
 class OnPart(Protocol[_P, _E]):
@@ -66,7 +70,7 @@ class Handlers:
     @overload
     def on(self, kind: type[RunnerResult]) -> OnPart[RunnerResult, RaceResultEvent]: ...
     @overload
-    def on(self, kind: type[_E]) -> OnEvent[_E]: ...
+    def on(self, kind: type[_W]) -> OnEvent[_W]: ...
     def on(self, kind: type[Any]) -> Callable[[Any], Any]:
         """Registers the decorated function as a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
 
@@ -74,6 +78,10 @@ class Handlers:
         `RunnerResult`) takes the part, and the event it belongs to if it has a second parameter. `RaceEvent`
         stands for every event. For one event the handlers for whole events come first, in the order of
         registration; then, part by part, scratchings, unscratchings and price updates.
+
+        Handlers for events are called by `run`. Those for a signal (`PartitionsLost`; `Signal` stands for every one)
+        are called however the feed is read, in the same thread or task: after the event in hand, before the next one is
+        handed over. What such a handler raises reaches whoever asked for that, and the signal is told again.
 
         Raises:
             TypeError: the feed has no events of this kind, or the handler can't be called with one.
@@ -108,16 +116,17 @@ class Dispatcher:
             raise TypeError(f"on({kind!r}): the feed has no such events; it has {known}")
         if kind in self._whole:
             self._whole[kind].append(_checked(handler, kind, 1))
-        elif kind is RaceEvent:
-            for handlers in self._whole.values():
-                handlers.append(_checked(handler, kind, 1))
+        elif kind in _FAMILIES:
+            for member, handlers in self._whole.items():
+                if issubclass(member, kind):
+                    handlers.append(_checked(handler, kind, 1))
         else:
             takes_event = _positional(handler) >= 2  # the part and its event
             checked = _checked(handler, kind, 2 if takes_event else 1)
             self._parts[kind].append(checked if takes_event else _without_event(checked))
 
-    def calls(self, event: Event) -> Iterator[tuple[Handler, tuple[object, ...]]]:
-        """Each handler to be called for the event, with its arguments, in order."""
+    def calls(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
+        """Each handler to be called for the event or signal, with its arguments, in order."""
         for handler in self._whole[type(event)]:
             yield handler, (event,)
         for kind, attribute in _PARTS[type(event)]:

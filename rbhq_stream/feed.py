@@ -19,6 +19,7 @@ from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.session import Session, check_batch
+from rbhq_stream.signals import Signal
 from rbhq_stream.source import Source
 
 log = logging.getLogger("rbhq_stream")
@@ -59,6 +60,7 @@ class Feed(Handlers):
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
         self._cursor = self._session.cursor
+        self._signals = self._session.signals
         self._entered = False
 
     def __repr__(self) -> str:
@@ -123,7 +125,7 @@ class Feed(Handlers):
         cursor = self._cursor
         if not self._session.stopped:
             event = cursor.peek()
-            if event is None:
+            if event is None or self._signals:
                 event = self._wait_for_event(None)
             if event is not None:
                 cursor.taken = True  # the last thing before it is handed over: see `cursor`
@@ -186,12 +188,12 @@ class Feed(Handlers):
                 raise
 
     def _handle_all(self, retry: Retry) -> None:
-        while (event := self._wait_for_event(None)) is not None and self._handled(event, retry):
+        while (event := self._wait_for_event(None, retry)) is not None and self._handled(event, retry):
             self._cursor.taken = True  # not before: what was not handled is shown again
         self._end()
 
-    def _handled(self, event: Event, retry: Retry) -> bool:
-        """Calls the handlers for the event; `False` when the feed was stopped before all of them returned."""
+    def _handled(self, event: Event | Signal, retry: Retry) -> bool:
+        """Calls the handlers for it; `False` when the feed was stopped before all of them returned."""
         for handler, arguments in self._dispatcher.calls(event):  # noqa: SIM110  # a generator can't raise StopIteration
             if not self._called(handler, arguments, retry):
                 return False
@@ -239,11 +241,17 @@ class Feed(Handlers):
 
     # waiting
 
-    def _wait_for_event(self, deadline: float | None) -> Event | None:
-        """The next event, not taken yet; `None` when the feed is stopped or at the deadline (monotonic)."""
+    def _wait_for_event(self, deadline: float | None, retry: Retry = NO_RETRY) -> Event | None:
+        """The next event, not taken yet; `None` when the feed is stopped or at the deadline (monotonic).
+        Tells the signals there are.
+        """
         session = self._session
         while not session.stopped:
             event = session.show()
+            if self._signals:
+                if self._handled(self._signals[0], retry):
+                    self._signals.popleft()  # not before: what was not handled is told again
+                continue
             if event is not None:
                 return event
             timeout = None if deadline is None else deadline - time.monotonic()

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
@@ -24,6 +25,7 @@ from attrs import define
 from rbhq_stream.delivery import Ledger
 from rbhq_stream.positions import StartingPlaces
 from rbhq_stream.record import RawRecord
+from rbhq_stream.signals import PartitionsLost, Signal
 from rbhq_stream.source import Source, TopicPartition
 
 log = logging.getLogger("rbhq_stream")
@@ -74,6 +76,10 @@ class Intake:
         self.head = Chunk((), 0, 0, {})
         """The chunk that the application is in; all before it are done. Written by the application's thread."""
         self.acknowledged: deque[tuple[str, int, int]] = deque()
+        self.signals: deque[Signal] = deque()
+        """To be told before the next event, the oldest first. Appended to by the poll thread; the application's thread
+        removes what it has told.
+        """
         self.ledger = Ledger()
         self.failure: BaseException | None = None
         self.failed_at: TracebackType | None = None
@@ -284,6 +290,12 @@ class Intake:
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         self._count()
         return self.ledger.revoke(partitions)
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None:
+        uncommitted = self.revoked(partitions)
+        now = datetime.now(timezone.utc)
+        self.signals.append(PartitionsLost(at=now, partitions=tuple(sorted(partitions)), uncommitted=uncommitted))
+        self._wake()
 
     def expected(self, partition: TopicPartition) -> int | None:
         return self.ledger.expected(partition)

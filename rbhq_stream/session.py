@@ -57,6 +57,8 @@ class Session:
             manual=self._manual,
             max_bytes=config.max_record_bytes,
         )
+        self.signals = self.intake.signals
+        """To be told before the next event; see `Intake`."""
         self.stopped = False
         self.closed = False
         self._wake = wake
@@ -96,11 +98,12 @@ class Session:
     def show(self) -> Event | None:
         """The next event if there is one, as `Cursor.peek`; starts the session if need be.
 
-        Raises: what `Cursor.peek` does, and the failure of the poll thread once all that it took in was handed over.
+        Raises: what `Cursor.peek` does, and the failure of the poll thread once all that it took in was handed over and
+        its signals told.
         """
         self.start()
         event = self.cursor.peek()
-        if event is None:
+        if event is None and not self.signals:
             self._raise_failure()
         return event
 

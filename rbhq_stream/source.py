@@ -43,8 +43,11 @@ class Owner(Protocol):
         """The first record to come from this partition is `offset`: it had no committed offset, or skipped some."""
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These are no longer ours; answers the offsets to commit for them, as far as they are still ours to commit."""
+        """These are no longer ours; answers the offsets to commit for them."""
         ...
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None:
+        """These are another member's already: nothing may be committed for them."""
 
     def expected(self, partition: TopicPartition) -> int | None:
         """The offset of the next record to come from this partition, where known."""

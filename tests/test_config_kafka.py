@@ -71,7 +71,6 @@ def test_the_properties(platform: str, authorities: dict[str, str], monkeypatch:
         "fetch.queue.backoff.ms": 10,
         "socket.keepalive.enable": True,
         "socket.connection.setup.timeout.ms": 10_000,
-        "metadata.recovery.strategy": "none",
         "reconnect.backoff.ms": 250,
         "reconnect.backoff.max.ms": 5_000,
     }
@@ -229,7 +228,7 @@ def test_refused_families(name: str) -> None:
         "group.protocol",
         "log_level",
         "debug",
-        "statistics.interval.ms",
+        "metadata.recovery.strategy",
     ],
 )
 def test_others_are_not_refused(name: str) -> None:

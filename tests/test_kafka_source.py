@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from rbhq_stream.delivery import Ledger
 from rbhq_stream.kafka import KafkaSource, commits, connecting, consumer
 from rbhq_stream.kafka.faults import Flood, Reports, connect_error
 from rbhq_stream.source import TopicPartition
+from tests.reliability import flow
 
 TOPIC = "rbhq.race-status"
 P0, P1 = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
@@ -183,6 +185,9 @@ class Books(Ledger):
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         return self.revoke(partitions)
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None:
+        self.revoke(partitions)
 
 
 class Stage:
@@ -464,6 +469,71 @@ def test_what_is_done_is_committed_before_a_partition_is_handed_on(stage: Stage)
     stage.books.done(P0, 6, stage.books.epoch)
     stage.poll(lambda: stage.client.take(P0, how="on_lost"))
     assert stage.client.commits == [{P0: 6}], "but not when it was lost"
+
+
+# the client itself
+
+BROKERLESS = '{"brokers": {":0/internal": {"source":"internal"}, "GroupCoordinator": {"source":"logical"}}}'
+WITH_A_BROKER = BROKERLESS.replace("internal", "learned")
+
+
+def ended(client: weakref.ref[Client]) -> bool:
+    """Nobody holds it any more: the real one ends then, without waiting for the brokers."""
+    flow.wait_for(lambda: client() is None, "the client is let go of")
+    return True
+
+
+def test_a_client_that_knows_no_broker_any_more_is_replaced(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
+    stage.source.commit({P0: 6})  # which will never be answered
+    for text in (BROKERLESS, WITH_A_BROKER, BROKERLESS):
+        stage.source._reports.statistics(text)
+        assert stage.poll() == []
+    assert not caplog.records, "for a moment it may be so"
+    old = weakref.ref(stage.client)
+    stage.client = Client()
+    stage.client.group = {P0: 6}
+    stage.source._reports.statistics(BROKERLESS)
+    assert stage.poll() == []
+    assert ended(old)
+    assert not stage.books.owns(P0), "the old one's partitions are lost"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the Kafka client knows no broker any more: going on with a new one",
+        "lost, what was not committed comes again at another member of the group: rbhq.race-status[0]",
+    ]
+    assert stage.poll(lambda: stage.client.give(P0), *records(0, 6)) == [(0, 6)]
+    stage.source.commit({P0: 7})
+    assert stage.client.commits == [{P0: 7}]
+
+
+def test_a_client_that_knows_no_broker_any_more_may_have_no_partitions(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.poll()
+    for _ in range(2):
+        stage.source._reports.statistics(BROKERLESS)
+    stage.poll()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the Kafka client knows no broker any more: going on with a new one"
+    ]
+
+
+def test_a_client_whose_password_was_refused_is_ended_at_once(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """It would go on logging in while the application finishes what was read before."""
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
+    client = weakref.ref(stage.client)
+    refused = KafkaError(KafkaError._AUTHENTICATION, "sasl_ssl://b1:9196/1: SASL authentication error: invalid")
+    with pytest.raises(AuthenticationError):
+        stage.poll(lambda: stage.source._reports.error(refused))
+    del stage.client
+    assert ended(client)
+    caplog.clear()
+    stage.source.close({}, 5.0)
+    assert not caplog.records
+    stage.source.close({P0: 6}, 5.0)
+    assert "not committed, and their records come again: rbhq.race-status[0]" in caplog.text
 
 
 # errors

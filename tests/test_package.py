@@ -21,7 +21,7 @@ EXPORTED = set(
     """
 AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLossError DeadLetter DeadLetterError
     DeadLetterFile DeadLetterTopic DeadLetters DecodeError Diagnosis Dividend Event Step diagnose
-    Positions SqlOffsets TopicPartition
+    PartitionsLost Positions Signal SqlOffsets TopicPartition
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode

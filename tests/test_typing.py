@@ -5,7 +5,7 @@ A line that must be refused carries a `type: ignore`, which mypy reports when it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -16,6 +16,7 @@ from rbhq_stream import (
     Event,
     Feed,
     FeedConfig,
+    PartitionsLost,
     PayoutFactors,
     PriceEvent,
     PriceType,
@@ -28,6 +29,8 @@ from rbhq_stream import (
     Record,
     RunnerResult,
     Scratching,
+    Signal,
+    TopicPartition,
     Topics,
     Unscratching,
     decode,
@@ -93,6 +96,18 @@ def handlers(feed: Feed) -> None:
     @feed.on(RaceEvent)
     def every(event: RaceEvent) -> None: ...
 
+    @feed.on(PartitionsLost)
+    def lost(signal: PartitionsLost) -> int:
+        assert_type(signal.partitions, tuple[TopicPartition, ...])
+        assert_type(signal.uncommitted, Mapping[TopicPartition, int])
+        assert_type(signal.at, datetime)
+        return len(signal.partitions)
+
+    @feed.on(Signal)
+    def every_signal(signal: Signal) -> None: ...
+
+    assert_type(lost, Callable[[PartitionsLost], int])
+
     assert_type(prices, Callable[[PriceEvent], int])
     assert_type(scratched, Callable[[Scratching], None])
     assert_type(scratched_in, Callable[[Scratching, PriceEvent], None])
@@ -102,6 +117,9 @@ def handlers(feed: Feed) -> None:
 
     @feed.on(PriceEvent)  # type: ignore[arg-type]
     def wrong_event(event: RaceStatusEvent) -> None: ...
+
+    @feed.on(PartitionsLost)  # type: ignore[arg-type]
+    def wrong_signal(event: PriceEvent) -> None: ...
 
     @feed.on(RunnerResult)  # type: ignore[arg-type]
     def wrong_parent(result: RunnerResult, event: PriceEvent) -> None: ...

@@ -31,9 +31,6 @@ PREFETCH_RETRY_MS = 10
 a small one is empty long before, and the feed would stand still for the rest of it."""
 RECONNECT_MS, RECONNECT_MOST_MS = 250, 5_000
 """The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
-RECOVERY = "none"
-"""librdkafka's default, `rebootstrap`, makes it forget those pauses as soon as all brokers are down: a wrong password
-is then tried up to 20 times a second, which can lock the account. Without it, 4 times in the first 10 s."""
 CONNECTION_SETUP_MS = 10_000
 """How long one attempt to connect may take. Shorter than `connect_timeout`, so that the reason of a hanging attempt is
 known, and another broker tried, before the feed gives up."""
@@ -246,7 +243,6 @@ class FeedConfig:
                 "fetch.queue.backoff.ms": PREFETCH_RETRY_MS,
                 "socket.keepalive.enable": True,
                 "socket.connection.setup.timeout.ms": CONNECTION_SETUP_MS,
-                "metadata.recovery.strategy": RECOVERY,
                 "reconnect.backoff.ms": RECONNECT_MS,
                 "reconnect.backoff.max.ms": RECONNECT_MOST_MS,
             }

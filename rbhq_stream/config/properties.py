@@ -221,6 +221,7 @@ REFUSED: dict[str, str] = {
     "offset.store.method": _STORE,
     "offset.store.path": _STORE,
     "offset.store.sync.interval.ms": _STORE,
+    "statistics.interval.ms": "can't be set: the feed uses the Kafka client's statistics to see whether it still works",
     "enable.partition.eof": "can't be set: the feed uses it to know when it has caught up",
     "group.protocol.type": "can't be set: only consumer works, and it is the default",
     "topic.blacklist": "can't be set: it would hide topics in silence. Leave the topic out of the field topics",

@@ -18,9 +18,11 @@ from rbhq_stream.kafka.faults import Reports, config_error, connect_error
 
 CommitCallback = Callable[[KafkaError | None, list[TopicPartition]], None]
 
-FIRST_SLICE, MOST_SLICE = 0.5, 5.0
-"""Seconds that one question to the brokers may take before the client's reports are looked at: short at first, longer
-each time for those who are far away."""
+FIRST_SLICE, MOST_SLICE = 0.2, 5.0
+"""Seconds that one question to the brokers may take before the client's reports are looked at: short at first, as the
+client goes on logging in with a password that was refused; longer each time for those who are far away."""
+STATISTICS_EVERY = 2.0
+"""Seconds between two looks of the client at itself."""
 SETTLE = 2.0
 """Seconds that the other brokers get when one could not be talked to."""
 
@@ -33,7 +35,14 @@ def make_consumer(config: FeedConfig, reports: Reports, on_commit: CommitCallbac
     """
     try:
         return Consumer(
-            config.kafka_properties() | {"error_cb": reports.error, "on_commit": on_commit, "logger": reports}
+            config.kafka_properties()
+            | {
+                "error_cb": reports.error,
+                "on_commit": on_commit,
+                "logger": reports,
+                "stats_cb": reports.statistics,
+                "statistics.interval.ms": round(STATISTICS_EVERY * 1000),
+            }
         )
     except KafkaException as error:
         raise config_error(error.args[0]) from None

@@ -10,13 +10,15 @@ assignment began.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream.config import FeedConfig
+from rbhq_stream.errors import AuthenticationError
 from rbhq_stream.kafka.commits import Commits, kafka_offsets
 from rbhq_stream.kafka.connecting import check, find_topic, make_consumer
 from rbhq_stream.kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
@@ -35,6 +37,9 @@ LOOK_EVERY = 5.0
 TOPIC_GONE_AFTER = 5.0
 """Seconds that brokers may say that there is no such topic before that is believed: a new one is not known to all of
 them at once."""
+BROKERLESS_AFTER = 2
+"""So many times in a row the client must say that it knows no broker until it is replaced: for a moment that is so
+while it makes a new list of them."""
 
 
 class KafkaSource:
@@ -67,17 +72,25 @@ class KafkaSource:
         self._owner = owner
         self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
         self._known.update(_partitions(check(self._config, consumer, self._reports, owner.is_wanted)))
-        consumer.subscribe(
-            list(self._config.topics.names), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+        self._subscribe(consumer)
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         try:
-            return self._poll(self._opened(), timeout)
+            return self._poll(timeout)
         except KafkaException as error:
-            raise standing_error(error.args[0]) from None
+            failure: BaseException = standing_error(error.args[0])
+        except AuthenticationError as error:
+            failure = error
+        failure = failure.with_traceback(None)  # the frames in it hold the client
+        if isinstance(failure, AuthenticationError):
+            # while the application finishes, the client would go on logging in, and lock the account
+            self._abandon()
+        raise failure
 
-    def _poll(self, consumer: Consumer, timeout: float) -> Sequence[RawRecord]:
+    def _poll(self, timeout: float) -> Sequence[RawRecord]:
+        if self._reports.brokerless >= BROKERLESS_AFTER:
+            self._replace()
+        consumer = self._opened()
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY
@@ -115,6 +128,8 @@ class KafkaSource:
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
         consumer = self._consumer
         if consumer is None:
+            if offsets:
+                log.warning("not connected any more: not committed, and their records come again: %s", _listed(offsets))
             return
         deadline = time.monotonic() + timeout
         try:
@@ -158,14 +173,16 @@ class KafkaSource:
     def _lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         """`on_lost`: never raises. They are another member's already, so nothing may be committed for them."""
         try:
-            gone = _partitions(partitions)
-            self._owner_of_callbacks().revoked(gone)
-            self._fresh.difference_update(gone)
-            self._unplaced.difference_update(gone)
-            self._rebalanced = True
-            log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
+            self._lose(_partitions(partitions))
         except BaseException as fault:  # noqa: BLE001  # see the module `faults`
             self._fault = fault
+
+    def _lose(self, gone: Collection[TopicPartition]) -> None:
+        self._owner_of_callbacks().lost(gone)
+        self._fresh.difference_update(gone)
+        self._unplaced.difference_update(gone)
+        self._rebalanced = True
+        log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
 
     def _after_callbacks(self) -> None:
         """Acts on what was noted by callbacks that may not act themselves."""
@@ -260,6 +277,33 @@ class KafkaSource:
             )
         if self._paused:
             consumer.pause(consumer.assignment())
+
+    # the client
+
+    def _subscribe(self, consumer: Consumer) -> None:
+        consumer.subscribe(
+            list(self._config.topics.names), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def _replace(self) -> None:
+        """Goes on with a new client. The old one has forgotten all brokers, because the last one said, while it shut
+        down, that there are none; and it looks for them no more.
+        """
+        log.warning("the Kafka client knows no broker any more: going on with a new one")
+        ours = _partitions(self._opened().assignment())
+        if ours:
+            self._lose(ours)
+        self._abandon()
+        self._reports.brokerless = 0
+        self._commits = Commits(self._config.group_id, self._reports, self._on_committed)
+        self._consumer = make_consumer(self._config, self._reports, self._commits.answered)
+        self._subscribe(self._consumer)
+
+    def _abandon(self) -> None:
+        """Ends the client without a word to the brokers, and without waiting until it has ended."""
+        last_reference = [self._consumer]
+        self._consumer = None
+        threading.Thread(target=last_reference.clear, name="rbhq_stream client's end", daemon=True).start()
 
     # what is there once opened
 

@@ -31,6 +31,7 @@ _LINE = re.compile(r"^(?P<kind>[A-Z0-9_]+) \[[^\]]*\] (?:\[thrd:[^\]]*\]: )?(?P<
 _DIGITS = re.compile(r"\d+")
 _TLS_ON_PLAINTEXT = ("connecting to a SSL listener", "connecting to a PLAINTEXT broker listener")
 _NO_SUCH_NAME = re.compile(r"not known|No such host is known")  # Linux and macOS; Windows
+_KNOWN_BROKER = re.compile(r'"source":\s*"(configured|learned)"')
 _CUT_SHORT = re.compile(r"transport failure|[Tt]imed out|Disconnected", re.ASCII)
 """An attempt to log in that the network ended, which the client reports like a refused one."""
 
@@ -153,6 +154,8 @@ class Reports:
         """The last that was wrong with each broker."""
         self.nameless: set[str] = set()
         """The brokers whose host name doesn't exist."""
+        self.brokerless = 0
+        """So many times in a row the client has said that it knows no broker."""
         self._flood = Flood(clock)
 
     def error(self, error: KafkaError) -> None:
@@ -193,6 +196,10 @@ class Reports:
             self.line(min(level, logging.WARNING), "log", about, said_of)
         except Exception:  # see the module
             log.debug("could not take in a log line of the Kafka client", exc_info=True)
+
+    def statistics(self, text: str) -> None:
+        """`stats_cb`."""
+        self.brokerless = 0 if _KNOWN_BROKER.search(text) else self.brokerless + 1
 
     def line(self, level: int, key: str, name: str, text: str) -> None:
         """A line for the log that begins with `name`, unless there were too many of its kind: the same but for

@@ -54,7 +54,7 @@ class MemorySource:
     """A source of what was `publish`ed, of one partition a topic; it remembers what was committed.
 
     Give the same one to a second feed to see what comes again after a restart: it begins at the committed offsets.
-    `fail` makes the next poll raise, `revoke` and `assign` play a rebalance, before the next poll.
+    `fail` makes the next poll raise, `revoke` and `assign` play a rebalance, `lose` an eviction, before the next poll.
     """
 
     def __init__(self, topics: Topics) -> None:
@@ -88,6 +88,10 @@ class MemorySource:
     def revoke(self, topic: str) -> None:
         """Before the next poll the topic's partition goes to another member of the group."""
         self._order(("revoke", TopicPartition(topic, 0)))
+
+    def lose(self, topic: str) -> None:
+        """Before the next poll it turns out that the topic's partition is another member's already."""
+        self._order(("lose", TopicPartition(topic, 0)))
 
     def assign(self, topic: str) -> None:
         """Before the next poll the topic's partition is ours (again), from its committed offset."""
@@ -155,6 +159,9 @@ class MemorySource:
         if what == "revoke":
             self._next.pop(partition, None)
             self.committed.update(self._owned().revoked([partition]))
+        elif what == "lose":
+            self._next.pop(partition, None)
+            self._owned().lost([partition])
         else:
             self._take(self._owned(), [partition])
 

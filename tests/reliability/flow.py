@@ -113,12 +113,12 @@ class CountingSource(KafkaSource):
 class Member(threading.Thread):
     """A feed in a thread of its own: handles events until it is told to leave, and keeps where they stood."""
 
-    def __init__(self, config: FeedConfig, pace: float = 0.0) -> None:
+    def __init__(self, config: FeedConfig, pace: float = 0.0, source: CountingSource | None = None) -> None:
         super().__init__(name="member")
         self.config, self._pace = config, pace
         self.seen: list[tuple[int, int]] = []
         self.error: BaseException | None = None
-        self.source = CountingSource(config)
+        self.source = source or CountingSource(config)
         self.feed = Feed(config, source=self.source)
         self.closed_in = 0.0
         self._over = threading.Event()

@@ -9,13 +9,17 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pytest
+from confluent_kafka import KafkaException
 
-from rbhq_stream import AuthenticationError
+from rbhq_stream import AuthenticationError, PartitionsLost
+from rbhq_stream.record import RawRecord
 from tests.broker.fixtures import MakePartner
 from tests.broker.kafka import KafkaCluster
+from tests.reliability import flow
 from tests.reliability.flow import Flow, Member, a_config, everything, publish, wait_for
 
 LONG = bool(os.environ.get("RBHQ_LONG"))
@@ -105,6 +109,55 @@ def test_an_outage_passes(
     member.assert_in_order()
 
 
+class Asking(flow.CountingSource):
+    """Asks for the brokers all the time, once it is told to, until they say that there are none."""
+
+    asks = False
+    was_told_none = False
+
+    def poll(self, timeout: float) -> Sequence[RawRecord]:
+        while self.asks and not self.was_told_none:
+            with suppress(KafkaException):
+                self.was_told_none = not self._opened().list_topics(self._config.topics.names[0], timeout=0.2).brokers
+        return super().poll(timeout)
+
+
+def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
+    proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The Kafka client believes it, forgets that broker, and never connects again: it needs to be replaced.
+
+    With its default setting it mostly finds its way back by itself, but not always; with this one it never does.
+    """
+    partner = make_partner(proxied)
+    config = a_config(proxied, partner, session_timeout=6.0, kafka={"metadata.recovery.strategy": "none"})
+    source = Asking(config)
+    told: list[PartitionsLost] = []
+    node = proxied.nodes[0]
+    with Member(config, source=source) as member:
+        member.feed.on(PartitionsLost)(told.append)
+        publish(proxied, partner, 10)
+        wait_for(lambda: len(member.seen) == 10, "it flows")
+        for _ in range(5):
+            source.asks = True
+            node.stop()
+            source.asks = False
+            if source.was_told_none:
+                break
+            node.start()  # it was too quick
+        else:
+            pytest.fail("the broker never said so: the test tests nothing")
+        try:
+            wait_for(lambda: "going on with a new one" in caplog.text, "the client is replaced")
+        finally:
+            node.start()
+        publish(proxied, partner, 10)
+        took = wait_for(lambda: set(member.seen) >= everything(proxied, partner), "no gap", timeout=60)
+        print(f"flowed again after {took:.1f} s")
+        assert told, "the loss is told"
+    assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
+
+
 def test_connections_cut_in_the_middle_of_a_fetch(
     proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,6 +182,29 @@ def test_connections_cut_in_the_middle_of_a_fetch(
     lines = [record.getMessage() for record in caplog.records]
     print(f"{cuts} cuts, {len(lines)} lines in {time.monotonic() - began:.1f} s")
     assert len(lines) <= most_lines(time.monotonic() - began), "\n".join(lines)
+
+
+def test_a_refused_password_is_not_tried_again_for_a_last_commit(
+    proxied: KafkaCluster, make_partner: MakePartner
+) -> None:
+    partner = make_partner(proxied)
+    proxy = proxied.proxies[0]
+    with Member(a_config(proxied, partner, commit_interval=60.0)) as member:
+        publish(proxied, partner, 10)
+        wait_for(lambda: len(member.seen) == 10, "it flows")
+        proxied.set_password(partner.username, "n3w-c4nary")
+        before, began = proxy.connections, time.monotonic()
+        proxy.cut()
+        member.fails_with(AuthenticationError)
+        took = time.monotonic() - began
+        member.error = None
+        time.sleep(max(0, began + 10 - time.monotonic()))
+        attempts = proxy.connections - before
+        print(f"AuthenticationError after {took:.1f} s, {attempts} attempts in 10 s")
+        assert attempts <= 5
+        assert took < 5, "nothing is waited for"
+    with Member(a_config(proxied, partner, password="n3w-c4nary")) as again:
+        wait_for(lambda: len(again.seen) == 10, "what was not committed comes again")
 
 
 def test_credentials_are_rotated(proxied: KafkaCluster, make_partner: MakePartner) -> None:

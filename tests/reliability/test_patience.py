@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import attrs
 import pytest
 from confluent_kafka import Consumer, KafkaError
 
-from rbhq_stream import ConnectError, Event, Feed, FeedClosedError, FeedConfig, Topics
+from rbhq_stream import ConnectError, Event, Feed, FeedClosedError, FeedConfig, PartitionsLost, TopicPartition, Topics
 from rbhq_stream.kafka import KafkaSource
 from rbhq_stream.record import RawRecord
 from rbhq_stream.testing import MemorySource
@@ -85,6 +86,55 @@ def test_a_handler_slower_than_the_poll_interval(
     assert sum(line.startswith("assigned") for line in lines) == 1, lines
     assert not any(line.startswith("lost") for line in lines), lines
     assert kafka.committed(config.group_id, partner.topics.race_status) == {0: count}
+
+
+class Freezing(flow.CountingSource):
+    """The poll thread stands still when it is told to, as if the process were frozen."""
+
+    def __init__(self, config: FeedConfig) -> None:
+        super().__init__(config)
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def poll(self, timeout: float) -> Sequence[RawRecord]:
+        self.goes_on.wait(60)
+        return super().poll(timeout)
+
+
+@both_faces
+def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
+    face: Callable[..., Face], kafka: KafkaCluster, partner: Partner
+) -> None:
+    count, handled = 1000, 10
+    topic = TopicPartition(partner.topics.race_status, 0)
+    flow.publish(kafka, partner, count)
+    # the only commits are those at a change of hands and at the end
+    config = flow.a_config(kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0)
+    source = Freezing(config)
+    driven = face(config, source=source)
+    told: list[PartitionsLost] = []
+    driven.feed.on(PartitionsLost)(told.append)
+    with flow.CommitWatch(kafka, partner, config.group_id) as watch:
+        driven.enter()
+        for _ in range(handled):
+            driven.next()
+        source.goes_on.clear()
+        with flow.Member(attrs.evolve(config, commit_interval=0.1)) as successor:
+            flow.wait_for(lambda: len(successor.seen) >= count, "another member handles all of it")
+            assert successor.seen[0] == (0, 0), "nothing was committed"
+            flow.wait_for(lambda: watch.highest == {0: count}, "and commits it")
+            assert not told, "it can't know yet"
+            source.goes_on.set()
+            flow.wait_for(lambda: bool(driven.feed._session.signals), "it hears of its loss")
+            assert driven.poll(0) is None, "what it had read is not its any more"
+            [signal] = told
+            assert signal.partitions == (topic,)
+            assert signal.uncommitted == {topic: handled - 1}, "the last one was in hand"
+            assert driven.feed.stats.waiting_records == 0
+            driven.leave()
+        driven.finish()
+    assert kafka.committed(config.group_id, topic.topic) == {0: count}
+    assert len(told) == 1
 
 
 class Stuck(MemorySource):

@@ -1,0 +1,214 @@
+"""Signals: told in line with the events, by both faces, however they are read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from rbhq_stream import PartitionsLost, PriceEvent, RaceStatusEvent, Retry, Signal, Topics
+from rbhq_stream.testing import MemorySource
+from tests.faces import AsyncFace, Face, both_faces
+from tests.reliability.flow import wait_for
+from tests.reliability.test_interrupts import STATUS, a_config, status
+
+
+class Stage:
+    """A face on records from memory, and all that it told, in order."""
+
+    def __init__(self, face: Callable[..., Face], **options: Any) -> None:
+        self.source = MemorySource(Topics(race_status="status"))
+        self.driven = face(a_config(commit_interval=60.0), source=self.source, **options)
+        self.told: list[object] = []
+
+    def next(self) -> None:
+        event = self.driven.next()
+        assert isinstance(event, RaceStatusEvent)
+        self.told.append(event.event_number)
+
+    def lose(self) -> None:
+        """And has it back, from the committed offset."""
+        signals = self.driven.feed._session.signals
+        before = len(signals)
+        self.source.lose("status")
+        wait_for(lambda: len(signals) > before, "the loss is known")
+        self.source.assign("status")
+
+
+@pytest.fixture
+def stage(face: Callable[..., Face]) -> Any:
+    stage = Stage(face)
+    yield stage
+    stage.driven.finish()
+
+
+def wait_until_read(stage: Stage, count: int) -> None:
+    wait_for(lambda: stage.driven.feed.stats.waiting_records >= count, "the records are read")
+
+
+@both_faces
+def test_a_loss_is_told_before_the_next_event(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+    stage.source.publish(status(1), status(2), status(3))
+    stage.driven.enter()
+    began = datetime.now(timezone.utc)
+    stage.next()
+    stage.next()
+    stage.lose()
+    assert stage.told == [1, 2], "not before the event in hand is done"
+    stage.next()
+    signal = stage.told[2]
+    assert isinstance(signal, PartitionsLost)
+    assert signal.partitions == (STATUS,)
+    assert signal.uncommitted == {STATUS: 1}, "the second event was still in hand, the first was done and not committed"
+    assert began <= signal.at <= datetime.now(timezone.utc)
+    assert stage.told[3:] == [1], "what was not committed comes again"
+    stage.next()
+    assert stage.told[4:] == [2], "told once"
+    assert hash(signal)
+
+
+@both_faces
+def test_a_loss_is_told_while_nothing_comes(stage: Stage) -> None:
+    stage.driven.feed.on(Signal)(stage.told.append)
+    stage.driven.enter()
+    stage.source.lose("status")
+    for _ in range(100):
+        assert stage.driven.poll(0.05) is None
+        if stage.told:
+            break
+    assert [type(told) for told in stage.told] == [PartitionsLost]
+
+
+@both_faces
+@pytest.mark.parametrize("how", ["poll", "batches", "run"])
+def test_signals_are_told_however_the_feed_is_read(stage: Stage, how: str) -> None:
+    feed = stage.driven.feed
+    feed.on(PartitionsLost)(stage.told.append)
+
+    @feed.on(RaceStatusEvent)
+    def handle(event: RaceStatusEvent) -> None:
+        stage.told.append(event.event_number)
+        if len(stage.told) == 1:
+            stage.lose()
+        else:
+            feed.stop()
+
+    stage.source.publish(status(1), status(2))
+    stage.driven.enter()
+    wait_until_read(stage, 2)
+    if how == "run":
+        stage.driven.run()
+    elif how == "poll":
+        for _ in range(2):
+            event = stage.driven.poll(10)
+            assert isinstance(event, RaceStatusEvent)
+            handle(event)
+    else:
+        batches = stage.driven.batches(1, 0)
+        for _ in range(2):
+            [event] = batches()
+            assert isinstance(event, RaceStatusEvent)
+            handle(event)
+    assert [getattr(told, "partitions", told) for told in stage.told] == [1, (STATUS,), 1]
+
+
+@both_faces
+def test_what_a_handler_raises_reaches_whoever_asked_and_the_signal_is_told_again(stage: Stage) -> None:
+    @stage.driven.feed.on(PartitionsLost)
+    def handle(_signal: PartitionsLost) -> None:
+        stage.told.append("lost")
+        if len(stage.told) == 2:
+            raise ZeroDivisionError
+
+    stage.source.publish(status(1))
+    stage.driven.enter()
+    stage.next()
+    stage.lose()
+    with pytest.raises(ZeroDivisionError):
+        stage.next()
+    stage.next()
+    assert stage.told == [1, "lost", "lost", 1]
+
+
+@both_faces
+def test_run_retries_handlers_of_signals_too(stage: Stage) -> None:
+    feed = stage.driven.feed
+
+    @feed.on(PartitionsLost)
+    def handle(_signal: PartitionsLost) -> None:
+        stage.told.append("lost")
+        if len(stage.told) < 3:
+            raise ZeroDivisionError
+        feed.stop()
+
+    stage.driven.enter()
+    stage.lose()
+    stage.driven.run(Retry(attempts=3, wait=0.001))
+    assert stage.told == ["lost"] * 3
+
+
+@both_faces
+def test_the_loss_is_told_before_the_failure_that_followed_it(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+    stage.driven.enter()
+    stage.source.lose("status")
+    stage.source.fail(ZeroDivisionError())
+    wait_for(lambda: stage.driven.feed._session.intake.failure is not None, "it failed")
+    with pytest.raises(ZeroDivisionError):
+        stage.next()
+    assert [type(told) for told in stage.told] == [PartitionsLost]
+
+
+@both_faces
+def test_without_a_handler_it_goes_on(stage: Stage) -> None:
+    stage.source.publish(status(1))
+    stage.driven.enter()
+    stage.next()
+    stage.lose()
+    stage.next()
+    assert stage.told == [1, 1]
+    assert not stage.driven.feed._session.signals
+
+
+@both_faces
+def test_handlers_of_all_events_hear_no_signals_and_the_other_way_round(stage: Stage) -> None:
+    feed = stage.driven.feed
+    feed.on(Signal)(lambda signal: stage.told.append(type(signal)))
+
+    @feed.on(RaceStatusEvent)
+    def handle(event: RaceStatusEvent) -> None:
+        stage.told.append(event.event_number)
+        stage.source.lose("status")
+
+    @feed.on(PartitionsLost)
+    def stop(_signal: PartitionsLost) -> None:
+        feed.stop()
+
+    stage.source.publish(status(1))
+    stage.driven.run()
+    assert stage.told == [1, PartitionsLost]
+
+
+@pytest.mark.parametrize("face", [AsyncFace])
+def test_a_coroutine_may_handle_signals_and_its_thread_is_that_of_the_events(stage: Stage) -> None:
+    @stage.driven.feed.on(PartitionsLost)
+    async def handle(_signal: PartitionsLost) -> None:
+        stage.told.append(threading.current_thread())
+
+    stage.source.publish(status(1))
+    stage.driven.enter()
+    stage.next()
+    stage.lose()
+    stage.next()
+    assert stage.told == [1, threading.main_thread(), 1]
+
+
+@both_faces
+def test_a_handler_that_can_not_take_a_signal_is_refused(stage: Stage) -> None:
+    with pytest.raises(TypeError, match=r"on\(PartitionsLost\): .* must be callable with a PartitionsLost"):
+        stage.driven.feed.on(PartitionsLost)(lambda: None)  # type: ignore[arg-type, misc]
+    stage.driven.feed.on(PriceEvent)(stage.told.append)
