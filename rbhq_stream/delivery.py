@@ -22,11 +22,20 @@ class _Page:
     """What the ledger knows of one partition."""
 
     since: int  # the epoch in which it became ours
+    counts_from: int  # what was read in an epoch before this one says nothing of what is done
     next: int | None = None  # all records before this offset are done
     committed: int | None = None  # what the group is known to have committed
     expected: int | None = None  # the offset after the newest record taken in
+    gaps: deque[tuple[int, int]] = Factory(
+        deque
+    )  # where records won't come: the first of them, and the first after them
     waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
     acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
+
+    def done_up_to(self, offset: int) -> None:
+        while self.gaps and offset >= self.gaps[0][0]:
+            offset = max(offset, self.gaps.popleft()[1])
+        self.next = offset
 
 
 class Ledger:
@@ -44,7 +53,7 @@ class Ledger:
         """These partitions are ours, from a new epoch on."""
         self.epoch += 1
         for partition in partitions:
-            self._pages[partition] = _Page(since=self.epoch)
+            self._pages[partition] = _Page(since=self.epoch, counts_from=self.epoch)
 
     def revoke(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """These partitions are ours no more; answers what was still to be committed for them."""
@@ -60,13 +69,25 @@ class Ledger:
         return page is not None and page.since <= epoch
 
     def position(self, partition: TopicPartition, offset: int) -> None:
-        """The partition is read from `offset` on; to commit that holds the place before the first record is done."""
+        """The partition is read from `offset` on; to commit that holds the place before the first record is done.
+
+        That is so only once what was taken in before is done. But when the partition went back, its topic was made
+        anew, and what was taken in before counts no more.
+        """
         page = self._pages.get(partition)
-        if page is not None:
-            page.next = page.expected = offset
-            page.committed = None  # it may be further than this: the topic was made anew
-            page.waiting.clear()
-            page.acknowledged.clear()
+        if page is None:
+            return
+        if page.expected is not None and page.next != page.expected <= offset:
+            page.gaps.append((page.expected, offset))
+            page.expected = offset
+            return
+        self.epoch += 1
+        page.counts_from = self.epoch
+        page.next = page.expected = offset
+        page.gaps.clear()
+        page.committed = None  # it may be further than this
+        page.waiting.clear()
+        page.acknowledged.clear()
 
     def expected(self, partition: _Key) -> int | None:
         """The offset of the next record to come, or `None` before the first."""
@@ -85,8 +106,8 @@ class Ledger:
     def done(self, partition: _Key, offset: int, epoch: int) -> None:
         """The record and all before it in the partition are done."""
         page = self._pages.get(partition)
-        if page is not None and page.since <= epoch and (page.next is None or offset >= page.next):
-            page.next = offset + 1
+        if page is not None and page.counts_from <= epoch and (page.next is None or offset >= page.next):
+            page.done_up_to(offset + 1)
 
     def acknowledge(self, partition: _Key, offset: int) -> None:
         """The record is done; those before it may not be. Says nothing of a record that is not awaited."""
@@ -97,7 +118,7 @@ class Ledger:
         while page.waiting and page.waiting[0] in page.acknowledged:
             oldest = page.waiting.popleft()
             page.acknowledged.discard(oldest)
-            page.next = oldest + 1
+            page.done_up_to(oldest + 1)
 
     def committable(self) -> dict[TopicPartition, int]:
         """The offsets that are further than what is known to be committed."""

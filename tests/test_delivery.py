@@ -107,14 +107,48 @@ def test_acknowledged_one_by_one_the_oldest_decides() -> None:
     assert ledger.committable() == {A: 7}
 
 
-def test_a_new_position_forgets_what_was_awaited() -> None:
+def test_a_position_further_on_counts_when_what_was_taken_in_before_is_done() -> None:
+    ledger = a_ledger(A, at=3)
+    ledger.taken_in(A, 5)
+    ledger.position(A, 10)  # 6 to 9 are gone
+    assert ledger.expected(A) == 10
+    assert ledger.committable() == {}
+    ledger.taken_in(A, 12)
+    ledger.position(A, 20)  # and then 13 to 19
+    ledger.done(A, 4, ledger.epoch)
+    assert ledger.committable() == {A: 5}
+    ledger.done(A, 5, ledger.epoch)
+    assert ledger.committable() == {A: 10}
+    ledger.done(A, 12, ledger.epoch)
+    assert ledger.committable() == {A: 20}
+
+
+def test_a_position_further_on_leaves_what_was_awaited() -> None:
     ledger = a_ledger(A)
-    ledger.awaits(A, 1)
-    ledger.awaits(A, 2)
+    for offset in (1, 2):
+        ledger.taken_in(A, offset)
+        ledger.awaits(A, offset)
     ledger.acknowledge(A, 2)
     ledger.position(A, 10)
+    assert ledger.committable() == {}
     ledger.acknowledge(A, 1)
     assert ledger.committable() == {A: 10}
+
+
+def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
+    ledger = a_ledger(A, at=1000)
+    ledger.taken_in(A, 1005)
+    ledger.awaits(A, 1005)
+    before = ledger.epoch
+    ledger.position(A, 0)
+    assert ledger.committable() == {A: 0}
+    assert ledger.owns(A, before), "it is handled all the same"
+    ledger.done(A, 1005, before)
+    ledger.acknowledge(A, 1005)
+    assert ledger.committable() == {A: 0}
+    ledger.taken_in(A, 2)
+    ledger.done(A, 2, ledger.epoch)
+    assert ledger.committable() == {A: 3}
 
 
 @given(st.permutations(range(12)), st.integers(0, 12))
@@ -180,6 +214,14 @@ class Books(RuleBasedStateMachine):
             self.ledger.awaits(partition, offset)
         assert self.ledger.expected(partition) == self.next[partition]
         return multiple(*[(partition, offset, self.ledger.epoch) for offset in offsets])
+
+    @rule(partition=st.sampled_from(partitions), count=st.integers(1, 4))
+    def expire(self, partition: TopicPartition, count: int) -> None:
+        """The next records are gone, so it is read from further on."""
+        if partition in self.ours:
+            self.handled[partition].update(range(self.next[partition], self.next[partition] + count))
+            self.next[partition] += count
+            self.ledger.position(partition, self.next[partition])
 
     @rule(record=consumes(read))
     def acknowledge(self, record: tuple[TopicPartition, int, int]) -> None:

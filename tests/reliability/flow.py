@@ -41,7 +41,7 @@ def a_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConf
     return FeedConfig(**{**given, **fields})
 
 
-def wait_for(done: Callable[[], bool], what: str, timeout: float = 30) -> float:
+def wait_for(done: Callable[[], bool], what: str, timeout: float = 60) -> float:
     """Waits until it is so; answers how long it took."""
     began = time.monotonic()
     while not done():
