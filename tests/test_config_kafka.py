@@ -69,6 +69,8 @@ def test_the_properties(platform: str, authorities: dict[str, str], monkeypatch:
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 16_384,
         "fetch.queue.backoff.ms": 10,
+        "fetch.max.bytes": 4 * 1024 * 1024,
+        "socket.timeout.ms": 15_000,
         "socket.keepalive.enable": True,
         "socket.connection.setup.timeout.ms": 10_000,
         "reconnect.backoff.ms": 250,

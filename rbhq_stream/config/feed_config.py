@@ -29,6 +29,11 @@ PREFETCH_KILOBYTES = 16_384
 PREFETCH_RETRY_MS = 10
 """How soon the client looks again whether the read-ahead has room. Its default, a second, is for a large read-ahead:
 a small one is empty long before, and the feed would stand still for the rest of it."""
+ANSWER_MS = 15_000
+"""How long a broker may take to answer before it is connected to anew: a firewall that has forgotten a connection says
+nothing. With librdkafka's default, a minute, the feed would be silent for so long, and thrown out of its group."""
+FETCH_BYTES = 4 * 1024 * 1024
+"""The most that is fetched at once. An answer must arrive whole within `ANSWER_MS`, which takes 2.3 Mbit/s."""
 RECONNECT_MS, RECONNECT_MOST_MS = 250, 5_000
 """The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
 CONNECTION_SETUP_MS = 10_000
@@ -241,6 +246,8 @@ class FeedConfig:
                 "queued.min.messages": PREFETCH_RECORDS,
                 "queued.max.messages.kbytes": PREFETCH_KILOBYTES,
                 "fetch.queue.backoff.ms": PREFETCH_RETRY_MS,
+                "fetch.max.bytes": FETCH_BYTES,
+                "socket.timeout.ms": ANSWER_MS,
                 "socket.keepalive.enable": True,
                 "socket.connection.setup.timeout.ms": CONNECTION_SETUP_MS,
                 "reconnect.backoff.ms": RECONNECT_MS,

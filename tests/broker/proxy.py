@@ -37,6 +37,7 @@ class _Link:
         self.writers = [client]
         self.task = task
         self.lost_bytes = False
+        self.silent = False
 
     def reset(self) -> None:
         self.abort()
@@ -102,6 +103,13 @@ class TcpProxy:
         by ``resume()``, since what would follow makes no sense.
         """
         self._do(self._set_flow(_Flow.SWALLOWED if swallow else _Flow.HELD))
+
+    def silence(self) -> None:
+        """Let nothing through on the connections that are open now, for ever; new ones are as always.
+
+        As when a firewall or a NAT gateway has forgotten them: no error, no answer, no end.
+        """
+        self._do(self._silence())
 
     def resume(self) -> None:
         """End a ``blackhole``."""
@@ -172,6 +180,10 @@ class TcpProxy:
             link.reset()
         await asyncio.gather(*(link.task for link in links), return_exceptions=True)
 
+    async def _silence(self) -> None:
+        for link in self._links:
+            link.silent = True
+
     async def _set_flow(self, flow: _Flow) -> None:
         self._flow = flow
         if flow is _Flow.NORMAL:
@@ -237,6 +249,8 @@ class TcpProxy:
                 await asyncio.sleep(self._delay)
             if self._flow is _Flow.HELD:
                 await self._flowing.wait()
+            if link.silent:
+                continue
             if self._flow is _Flow.SWALLOWED:
                 link.lost_bytes = True
                 continue

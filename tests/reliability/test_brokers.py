@@ -158,6 +158,25 @@ def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
     assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
 
 
+def test_connections_that_go_silent_are_given_up(proxied: KafkaCluster, make_partner: MakePartner) -> None:
+    """The system keeps them open; new ones are made without trouble."""
+    partner = make_partner(proxied)
+    config = a_config(proxied, partner, session_timeout=45.0)
+    told: list[PartitionsLost] = []
+    with Member(config) as member:
+        member.feed.on(PartitionsLost)(told.append)
+        publish(proxied, partner, 10)
+        wait_for(lambda: len(member.seen) == 10, "it flows")
+        proxied.proxies[0].silence()
+        publish(proxied, partner, 10)
+        took = wait_for(lambda: len(member.seen) >= 20, "it flows again")
+        print(f"flowed again after {took:.1f} s")
+        assert took < 25
+    assert member.seen == [(0, offset) for offset in range(20)]
+    assert not told, "it stayed in the group"
+    assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
+
+
 def test_connections_cut_in_the_middle_of_a_fetch(
     proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture
 ) -> None:
