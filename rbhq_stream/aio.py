@@ -51,7 +51,7 @@ class AsyncFeed(Handlers):
         source: Source | None = None,
         positions: Positions | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(may_await=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell = asyncio.Event()
         self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
@@ -66,7 +66,7 @@ class AsyncFeed(Handlers):
     # a resource
 
     async def __aenter__(self) -> Self:
-        """Connects.
+        """Connects, unless `stop` is called: then there are no events.
 
         Raises:
             ConnectError: why it can't, within `connect_timeout` seconds.
@@ -77,7 +77,7 @@ class AsyncFeed(Handlers):
         self._loop = asyncio.get_running_loop()
         try:
             self._session.start()
-            while not self._session.is_connected():
+            while not self._session.is_connected() and not self._session.stopped:
                 await self._wait(None)
         except BaseException:
             await self._close(in_peace=False)
@@ -122,13 +122,11 @@ class AsyncFeed(Handlers):
         """
         cursor = self._cursor
         if not self._session.stopped:
-            event = cursor.peek()
-            if event is None or self._signals:
+            event = None if self._signals or self._since_pause >= EVENTS_BEFORE_PAUSE else cursor.peek()
+            if event is None:
                 event = await self._wait_for_event(None)
             else:
                 self._since_pause += 1
-                if self._since_pause >= EVENTS_BEFORE_PAUSE:
-                    await self._pause()
             if event is not None:
                 cursor.taken = True  # the last thing before it is handed over: see `cursor`
                 return event
@@ -223,10 +221,10 @@ class AsyncFeed(Handlers):
     async def _next_batch(self, max_events: int, max_wait: float) -> list[Event]:
         """The next batch, or an empty one when the feed was stopped. See `batches`."""
         cursor = self._cursor
-        batch: list[Event] = []
-        if not self._session.stopped:
+        loop = asyncio.get_running_loop()
+        while not self._session.stopped:
+            batch: list[Event] = []
             event = await self._wait_for_event(None)
-            loop = asyncio.get_running_loop()
             deadline = loop.time() + max_wait
             while event is not None:
                 batch.append(event)
@@ -234,15 +232,16 @@ class AsyncFeed(Handlers):
                     break
                 event = cursor.gather()
                 while event is None and not cursor.is_blocked and (left := deadline - loop.time()) > 0:
-                    if self._session.stopped:
+                    if self._session.stopped or self._signals:
                         break
                     await self._wait(left)
                     event = cursor.gather()
-        if batch:
-            self._since_pause += len(batch) - 1
-        else:
-            await self._end()
-        return batch
+            if batch and not self._signals:
+                self._since_pause += len(batch) - 1
+                return batch
+            # what was collected is shown again after the signal, unless it was lost
+        await self._end()
+        return []
 
     # waiting
 
@@ -258,21 +257,31 @@ class AsyncFeed(Handlers):
         session = self._session
         loop = self._loop = asyncio.get_running_loop()
         while not session.stopped:
-            event = session.show()
-            if self._signals:
-                if await self._handled(self._signals[0], retry):
-                    self._signals.popleft()  # not before: what was not handled is told again
+            if self._since_pause >= EVENTS_BEFORE_PAUSE:
+                self._cursor.settle()
+                await self._pause()
                 continue
+            if self._signals:
+                await self._tell(retry)
+                continue
+            event = session.show()
             if event is not None:
                 self._since_pause += 1
-                if self._since_pause >= EVENTS_BEFORE_PAUSE:
-                    await self._pause()
                 return event
             timeout = None if deadline is None else deadline - loop.time()
             if timeout is not None and timeout <= 0:
                 return None
             await self._wait(timeout)
         return None
+
+    async def _tell(self, retry: Retry) -> None:  # as Feed._tell
+        """Calls the handlers for the oldest signal, after the event in hand. Cancelled, it is told again."""
+        self._cursor.settle()
+        try:
+            if await self._handled(self._signals[0], retry):
+                self._signals.popleft()
+        except StopAsyncIteration as stop:
+            raise RuntimeError("a handler of signals raised StopAsyncIteration") from stop
 
     async def _wait(self, timeout: float | None) -> None:  # a deadline is kept by the callers
         if timeout is None:

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, RaceEvent
-from rbhq_stream.intake import Intake
+from rbhq_stream.intake import Chunk, Intake
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.wire import decode
 
@@ -157,7 +157,7 @@ class Cursor:
 
     def _show(self) -> Event | None:
         """Shows the next event, if there is one; deals with what is none."""
-        if self._rest:
+        if self._rest and self._keeps_rest():
             event, self._rest = self._rest[0], self._rest[1:]
             self._shown += 1
             return event
@@ -175,10 +175,7 @@ class Cursor:
                 self._at = 0
                 continue
             record = chunk.records[at]
-            if chunk.epoch != intake.ledger.epoch and not intake.ledger.owns(
-                (record.topic(), record.partition()),  # type: ignore[arg-type]  # a record from Kafka has both
-                chunk.epoch,
-            ):
+            if chunk.epoch != intake.ledger.epoch and not self._is_ours(chunk, record):
                 self._go_past()  # not ours any more: another member of the group has it
                 continue
             value = record.value()
@@ -209,6 +206,19 @@ class Cursor:
             self._shown += 1
             return events[0]
 
+    def _keeps_rest(self) -> bool:
+        """Drops the record's other events if it isn't ours any more; `False` then."""
+        if self._is_ours(self._chunk, self._chunk.records[self._at - 1]):
+            return True
+        self._rest = ()
+        if not self._shown:
+            self._move_up()
+        return False
+
+    def _is_ours(self, chunk: Chunk, record: RawRecord) -> bool:
+        """Whether no other member of the group may have the record by now."""
+        return self._intake.ledger.owns((record.topic(), record.partition()), chunk.epoch)  # type: ignore[arg-type]  # it has both
+
     def _pass_empty(self, record: RawRecord) -> None:
         self._pass(record)
         self._empty += 1
@@ -233,7 +243,10 @@ class Cursor:
             self.taken = True
             raise error
         if callable(self._on_bad_record):
-            self._on_bad_record(error)
+            try:
+                self._on_bad_record(error)
+            except (StopIteration, StopAsyncIteration) as stop:  # which would be taken for the end of the events
+                raise RuntimeError("on_bad_record raised StopIteration") from stop
         else:
             log.error("skipped a bad record: %s", error)
         self._bad += 1

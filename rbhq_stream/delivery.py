@@ -32,6 +32,8 @@ class _Page:
     waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
     acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
 
+    stale: set[int] = Factory(set)  # awaited of a topic that was made anew since; their numbers may come again
+
     def done_up_to(self, offset: int) -> None:
         while self.gaps and offset >= self.gaps[0][0]:
             offset = max(offset, self.gaps.popleft()[1])
@@ -86,6 +88,8 @@ class Ledger:
         page.next = page.expected = offset
         page.gaps.clear()
         page.committed = None  # it may be further than this
+        page.stale.update(page.waiting)
+        page.stale -= page.acknowledged
         page.waiting.clear()
         page.acknowledged.clear()
 
@@ -112,7 +116,12 @@ class Ledger:
     def acknowledge(self, partition: _Key, offset: int) -> None:
         """The record is done; those before it may not be. Says nothing of a record that is not awaited."""
         page = self._pages.get(partition)
-        if page is None or not page.waiting or offset < page.waiting[0]:
+        if page is None:
+            return
+        if offset in page.stale:
+            page.stale.remove(offset)
+            return
+        if not page.waiting or offset < page.waiting[0]:
             return
         page.acknowledged.add(offset)
         while page.waiting and page.waiting[0] in page.acknowledged:
@@ -132,5 +141,7 @@ class Ledger:
         """The group's committed offsets are at least these."""
         for partition, offset in offsets.items():
             page = self._pages.get(partition)
-            if page is not None and (page.committed is None or offset > page.committed):
+            if page is None or (page.expected is not None and offset > page.expected):
+                continue  # of the topic that was there before this one
+            if page.committed is None or offset > page.committed:
                 page.committed = offset

@@ -58,8 +58,9 @@ class OnPart(Protocol[_P, _E]):
 class Handlers:
     """What a feed with callbacks has: `on`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_await: bool) -> None:
         self._dispatcher = Dispatcher()
+        self._may_await = may_await
 
     @overload
     def on(self, kind: type[PriceUpdate]) -> OnPart[PriceUpdate, PriceEvent]: ...
@@ -84,10 +85,13 @@ class Handlers:
         handed over. What such a handler raises reaches whoever asked for that, and the signal is told again.
 
         Raises:
-            TypeError: the feed has no events of this kind, or the handler can't be called with one.
+            TypeError: the feed has no events of this kind, or the handler can't be called with one, or it is a
+                coroutine function and the feed is not an `AsyncFeed`.
         """
 
         def register(handler: Handler) -> Handler:
+            if not self._may_await and inspect.iscoroutinefunction(handler):
+                raise TypeError(f"on({kind.__name__}): {handler!r} is a coroutine function: that takes an AsyncFeed")
             self._dispatcher.add(kind, handler)
             return handler
 

@@ -56,7 +56,7 @@ class Feed(Handlers):
         source: Source | None = None,
         positions: Positions | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(may_await=False)
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
         self._cursor = self._session.cursor
@@ -69,7 +69,7 @@ class Feed(Handlers):
     # a resource
 
     def __enter__(self) -> Self:
-        """Connects.
+        """Connects, unless `stop` is called: then there are no events.
 
         Raises:
             ConnectError: why it can't, within `connect_timeout` seconds.
@@ -79,7 +79,7 @@ class Feed(Handlers):
         self._entered = True
         try:
             self._session.start()
-            while not self._session.is_connected():
+            while not self._session.is_connected() and not self._session.stopped:
                 self._wait(None)
         except BaseException:
             self._session.close(in_peace=False)
@@ -124,8 +124,8 @@ class Feed(Handlers):
         """
         cursor = self._cursor
         if not self._session.stopped:
-            event = cursor.peek()
-            if event is None or self._signals:
+            event = None if self._signals else cursor.peek()
+            if event is None:
                 event = self._wait_for_event(None)
             if event is not None:
                 cursor.taken = True  # the last thing before it is handed over: see `cursor`
@@ -221,8 +221,8 @@ class Feed(Handlers):
     def _next_batch(self, max_events: int, max_wait: float) -> list[Event]:
         """The next batch, or an empty one when the feed was stopped. See `batches`."""
         cursor = self._cursor
-        batch: list[Event] = []
-        if not self._session.stopped:
+        while not self._session.stopped:
+            batch: list[Event] = []
             event = self._wait_for_event(None)
             deadline = time.monotonic() + max_wait
             while event is not None:
@@ -231,13 +231,15 @@ class Feed(Handlers):
                     break
                 event = cursor.gather()
                 while event is None and not cursor.is_blocked and (left := deadline - time.monotonic()) > 0:
-                    if self._session.stopped:
+                    if self._session.stopped or self._signals:
                         break
                     self._wait(left)
                     event = cursor.gather()
-        if not batch:
-            self._end()
-        return batch
+            if batch and not self._signals:
+                return batch
+            # what was collected is shown again after the signal, unless it was lost
+        self._end()
+        return []
 
     # waiting
 
@@ -247,11 +249,10 @@ class Feed(Handlers):
         """
         session = self._session
         while not session.stopped:
-            event = session.show()
             if self._signals:
-                if self._handled(self._signals[0], retry):
-                    self._signals.popleft()  # not before: what was not handled is told again
+                self._tell(retry)
                 continue
+            event = session.show()
             if event is not None:
                 return event
             timeout = None if deadline is None else deadline - time.monotonic()
@@ -259,6 +260,15 @@ class Feed(Handlers):
                 return None
             self._wait(timeout)
         return None
+
+    def _tell(self, retry: Retry) -> None:
+        """Calls the handlers for the oldest signal, after the event in hand."""
+        self._cursor.settle()
+        try:
+            if self._handled(self._signals[0], retry):
+                self._signals.popleft()  # not before: what was not handled is told again
+        except (StopIteration, StopAsyncIteration) as stop:  # which would be taken for the end of the events
+            raise RuntimeError("a handler of signals raised StopIteration") from stop
 
     def _wait(self, timeout: float | None) -> None:
         with suppress(Empty):

@@ -102,8 +102,9 @@ class Session:
         its signals told.
         """
         self.start()
+        is_over = self.intake.failure is not None or self.intake.is_over  # first: what was read before comes before it
         event = self.cursor.peek()
-        if event is None and not self.signals:
+        if event is None and is_over and not self.signals:
             self._raise_failure()
         return event
 

@@ -20,15 +20,16 @@ class Signal:
 
 @frozen(kw_only=True)
 class PartitionsLost(Signal):
-    """The consumer group has thrown this process out: the partitions are another member's already.
+    """The consumer group has thrown this process out: the partitions may be another member's already.
 
     The group heard nothing of the process for `session_timeout`, or the feed's own thread could not poll for
-    `max_poll_interval`: the process was frozen or swapped out, or the network was away. Nothing is committed for these
-    partitions any more, and no more of their events are handed over. The feed joins the group again by itself.
+    `max_poll_interval`: the process was frozen or swapped out, or the network or all brokers were away. Nothing is
+    committed for what was lost, and nothing of it that waits in the buffer is handed over. The feed joins the group
+    again by itself, and partitions that it gets then begin at the group's committed offsets.
     """
 
     partitions: tuple[TopicPartition, ...]
     uncommitted: Mapping[TopicPartition, int] = field(hash=False)
-    """Where events were handled here and that was not committed: the offset of the first record after them. They come
-    again, where the partition is now; what was handled later than this process was thrown out may be handled twice.
+    """How far this process was done with each partition, as far as that was not committed: the offset of the next
+    record. The events before it that come again, here or at another member, were handled here.
     """

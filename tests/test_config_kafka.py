@@ -73,7 +73,7 @@ def test_the_properties(platform: str, authorities: dict[str, str], monkeypatch:
         "socket.timeout.ms": 15_000,
         "socket.keepalive.enable": True,
         "socket.connection.setup.timeout.ms": 10_000,
-        "reconnect.backoff.ms": 250,
+        "reconnect.backoff.ms": 500,
         "reconnect.backoff.max.ms": 5_000,
     }
 

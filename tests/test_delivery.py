@@ -145,10 +145,28 @@ def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
     assert ledger.owns(A, before), "it is handled all the same"
     ledger.done(A, 1005, before)
     ledger.acknowledge(A, 1005)
+    ledger.committed({A: 1000})  # the answer to a commit that was on its way
     assert ledger.committable() == {A: 0}
     ledger.taken_in(A, 2)
     ledger.done(A, 2, ledger.epoch)
     assert ledger.committable() == {A: 3}
+
+
+def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one() -> None:
+    ledger = a_ledger(A, at=5)
+    for offset in (5, 6):
+        ledger.taken_in(A, offset)
+        ledger.awaits(A, offset)
+    ledger.position(A, 0)
+    for offset in (0, 1, 2, 3, 4, 5):
+        ledger.taken_in(A, offset)
+        ledger.awaits(A, offset)
+        if offset < 5:
+            ledger.acknowledge(A, offset)
+    ledger.acknowledge(A, 5)
+    assert ledger.committable() == {A: 5}
+    ledger.acknowledge(A, 5)
+    assert ledger.committable() == {A: 6}
 
 
 @given(st.permutations(range(12)), st.integers(0, 12))

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from rbhq_stream import (
+    AsyncFeed,
     Event,
+    Feed,
+    FeedConfig,
     PriceEvent,
     PriceType,
     PriceUpdate,
@@ -17,6 +20,7 @@ from rbhq_stream import (
     RaceStatusEvent,
     RunnerResult,
     Scratching,
+    Topics,
     Unscratching,
 )
 from rbhq_stream.dispatch import Dispatcher
@@ -136,6 +140,17 @@ def test_methods_and_objects_that_can_be_called_will_do(calls: Calls) -> None:
 def test_what_the_feed_does_not_have_is_refused(calls: Calls, kind: Any) -> None:
     with pytest.raises(TypeError, match="the feed has no such events; it has PartitionsLost, PriceEvent, PriceUpdate"):
         calls.dispatcher.add(kind, print)
+
+
+def test_a_coroutine_function_is_for_an_async_feed() -> None:
+    """`Feed` would never await it, and take its events for handled."""
+
+    async def handler(event: PriceEvent) -> None: ...
+
+    config = FeedConfig(bootstrap_servers="nowhere", topics=Topics(prices="p"), group_id="g", security="PLAINTEXT")
+    with pytest.raises(TypeError, match=r"on\(PriceEvent\): .* is a coroutine function: that takes an AsyncFeed"):
+        Feed(config).on(PriceEvent)(handler)
+    AsyncFeed(config).on(PriceEvent)(handler)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -9,11 +10,21 @@ from typing import Any
 
 import pytest
 
-from rbhq_stream import PartitionsLost, PriceEvent, RaceStatusEvent, Retry, Signal, Topics
+from rbhq_stream import (
+    AsyncFeed,
+    DecodeError,
+    PartitionsLost,
+    PriceEvent,
+    RaceStatusEvent,
+    Retry,
+    Signal,
+    Topics,
+)
+from rbhq_stream.aio import EVENTS_BEFORE_PAUSE
 from rbhq_stream.testing import MemorySource
 from tests.faces import AsyncFace, Face, both_faces
 from tests.reliability.flow import wait_for
-from tests.reliability.test_interrupts import STATUS, a_config, status
+from tests.reliability.test_interrupts import BAD, STATUS, TWO, a_config, status
 
 
 class Stage:
@@ -205,6 +216,103 @@ def test_a_coroutine_may_handle_signals_and_its_thread_is_that_of_the_events(sta
     stage.lose()
     stage.next()
     assert stage.told == [1, threading.main_thread(), 1]
+
+
+@both_faces
+def test_a_batch_is_not_collected_across_a_loss(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+    stage.source.publish(status(1), status(2))
+    stage.driven.enter()
+    wait_until_read(stage, 2)
+    collected = stage.driven.batches(100, 0.5)
+    for at, order in (0.1, stage.source.lose), (0.2, stage.source.assign):
+        threading.Timer(at, order, ["status"]).start()
+    stage.told += [event.event_number for event in collected() if isinstance(event, RaceStatusEvent)]
+    assert isinstance(stage.told[0], PartitionsLost), "nothing that was lost is handed over before it is told"
+    assert stage.told[1:] == [1, 2]
+
+
+@both_faces
+@pytest.mark.parametrize("manual", [False, True])
+def test_the_rest_of_a_lost_record_is_not_handed_over(face: Callable[..., Face], manual: bool) -> None:
+    stage = Stage(face, commit="manual" if manual else "auto")
+    stage.driven.feed.on(PartitionsLost)(lambda _: stage.told.append("lost"))
+    stage.source.publish_raw("status", TWO % (1, 2))
+    stage.driven.enter()
+    stage.next()
+    stage.lose()
+    stage.next()
+    stage.next()
+    assert stage.told == [1, "lost", 1, 2]
+    stage.driven.finish()
+
+
+def test_what_was_lost_while_other_tasks_had_their_turn_is_not_handed_over() -> None:
+    async def main() -> list[object]:
+        source = MemorySource(Topics(race_status="status"))
+        source.publish(*[status(number) for number in range(1, EVENTS_BEFORE_PAUSE + 10)])
+        got: list[object] = []
+        async with AsyncFeed(a_config(commit_interval=60.0), source=source) as feed:
+            feed.on(PartitionsLost)(lambda _: got.append("lost"))
+
+            async def lose() -> None:
+                while len(got) < EVENTS_BEFORE_PAUSE:  # noqa: ASYNC110  # its turn must come in that very pause
+                    await asyncio.sleep(0)
+                source.lose("status")
+                wait_for(lambda: bool(feed._session.signals), "the loss is known")
+                source.assign("status")
+
+            losing = asyncio.create_task(lose())
+            async for event in feed:
+                assert isinstance(event, RaceStatusEvent)
+                got.append(event.event_number)
+                if "lost" in got:
+                    break
+            await losing
+        return got
+
+    got = asyncio.run(main())
+    assert got[-2:] == ["lost", 1], got[-4:]
+
+
+@both_faces
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
+def test_no_handler_of_signals_can_end_the_events(stage: Stage, kind: type[Exception]) -> None:
+    def handle(_signal: PartitionsLost) -> None:
+        raise kind
+
+    stage.driven.feed.on(PartitionsLost)(handle)
+    stage.driven.enter()
+    stage.lose()
+    with pytest.raises(RuntimeError, match=r"StopIteration|StopAsyncIteration"):
+        stage.next()
+
+
+@both_faces
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
+def test_no_sink_of_bad_records_can_end_the_events(face: Callable[..., Face], kind: type[Exception]) -> None:
+    def sink(_error: DecodeError) -> None:
+        raise kind
+
+    stage = Stage(face, on_bad_record=sink)
+    stage.source.publish_raw("status", BAD)
+    stage.driven.enter()
+    with pytest.raises(RuntimeError, match="on_bad_record raised StopIteration"):
+        stage.next()
+    stage.driven.leave(ZeroDivisionError())
+    stage.driven.finish()
+
+
+@both_faces
+def test_a_signal_comes_before_a_bad_record(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+    stage.source.publish_raw("status", BAD)
+    stage.driven.enter()
+    wait_until_read(stage, 1)
+    stage.lose()
+    with pytest.raises(DecodeError):
+        stage.next()
+    assert len(stage.told) == 1
 
 
 @both_faces

@@ -34,7 +34,7 @@ ANSWER_MS = 15_000
 nothing. With librdkafka's default, a minute, the feed would be silent for so long, and thrown out of its group."""
 FETCH_BYTES = 4 * 1024 * 1024
 """The most that is fetched at once. An answer must arrive whole within `ANSWER_MS`, which takes 2.3 Mbit/s."""
-RECONNECT_MS, RECONNECT_MOST_MS = 250, 5_000
+RECONNECT_MS, RECONNECT_MOST_MS = 500, 5_000
 """The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
 CONNECTION_SETUP_MS = 10_000
 """How long one attempt to connect may take. Shorter than `connect_timeout`, so that the reason of a hanging attempt is

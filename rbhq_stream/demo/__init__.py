@@ -126,8 +126,9 @@ class _Interruption:
             self._act()
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        self._act()
+        if not self.asked:  # a second one may come in the middle of what the first one does
+            self.asked = True
+            self._act()
 
     def _act(self) -> None:
         for action in self._actions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -64,16 +64,23 @@ class Commits:
         consumer: Consumer,
         offsets: Mapping[TopicPartition, int],
         deadline: float,
-        owns: Callable[[TopicPartition], bool],
+        gone: Container[TopicPartition],
     ) -> None:
-        """Commits for the last time, again if it fails, but not longer than until the deadline."""
+        """Commits for the last time, again if it fails, but not longer than until the deadline. `gone` grows with the
+        partitions that change hands meanwhile: another member may have committed more.
+        """
         try:
             began = time.monotonic()
-            while self._since is not None and time.monotonic() < (began + deadline) / 2:
+            while self._since is not None and self._reports.fatal is None and time.monotonic() < (began + deadline) / 2:
                 consumer.poll(0.02)
-            while offsets and self._reports.fatal is None:
+            while self._reports.fatal is None:
+                while consumer.poll(0) is not None and time.monotonic() < deadline:
+                    pass  # before the first commit, too: what is still to be told may be that they are gone
+                offsets = {partition: offset for partition, offset in offsets.items() if partition not in gone}
+                if not offsets:
+                    return
                 self._make(consumer, offsets)
-                while self._since is not None:
+                while self._since is not None and self._reports.fatal is None:
                     if time.monotonic() >= deadline:
                         log.warning(
                             "the last commit was not confirmed in time, what it says may come again: %s", offsets
@@ -82,9 +89,9 @@ class Commits:
                     consumer.poll(0.02)
                 if not self._failed or self._failed & (NEVER_PASSES | UNKNOWN_TOPIC):
                     return
-                consumer.poll(PAUSE)
-                # meanwhile they may have gone to another member, who may have committed more
-                offsets = {partition: offset for partition, offset in offsets.items() if owns(partition)}
+                again_at = time.monotonic() + PAUSE
+                while (left := again_at - time.monotonic()) > 0:
+                    consumer.poll(left)
         except KafkaException as error:
             log.warning("the last commit failed, these records come again: %s", said(error.args[0])[0])
 

@@ -18,9 +18,9 @@ from rbhq_stream.kafka.faults import Reports, config_error, connect_error
 
 CommitCallback = Callable[[KafkaError | None, list[TopicPartition]], None]
 
-FIRST_SLICE, MOST_SLICE = 0.2, 5.0
-"""Seconds that one question to the brokers may take before the client's reports are looked at: short at first, as the
-client goes on logging in with a password that was refused; longer each time for those who are far away."""
+FIRST_SLICE, MOST_SLICE = 0.2, 1.0
+"""Seconds that one question to the brokers may take before the client's reports are looked at: short, as the client
+goes on logging in with a password that was refused; longer each time for those who are far away."""
 STATISTICS_EVERY = 2.0
 """Seconds between two looks of the client at itself."""
 SETTLE = 2.0

@@ -30,6 +30,9 @@ log = logging.getLogger("rbhq_stream.kafka")
 
 BATCH = 500
 """Most records taken from the client at once."""
+ANSWER_WITHIN = 0.5
+"""Seconds that a question to the brokers may take. Not longer, as the poll thread hears nothing else meanwhile, such as
+that the password was refused."""
 RETRY_AFTER = 1.0
 """Seconds until a question that the brokers did not answer is asked again."""
 LOOK_EVERY = 5.0
@@ -63,6 +66,7 @@ class KafkaSource:
         self._next_look = time.monotonic() + LOOK_EVERY
         self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
         self._rebalanced = False
+        self._gone: set[TopicPartition] = set()  # revoked or lost since closing began
         self._paused = False
         self._commits = Commits(config.group_id, self._reports, self._on_committed)
 
@@ -132,13 +136,18 @@ class KafkaSource:
                 log.warning("not connected any more: not committed, and their records come again: %s", _listed(offsets))
             return
         deadline = time.monotonic() + timeout
+        self._gone.clear()
         try:
             if offsets:
                 consumer.pause(consumer.assignment())
-                self._commits.finish(consumer, offsets, deadline, self._owner_of_callbacks().owns)
+                self._commits.finish(consumer, offsets, deadline, self._gone)
         finally:
-            self._consumer = None
-            consumer.close()
+            if isinstance(self._reports.fatal, AuthenticationError):
+                del consumer  # to close it would take a log-in, which it would try again and again
+                self._abandon()
+            else:
+                self._consumer = None
+                consumer.close()
 
     # rebalances
 
@@ -161,6 +170,7 @@ class KafkaSource:
         try:
             gone = _partitions(partitions)
             offsets = self._owner_of_callbacks().revoked(gone)
+            self._gone.update(gone)
             self._fresh.difference_update(gone)
             self._unplaced.difference_update(gone)
             self._rebalanced = True
@@ -179,6 +189,7 @@ class KafkaSource:
 
     def _lose(self, gone: Collection[TopicPartition]) -> None:
         self._owner_of_callbacks().lost(gone)
+        self._gone.update(gone)
         self._fresh.difference_update(gone)
         self._unplaced.difference_update(gone)
         self._rebalanced = True
@@ -241,7 +252,7 @@ class KafkaSource:
         """Asks the brokers what has to be known to go on. What they don't answer now is asked again later."""
         try:
             for topic, since in list(self._doubted.items()):
-                if find_topic(consumer, topic, RETRY_AFTER, is_sure=time.monotonic() >= since + TOPIC_GONE_AFTER):
+                if find_topic(consumer, topic, ANSWER_WITHIN, is_sure=time.monotonic() >= since + TOPIC_GONE_AFTER):
                     del self._doubted[topic]
             if self._unplaced:
                 self._place(consumer)

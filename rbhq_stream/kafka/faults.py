@@ -72,7 +72,10 @@ _TLS_EXPECTED = (
     "The broker ends connections that are not encrypted: check that the port is the one without TLS, or use"
     ' security="SASL_SSL".'
 )
-_TAKEN = "Another member of the group has the same group_instance_id: give each process its own."
+_TAKEN = (
+    "Another member of the group has the same group_instance_id: give each process its own. If it was this process,"
+    " before it was killed, wait until its session has ended."
+)
 _HINTS = {
     KafkaError.FENCED_INSTANCE_ID: _TAKEN,
     KafkaError.UNRELEASED_INSTANCE_ID: _TAKEN,
@@ -191,6 +194,8 @@ class Reports:
             if broker and not self._is_encrypted and after and after["state"] == "APIVERSION_QUERY":
                 # a broker that expects TLS ends the connection without a word, and the client reports no error
                 self.trouble[broker] = TlsError(said_of, broker=broker, hint=_TLS_EXPECTED)
+            elif broker and "setup timed out" in said_of:  # of which the client reports no error, either
+                self.trouble[broker] = UnreachableError(said_of, broker=broker)
             # the client's own errors are our warnings: it goes on by itself; what doesn't pass is raised
             about = f"broker {broker}" if broker else match["kind"] if match else "client"
             self.line(min(level, logging.WARNING), "log", about, said_of)

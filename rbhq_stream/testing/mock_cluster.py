@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,8 @@ class MockCluster:
         # kept as long as the handle: the C side holds only its address
         self._log_callback = _LogCallback(_on_log)
         self._handle = self._new_handle()
-        self._cluster: int | None = self._c.rd_kafka_mock_cluster_new(self._handle, brokers)
+        with _no_signals():
+            self._cluster: int | None = self._c.rd_kafka_mock_cluster_new(self._handle, brokers)
         if not self._cluster:
             self._c.rd_kafka_destroy(self._handle)
             raise OSError(f"librdkafka could not start {brokers} mock brokers on the loopback interface")
@@ -121,6 +124,19 @@ class MockCluster:
         self._drain_log()
         if error:
             raise OSError(f"librdkafka's mock cluster: {self._c.rd_kafka_err2str(error).decode()}")
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """Threads that are started here get no signals. The mock cluster's would end on the first one."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_log(_handle: int, level: int, facility: bytes, text: bytes) -> None:

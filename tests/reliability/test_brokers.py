@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import KafkaException
 
-from rbhq_stream import AuthenticationError, PartitionsLost
+from rbhq_stream import AuthenticationError, Feed, PartitionsLost
 from rbhq_stream.record import RawRecord
 from tests.broker.fixtures import MakePartner
 from tests.broker.kafka import KafkaCluster
@@ -224,6 +224,26 @@ def test_a_refused_password_is_not_tried_again_for_a_last_commit(
         assert took < 5, "nothing is waited for"
     with Member(a_config(proxied, partner, password="n3w-c4nary")) as again:
         wait_for(lambda: len(again.seen) == 10, "what was not committed comes again")
+
+
+def test_a_refused_password_is_not_tried_again_while_closing(proxied: KafkaCluster, make_partner: MakePartner) -> None:
+    """The connection is cut just when the feed is left, with something to commit."""
+    partner = make_partner(proxied)
+    proxy = proxied.proxies[0]
+    feed = Feed(a_config(proxied, partner, commit_interval=60.0, close_timeout=8.0))
+    publish(proxied, partner, 10)
+    feed.__enter__()
+    for _ in range(5):
+        next(feed)
+    proxied.set_password(partner.username, "n3w-c4nary")
+    before, began = proxy.connections, time.monotonic()
+    proxy.cut()
+    feed.close()
+    took = time.monotonic() - began
+    time.sleep(max(0, began + 10 - time.monotonic()))
+    print(f"closed in {took:.1f} s, {proxy.connections - before} attempts in 10 s")
+    assert proxy.connections - before <= 5
+    assert took < 5
 
 
 def test_credentials_are_rotated(proxied: KafkaCluster, make_partner: MakePartner) -> None:

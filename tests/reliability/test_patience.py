@@ -137,6 +137,28 @@ def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
     assert len(told) == 1
 
 
+def test_an_evicted_member_that_closes_commits_nothing_though_the_partition_comes_back(
+    kafka: KafkaCluster, partner: Partner
+) -> None:
+    """It hears of its loss only while it closes, by the refusal of its last commit; it joins again at once, alone."""
+    topic = partner.topics.race_status
+    flow.publish(kafka, partner, 100)
+    config = flow.a_config(kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0)
+    source = Freezing(config)
+    with flow.CommitWatch(kafka, partner, config.group_id) as watch:
+        feed = Feed(config, source=source)
+        feed.__enter__()
+        for _ in range(10):
+            next(feed)
+        source.goes_on.clear()
+        with flow.Member(attrs.evolve(config, commit_interval=0.1)) as successor:
+            flow.wait_for(lambda: len(successor.seen) >= 100, "another member handles all of it")
+        flow.wait_for(lambda: watch.highest == {0: 100}, "and commits it, and leaves")
+        threading.Timer(0.1, source.goes_on.set).start()
+        feed.close()
+    assert kafka.committed(config.group_id, topic) == {0: 100}
+
+
 class Stuck(MemorySource):
     """It hangs where it is told to, whatever happens."""
 
@@ -161,6 +183,24 @@ class Stuck(MemorySource):
     def close(self, offsets: Any, timeout: float) -> None:
         self._hang("close")
         super().close(offsets, timeout)
+
+
+@both_faces
+def test_stop_ends_entering(face: Callable[..., Face]) -> None:
+    """A container that is to end while the brokers are away doesn't wait for `connect_timeout`."""
+    source = Stuck("open")
+    driven = face(a_config(close_timeout=0.3), source=source)
+    try:
+        threading.Timer(0.2, driven.feed.stop).start()
+        began = time.monotonic()
+        driven.enter()
+        assert time.monotonic() - began < 5
+        with pytest.raises(StopIteration):
+            driven.next()
+        driven.leave()
+    finally:
+        source.release.set()
+        driven.finish()
 
 
 def closed_in(driven: Face) -> float:
