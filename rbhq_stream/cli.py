@@ -105,9 +105,12 @@ def _reader_may_go() -> Iterator[None]:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0.5 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be from 0.5 to 3600")
+        raise argparse.ArgumentTypeError(f"expected seconds, from 0.5 to 3600, got {text!r}")
     return seconds
 
 

@@ -223,9 +223,11 @@ def _build(
             values[target.field] = _read(one, attributes[target.field].metadata, folder)
         origins[target.name] = one.origin
     try:
-        for name, attribute in attributes.items():
-            if attribute.default is attrs.NOTHING and name not in values and name not in overrides:
-                raise ConfigError(name, "is required, and not set")
+        required = [name for name, attribute in attributes.items() if attribute.default is attrs.NOTHING]
+        missing = [name for name in required if name not in values and name not in overrides]
+        if missing:
+            others = ", ".join(f"{name} ({places[name]})" if name in places else name for name in missing[1:])
+            raise ConfigError(missing[0], f"is required, and not set{'; so are ' if others else ''}{others}")
         return cls(**values, **overrides)
     except ConfigError as error:
         error.origin = error.origin or origins.get(error.field)

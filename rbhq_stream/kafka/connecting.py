@@ -119,8 +119,11 @@ def _ask(  # noqa: PLR0917  # all but the last are bound at once
 
 
 def _timed_out(reports: Reports, passing: KafkaError | None) -> ConnectError:
-    if reports.trouble:
-        return next(iter(reports.trouble.values()))
+    troubles = list(reports.trouble.values())
+    if len(troubles) > 1 and all(type(trouble) is UnreachableError for trouble in troubles):
+        return UnreachableError("; ".join(f"{t.reason} (broker {t.broker or '?'})" for t in troubles))
+    if troubles:
+        return troubles[0]
     if passing is not None and passing.code() not in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):  # noqa: SLF001
         return UnreachableError(passing.str(), hint=_IN_TROUBLE)
     return UnreachableError("no broker answered in time: connections hang, and nothing says why")

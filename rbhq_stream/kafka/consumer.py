@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream.config import FeedConfig
-from rbhq_stream.errors import AuthenticationError
+from rbhq_stream.errors import AuthenticationError, ConnectError
 from rbhq_stream.kafka.commits import Commits, kafka_offsets
 from rbhq_stream.kafka.connecting import check, find_topic, make_consumer
 from rbhq_stream.kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
@@ -73,6 +73,15 @@ class KafkaSource:
     # Source
 
     def open(self, owner: Owner) -> None:
+        try:
+            self._open(owner)
+        except AuthenticationError as error:
+            refused = error
+        else:
+            return
+        raise self._refused(refused)
+
+    def _open(self, owner: Owner) -> None:
         self._owner = owner
         self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
         self._known.update(_partitions(check(self._config, consumer, self._reports, owner.is_wanted)))
@@ -82,14 +91,10 @@ class KafkaSource:
         try:
             return self._poll(timeout)
         except KafkaException as error:
-            failure: BaseException = standing_error(error.args[0])
+            failure: ConnectError = standing_error(error.args[0])
         except AuthenticationError as error:
             failure = error
-        failure = failure.with_traceback(None)  # the frames in it hold the client
-        if isinstance(failure, AuthenticationError):
-            # while the application finishes, the client would go on logging in, and lock the account
-            self._abandon()
-        raise failure
+        raise self._refused(failure) if isinstance(failure, AuthenticationError) else failure
 
     def _poll(self, timeout: float) -> Sequence[RawRecord]:
         if self._reports.brokerless >= BROKERLESS_AFTER:
@@ -309,6 +314,12 @@ class KafkaSource:
         self._commits = Commits(self._config.group_id, self._reports, self._on_committed)
         self._consumer = make_consumer(self._config, self._reports, self._commits.answered)
         self._subscribe(self._consumer)
+
+    def _refused(self, error: AuthenticationError) -> AuthenticationError:
+        """Lets go of the client, which would go on logging in while the application finishes, and lock the account."""
+        error = error.with_traceback(None)  # its frames hold the client
+        self._abandon()
+        return error
 
     def _abandon(self) -> None:
         """Ends the client without a word to the brokers, and without waiting until it has ended."""
