@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # two workers, each with a broker of its own: most of the time goes into waiting
 WORKERS ?= 2
 
-.PHONY: demo test lint types docs check coverage wheel bench fuzz soak clean help
+.PHONY: demo test lint types docs check coverage wheel bench fuzz soak long clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ fuzz: $(READY)  ## ten minutes of coverage-guided fuzzing of decode
 soak: $(READY)  ## random faults for ten minutes
 	@$(BIN)/python -m tests.broker.install
 	@$(BIN)/python -m tests.reliability.soak --seconds 600 $(ARGS)
+
+long: $(READY)  ## outages and storms in their long form (half an hour)
+	@$(BIN)/python -m tests.broker.install
+	@RBHQ_LONG=1 $(BIN)/python -m pytest --timeout 900 tests/reliability $(ARGS)
 
 clean:  ## forget the virtual environment and all that was built
 	rm -rf $(VENV) dist build htmlcov .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
