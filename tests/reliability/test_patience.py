@@ -97,7 +97,9 @@ class Freezing(flow.CountingSource):
         self.goes_on.set()
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
-        self.goes_on.wait(60)
+        if not self.goes_on.is_set():
+            self.goes_on.wait(60)
+            return ()  # what happened meanwhile is heard by the next call
         return super().poll(timeout)
 
 
