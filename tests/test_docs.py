@@ -95,13 +95,6 @@ def test_the_readmes_snippets_run_as_they_stand(number: int, monkeypatch: pytest
     assert set(calls) == ({"reprice", "set_status", "settle"} if number == 0 else {"set_status", "deduct"})
 
 
-def test_the_example_without_a_broker_runs() -> None:
-    [block] = [block for block in blocks(ROOT / "docs" / "testing.md") if "MemorySource(topics)" in block]
-    space: dict[str, Any] = {}
-    exec(compile(block, "testing.md", "exec"), space)  # it is ours
-    assert [signal.uncommitted for signal in space["lost"]] in ([{("status", 0): 1}], [{}])
-
-
 def test_the_architecture_page_names_every_module() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     rows = dict(re.findall(r"^\| `([\w./]+)` \| (.+) \|$", page, re.MULTILINE))

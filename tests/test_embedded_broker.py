@@ -262,7 +262,7 @@ def test_it_can_be_used_again() -> None:
 def test_the_documented_example_works(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     text = (root / "docs" / "testing.md").read_text(encoding="utf-8")
-    test, simulation = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    test, in_memory, simulation = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (tmp_path / "test_example.py").write_text(test, encoding="utf-8")
     (tmp_path / "pytest.ini").touch()
     pytest_here = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
@@ -271,7 +271,8 @@ def test_the_documented_example_works(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
     with contextlib.redirect_stdout(None):
-        exec(compile(simulation, "testing.md", "exec"), {})
+        for example in (in_memory, simulation):
+            exec(compile(example, "testing.md", "exec"), {})
 
 
 def test_it_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:

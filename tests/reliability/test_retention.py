@@ -106,7 +106,7 @@ def test_a_slow_application_is_overtaken(
             loss = error
     places = [(event.record.partition, event.record.offset) for event in seen if event and event.record]
     before = sum(1 for partition, offset in places if partition == 0 and offset < 2900)
-    assert 15 <= before < 2900
+    assert 14 <= before < 2900, "four were done, the fifth was in hand and one of ten in the buffer"
     assert [offset for partition, offset in places if partition == 0][:before] == list(range(before))
     if policy == "raise":
         assert loss is not None
