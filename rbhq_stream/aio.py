@@ -246,7 +246,8 @@ class AsyncFeed(Handlers):
     # waiting
 
     async def _pause(self) -> None:
-        """Gives the application's other tasks their turn. Cancelled there, the event is shown again."""
+        """Gives the application's other tasks their turn, after the event in hand."""
+        self._cursor.settle()
         self._since_pause = 0
         await asyncio.sleep(0)
 
@@ -258,7 +259,6 @@ class AsyncFeed(Handlers):
         loop = self._loop = asyncio.get_running_loop()
         while not session.stopped:
             if self._since_pause >= EVENTS_BEFORE_PAUSE:
-                self._cursor.settle()
                 await self._pause()
                 continue
             if self._signals:

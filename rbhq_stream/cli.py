@@ -62,15 +62,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> int:
     # only this command needs it
-    from rbhq_stream.demo import run  # noqa: PLC0415 (as said)
+    from rbhq_stream.demo import run  # noqa: PLC0415 (the start of the other commands is not to wait for it)
 
     return run(seconds=options.seconds, seed=options.seed, plain=options.plain)
 
 
 def _check(options: argparse.Namespace) -> int:
     # only this command needs them
-    from rbhq_stream.config import FeedConfig  # noqa: PLC0415 (as said)
-    from rbhq_stream.diagnose import diagnose  # noqa: PLC0415 (as said)
+    from rbhq_stream.config import FeedConfig  # noqa: PLC0415 (the start of the other commands is not to wait for it)
+    from rbhq_stream.diagnose import diagnose  # noqa: PLC0415 (the start of the other commands is not to wait for it)
 
     try:
         config = (

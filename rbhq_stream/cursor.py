@@ -184,7 +184,7 @@ class Cursor:
                 continue
             try:
                 events = decode(
-                    self._kinds[record.topic()],  # type: ignore[index]  # as above
+                    self._kinds[record.topic()],  # type: ignore[index]  # a record from Kafka has a topic
                     value,
                     record=record,
                     max_bytes=self._max_bytes,
@@ -217,7 +217,7 @@ class Cursor:
 
     def _is_ours(self, chunk: Chunk, record: RawRecord) -> bool:
         """Whether no other member of the group may have the record by now."""
-        return self._intake.ledger.owns((record.topic(), record.partition()), chunk.epoch)  # type: ignore[arg-type]  # it has both
+        return self._intake.ledger.owns((record.topic(), record.partition()), chunk.epoch)  # type: ignore[arg-type]  # one from Kafka has both
 
     def _pass_empty(self, record: RawRecord) -> None:
         self._pass(record)

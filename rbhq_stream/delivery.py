@@ -26,9 +26,7 @@ class _Page:
     next: int | None = None  # all records before this offset are done
     committed: int | None = None  # what the group is known to have committed
     expected: int | None = None  # the offset after the newest record taken in
-    gaps: deque[tuple[int, int]] = Factory(
-        deque
-    )  # where records won't come: the first of them, and the first after them
+    gaps: deque[tuple[int, int]] = Factory(deque)  # of records that won't come: the first, and the first after them
     waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
     acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
 

@@ -95,7 +95,7 @@ def _choose_view(board: Board, tally: Tally, player: Player, *, plain: bool) -> 
     if importlib.util.find_spec("rich") is None:
         return Plain(hint="For a picture instead of lines: pip install 'rbhq-stream[cli]'")
     # rich is an optional extra: nothing else may import it
-    from rbhq_stream.demo.picture import Picture, is_large_enough  # noqa: PLC0415 (as said)
+    from rbhq_stream.demo.picture import Picture, is_large_enough  # noqa: PLC0415 (an optional extra)
 
     return Picture(board, tally, player.now, player.speed) if is_large_enough() else Plain()
 

@@ -175,10 +175,7 @@ class KafkaSource:
         try:
             gone = _partitions(partitions)
             offsets = self._owner_of_callbacks().revoked(gone)
-            self._gone.update(gone)
-            self._fresh.difference_update(gone)
-            self._unplaced.difference_update(gone)
-            self._rebalanced = True
+            self._forget(gone)
             if offsets and self._consumer is not None:  # when it is being closed, the last commit was made before
                 self._commits.now(consumer, offsets)
             log.info("revoked: %s", _listed(gone))
@@ -194,11 +191,14 @@ class KafkaSource:
 
     def _lose(self, gone: Collection[TopicPartition]) -> None:
         self._owner_of_callbacks().lost(gone)
+        self._forget(gone)
+        log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
+
+    def _forget(self, gone: Collection[TopicPartition]) -> None:
         self._gone.update(gone)
         self._fresh.difference_update(gone)
         self._unplaced.difference_update(gone)
         self._rebalanced = True
-        log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
 
     def _after_callbacks(self) -> None:
         """Acts on what was noted by callbacks that may not act themselves."""

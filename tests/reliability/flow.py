@@ -145,11 +145,12 @@ class Member(threading.Thread):
             raise self.error
 
     def fails_with(self, kind: type[BaseException], timeout: float = 30) -> Any:
-        """The error that it ends with."""
+        """The error that it ends with; leaving it doesn't raise that again."""
         self.join(timeout)
         assert not self.is_alive(), f"no {kind.__name__} after {timeout:g} s"
         assert isinstance(self.error, kind), repr(self.error)
-        return self.error
+        error, self.error = self.error, None
+        return error
 
     def __enter__(self) -> Self:
         self.start()
