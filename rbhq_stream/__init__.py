@@ -1,11 +1,13 @@
 """RacebookHQ's live racing feed as typed Python events: prices, scratchings and deductions, race status, results."""
 
-from rbhq_stream.aio import AsyncFeed
-from rbhq_stream.config import FeedConfig, Topics
-from rbhq_stream.config.properties import Secret
-from rbhq_stream.cursor import FeedStats
-from rbhq_stream.dead_letter import DeadLetter, DeadLetterError, DeadLetterFile, DeadLetters, DeadLetterTopic
-from rbhq_stream.diagnose import Diagnosis, Step, diagnose
+from rbhq_stream._config import FeedConfig, Topics
+from rbhq_stream._config.properties import Secret
+from rbhq_stream._dead_letter import DeadLetter, DeadLetterError, DeadLetterFile, DeadLetters, DeadLetterTopic
+from rbhq_stream._diagnose import Diagnosis, Step, diagnose
+from rbhq_stream._engine.async_feed import AsyncFeed
+from rbhq_stream._engine.cursor import FeedStats
+from rbhq_stream._engine.feed import Feed
+from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -38,14 +40,12 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.feed import Feed
 from rbhq_stream.offsets import SqlOffsets
 from rbhq_stream.positions import Positions
 from rbhq_stream.record import Record
 from rbhq_stream.retry import Retry
 from rbhq_stream.signals import PartitionsLost, Signal
 from rbhq_stream.source import TopicPartition
-from rbhq_stream.wire import decode, encode
 
 __all__ = [
     "AsyncFeed",

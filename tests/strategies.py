@@ -12,6 +12,9 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from rbhq_stream._wire import encode
+from rbhq_stream._wire.forms import PROPERTY_IDS
+from rbhq_stream._wire.objects import EVENT_ID, NAMES_OF
 from rbhq_stream.events import (
     Dividend,
     Event,
@@ -28,9 +31,6 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.wire import encode
-from rbhq_stream.wire.forms import PROPERTY_IDS
-from rbhq_stream.wire.objects import EVENT_ID, NAMES_OF
 
 WIRE_NAMES = frozenset(name for names in NAMES_OF.values() for name in names.values())
 """Every field name of RBHQ's."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from rbhq_stream import DecodeError, Feed, FeedConfig, PriceEvent, PriceType, PriceUpdate, decode, encode
-from rbhq_stream.dead_letter import DeadLetterFile
+from rbhq_stream._dead_letter import DeadLetterFile
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 

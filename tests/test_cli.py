@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rbhq_stream import cli
-from rbhq_stream.config import FeedConfig
+from rbhq_stream import _cli as cli
+from rbhq_stream._config import FeedConfig
 from tests.broker.fixtures import Partner, new_partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
@@ -177,14 +177,14 @@ def test_it_is_stopped(environment: dict[str, str], capsys: Captured, monkeypatc
         assert timeout == 30
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("rbhq_stream.diagnose"), "diagnose", interrupted)
+    monkeypatch.setattr(import_module("rbhq_stream._diagnose"), "diagnose", interrupted)
     assert cli.main(["check"]) == 130
     assert capsys.readouterr() == ("", "rbhq-stream: stopped\n")
 
 
 def run(environment: dict[str, str], *arguments: str, piped_to: str = "cat") -> subprocess.CompletedProcess[str]:
     """The command as a shell runs it; the exit status is its own, not that of what reads it."""
-    command = [sys.executable, "-W", "error", "-m", "rbhq_stream.cli", "check", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "rbhq_stream._cli", "check", *arguments]
     script = f'"$@" | {piped_to}; exit "${{PIPESTATUS[0]}}"'
     return subprocess.run(
         ["bash", "-c", script, "bash", *command],

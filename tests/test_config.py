@@ -15,8 +15,8 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbhq_stream.config import FeedConfig, Topics
-from rbhq_stream.config.feed_config import Secret
+from rbhq_stream._config import FeedConfig, Topics
+from rbhq_stream._config.feed_config import Secret
 from rbhq_stream.errors import ConfigError, RbhqStreamError
 
 LEAST: dict[str, Any] = {

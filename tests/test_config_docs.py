@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from rbhq_stream.config import FeedConfig, Topics
-from rbhq_stream.config.properties import REFUSED, REFUSED_PATTERNS, RawProperties
+from rbhq_stream._config import FeedConfig, Topics
+from rbhq_stream._config.properties import REFUSED, REFUSED_PATTERNS, RawProperties
 
 DOC = Path(__file__).parents[1] / "docs" / "configuration.md"
 TEXT = DOC.read_text(encoding="utf-8")

@@ -14,9 +14,9 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbhq_stream.config import FeedConfig
-from rbhq_stream.config.feed_config import KafkaProperties, Secret
-from rbhq_stream.config.properties import REFUSED, REFUSED_PATTERNS, RawProperties, is_sensitive, refusal
+from rbhq_stream._config import FeedConfig
+from rbhq_stream._config.feed_config import KafkaProperties, Secret
+from rbhq_stream._config.properties import REFUSED, REFUSED_PATTERNS, RawProperties, is_sensitive, refusal
 from rbhq_stream.errors import ConfigError
 
 LEAST: dict[str, Any] = {

@@ -14,8 +14,8 @@ import attrs
 import pytest
 import trustme
 
-from rbhq_stream.config import FeedConfig
-from rbhq_stream.config.feed_config import Secret
+from rbhq_stream._config import FeedConfig
+from rbhq_stream._config.feed_config import Secret
 from rbhq_stream.errors import ConfigError
 
 CANARY = "CANARY-5d41402a"

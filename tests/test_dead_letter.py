@@ -25,8 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbhq_stream import ConfigError, DecodeError, Fault, Feed, PriceEvent, PriceType, PriceUpdate, Record, decode
-from rbhq_stream.dead_letter import DeadLetter, DeadLetterError, DeadLetterFile
-from rbhq_stream.dead_letter.file import MOST_FAULTS
+from rbhq_stream._dead_letter import DeadLetter, DeadLetterError, DeadLetterFile
+from rbhq_stream._dead_letter.file import MOST_FAULTS
 from rbhq_stream.testing import EmbeddedBroker
 from tests.strategies import texts
 
@@ -233,7 +233,7 @@ def test_a_last_line_without_its_line_break_is_read(path: Path) -> None:
 WRITE_UNTIL_KILLED = """
 import os, random, sys
 from rbhq_stream import DecodeError, Fault, Record
-from rbhq_stream.dead_letter import DeadLetterFile
+from rbhq_stream._dead_letter import DeadLetterFile
 path, number, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 sink = DeadLetterFile(path, max_bytes=200_000, keep=None)
 while number < last:

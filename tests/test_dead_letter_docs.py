@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from rbhq_stream import DecodeError, Fault, Record
-from rbhq_stream.dead_letter import DeadLetterFile
+from rbhq_stream._dead_letter import DeadLetterFile
 from rbhq_stream.testing import EmbeddedBroker
 
 DOC = Path(__file__).parents[1] / "docs" / "bad-records.md"

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, Message
 
 from rbhq_stream import ConfigError, DecodeError, Fault, Feed, PriceEvent, Record, Secret
-from rbhq_stream.dead_letter import DeadLetterError, DeadLetterTopic
+from rbhq_stream._dead_letter import DeadLetterError, DeadLetterTopic
 from rbhq_stream.testing import EmbeddedBroker
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from rbhq_stream.delivery import Ledger
+from rbhq_stream._engine.ledger import Ledger
 from rbhq_stream.source import TopicPartition
 
 A, B = TopicPartition("prices", 0), TopicPartition("prices", 1)

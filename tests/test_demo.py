@@ -20,17 +20,18 @@ from decimal import Decimal
 
 import pytest
 
-from rbhq_stream import cli, demo
-from rbhq_stream.demo import run
-from rbhq_stream.demo.board import Board, cents, dollars
-from rbhq_stream.demo.play import Player
-from rbhq_stream.demo.tally import Tally
+from rbhq_stream import _cli as cli
+from rbhq_stream import _demo as demo
+from rbhq_stream._demo import run
+from rbhq_stream._demo.board import Board, cents, dollars
+from rbhq_stream._demo.play import Player
+from rbhq_stream._demo.tally import Tally
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent
 from rbhq_stream.record import Record
 from rbhq_stream.testing import EmbeddedBroker, PublishError, Simulator
-from rbhq_stream.testing.publisher import Headers
+from rbhq_stream.testing._publisher import Headers
 
-COMMAND = [sys.executable, "-W", "error", "-m", "rbhq_stream.cli", "demo"]
+COMMAND = [sys.executable, "-W", "error", "-m", "rbhq_stream._cli", "demo"]
 NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
 
 
@@ -199,7 +200,7 @@ def test_a_wrong_command_line_is_told(arguments: list[str], capsys: pytest.Captu
 
 
 def test_nothing_but_the_picture_imports_rich() -> None:
-    script = "import sys, rbhq_stream.demo, rbhq_stream.cli, rbhq_stream.testing\nprint('rich' in sys.modules)"
+    script = "import sys, rbhq_stream._demo, rbhq_stream._cli, rbhq_stream.testing\nprint('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
 

@@ -21,8 +21,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType  # type: ignore[attr-defined]  # not marked as exported
 
 from rbhq_stream import ConfigError, FeedConfig, Topics
-from rbhq_stream.diagnose import Diagnosis, Step, diagnose, sheet
-from rbhq_stream.kafka import probe
+from rbhq_stream._diagnose import Diagnosis, Step, diagnose, sheet
+from rbhq_stream._kafka import probe
 from rbhq_stream.testing import EmbeddedBroker
 from tests.broker.certificates import untrusted_ca
 from tests.broker.core import wait_until

@@ -23,7 +23,7 @@ from rbhq_stream import (
     Topics,
     Unscratching,
 )
-from rbhq_stream.dispatch import Dispatcher
+from rbhq_stream._engine.dispatch import Dispatcher
 
 PRICES = PriceEvent(
     1, 2, (PriceUpdate(1, PriceType.WIN), PriceUpdate(2, PriceType.PLACE)), (Scratching(3),), (Unscratching(4),)

@@ -18,7 +18,8 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from rbhq_stream.config import Topics
+from rbhq_stream._config import Topics
+from rbhq_stream._wire import decode
 from rbhq_stream.events import (
     Event,
     PriceEvent,
@@ -31,7 +32,6 @@ from rbhq_stream.events import (
 )
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.testing import BrokerClosedError, EmbeddedBroker, PublishError
-from rbhq_stream.wire import decode
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from rbhq_stream import (
     UnknownTopicError,
     UnreachableError,
 )
-from rbhq_stream.delivery import Ledger
-from rbhq_stream.kafka import KafkaSource, commits, connecting, consumer
-from rbhq_stream.kafka.faults import Flood, Reports, connect_error
+from rbhq_stream._engine.ledger import Ledger
+from rbhq_stream._kafka import KafkaSource, commits, connecting, consumer
+from rbhq_stream._kafka.faults import Flood, Reports, connect_error
 from rbhq_stream.source import TopicPartition
 from tests.reliability import flow
 

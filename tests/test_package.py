@@ -51,7 +51,7 @@ def test_the_exported_names() -> None:
 
 
 def test_importing_it_brings_nothing_for_people_along() -> None:
-    unwanted = ("rich", "pytest", "rbhq_stream.testing", "rbhq_stream.demo")
+    unwanted = ("rich", "pytest", "rbhq_stream.testing", "rbhq_stream._demo")
     code = f"import rbhq_stream, sys; print(*[name for name in {unwanted} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == ""

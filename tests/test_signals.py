@@ -20,7 +20,7 @@ from rbhq_stream import (
     Signal,
     Topics,
 )
-from rbhq_stream.aio import EVENTS_BEFORE_PAUSE
+from rbhq_stream._engine.async_feed import EVENTS_BEFORE_PAUSE
 from rbhq_stream.testing import MemorySource
 from tests.faces import AsyncFace, Face, both_faces
 from tests.reliability.flow import wait_for

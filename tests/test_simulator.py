@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 
+from rbhq_stream._wire import decode, encode
 from rbhq_stream.events import (
     Event,
     PayoutFactors,
@@ -27,9 +28,8 @@ from rbhq_stream.events import (
     Scratching,
 )
 from rbhq_stream.testing import Code, Happening, Simulator, TimedEvent
-from rbhq_stream.testing.market import PRICE_LADDER, PROPERTY_IDS, Market, deductions, place_markets
-from rbhq_stream.testing.outcome import payout_factor
-from rbhq_stream.wire import decode, encode
+from rbhq_stream.testing._market import PRICE_LADDER, PROPERTY_IDS, Market, deductions, place_markets
+from rbhq_stream.testing._outcome import payout_factor
 
 SEEDS = range(50)
 
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_day_byte_for_byte() -> None:
 
 def test_another_process_with_another_hash_seed_gives_the_same_day() -> None:
     script = (
-        "import hashlib\nfrom rbhq_stream.testing import Simulator\nfrom rbhq_stream.wire import encode\n"
+        "import hashlib\nfrom rbhq_stream.testing import Simulator\nfrom rbhq_stream._wire import encode\n"
         "h = hashlib.sha256()\n"
         "for one in Simulator(5, meetings=2, price_records=30).events():\n"
         "    h.update(encode(one.event))\nprint(h.hexdigest())"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import (
     Dividend,
@@ -28,7 +29,6 @@ from rbhq_stream.events import (
     Unscratching,
 )
 from rbhq_stream.record import Record
-from rbhq_stream.wire import decode, encode
 
 UTC = timezone.utc
 RECORD = Record("prices", 3, 42, value=b"raw")

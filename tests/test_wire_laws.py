@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rbhq_stream._wire import codec as wire
+from rbhq_stream._wire import decode, encode, forms
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, PriceEvent, PriceUpdate
-from rbhq_stream.wire import codec as wire
-from rbhq_stream.wire import decode, encode, forms
 from tests import strategies as ours
 from tests.fuzz import decode_laws
 

@@ -1,11 +1,11 @@
 """For your own tests and demos: a Kafka broker inside the process, and race days to put on it."""
 
-from rbhq_stream.testing.broker import BrokerClosedError, EmbeddedBroker
-from rbhq_stream.testing.memory import MemoryRecord, MemorySource
-from rbhq_stream.testing.publisher import PublishError
-from rbhq_stream.testing.race_life import Happening, TimedEvent
-from rbhq_stream.testing.racecard import Code, Meeting, Race, Runner
-from rbhq_stream.testing.simulator import Simulator
+from rbhq_stream.testing._broker import BrokerClosedError, EmbeddedBroker
+from rbhq_stream.testing._memory import MemoryRecord, MemorySource
+from rbhq_stream.testing._publisher import PublishError
+from rbhq_stream.testing._race_life import Happening, TimedEvent
+from rbhq_stream.testing._racecard import Code, Meeting, Race, Runner
+from rbhq_stream.testing._simulator import Simulator
 
 __all__ = [
     "BrokerClosedError",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from rbhq_stream._wire import codec as wire
+from rbhq_stream._wire import forms
+from rbhq_stream._wire.values import Unreadable
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
-from rbhq_stream.wire import codec as wire
-from rbhq_stream.wire import forms
-from rbhq_stream.wire.values import Unreadable
 
 KINDS: tuple[type[Event], ...] = (PriceEvent, RaceStatusEvent, RaceResultEvent)
 

@@ -22,7 +22,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 with atheris.instrument_imports(include=["rbhq_stream", "json", "cattrs"]):
-    from rbhq_stream.wire import objects
+    from rbhq_stream._wire import objects
     from tests.fuzz import decode_laws
 
 CORPUS = Path(__file__).parent / "corpus"

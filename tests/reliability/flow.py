@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from typing_extensions import Self
 
 from rbhq_stream import Feed, FeedConfig, Topics
-from rbhq_stream.kafka import KafkaSource
+from rbhq_stream._kafka import KafkaSource
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.node import BrokerError

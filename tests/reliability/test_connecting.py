@@ -23,7 +23,7 @@ from rbhq_stream import (
     UnknownTopicError,
     UnreachableError,
 )
-from rbhq_stream.kafka import consumer
+from rbhq_stream._kafka import consumer
 from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster

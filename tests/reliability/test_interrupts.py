@@ -84,7 +84,7 @@ Way = Callable[[Feed, list[int]], Step]
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rbhq_stream.intake.POLL_TIMEOUT", 0.002)
+    monkeypatch.setattr("rbhq_stream._engine.intake.POLL_TIMEOUT", 0.002)
 
 
 class Interrupter:

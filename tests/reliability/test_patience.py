@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 
 from rbhq_stream import ConnectError, Event, Feed, FeedClosedError, FeedConfig, PartitionsLost, TopicPartition, Topics
-from rbhq_stream.kafka import KafkaSource
+from rbhq_stream._kafka import KafkaSource
 from rbhq_stream.record import RawRecord
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner

@@ -1,0 +1,118 @@
+"""The command `rbhq-stream`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rbhq_stream.errors import ConfigError, RbhqStreamError
+
+CONFIGURATION_WRONG = 2
+STOPPED = 130
+"""What a shell makes of Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command with the arguments of the process, or with those given. Returns its exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        with _reader_may_go():
+            return command(options)
+    except KeyboardInterrupt:
+        print("stopped")
+    except RbhqStreamError as error:
+        print(f"rbhq-stream: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rbhq-stream", description="RacebookHQ's racing feed in Python.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    demo = commands.add_parser(
+        "demo",
+        help="watch a simulated race day, without an account or a server",
+        description="Plays a simulated race day to a Kafka broker inside the process and reads it as an application"
+        " would. Ctrl-C ends it early.",
+    )
+    demo.add_argument("--seconds", type=_seconds, default=20.0, metavar="N", help="how long it takes (20)")
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another number, another day (1)")
+    demo.add_argument("--plain", action="store_true", help="lines instead of a picture, also in a terminal")
+    demo.set_defaults(command=_demo)
+    check = commands.add_parser(
+        "check",
+        help="find out, step by step, why there is no feed",
+        description="Looks at each broker, the log-in, each topic and the consumer group, without disturbing a feed"
+        " that runs. The configuration is taken from environment variables, or from a TOML file. Exit status: 0 all is"
+        " well, 1 something failed, 2 the configuration is wrong.",
+    )
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds it may take at most (30)")
+    origin = check.add_mutually_exclusive_group()
+    origin.add_argument("--config", metavar="FILE.toml", help="read the configuration from this file")
+    origin.add_argument("--env-prefix", default="RBHQ_", metavar="PREFIX", help="of the variables (RBHQ_)")
+    check.set_defaults(command=_check)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    # only this command needs it
+    from rbhq_stream._demo import run  # noqa: PLC0415 (the start of the other commands is not to wait for it)
+
+    return run(seconds=options.seconds, seed=options.seed, plain=options.plain)
+
+
+def _check(options: argparse.Namespace) -> int:
+    # only this command needs them
+    from rbhq_stream._config import FeedConfig  # noqa: PLC0415 (the start of the other commands is not to wait for it)
+    from rbhq_stream._diagnose import diagnose  # noqa: PLC0415 (the start of the other commands is not to wait for it)
+
+    try:
+        config = (
+            FeedConfig.from_toml(options.config)
+            if options.config
+            else FeedConfig.from_env(os.environ, options.env_prefix)
+        )
+        diagnosis = diagnose(config, timeout=options.timeout)
+    except ConfigError as error:
+        print(f"rbhq-stream: {' '.join(str(error).split())}", file=sys.stderr)
+        return CONFIGURATION_WRONG
+    except KeyboardInterrupt:
+        print("rbhq-stream: stopped", file=sys.stderr)
+        return STOPPED
+    text = json.dumps(diagnosis.to_dict(), indent=2) if options.json else diagnosis.as_text(colour=_is_coloured())
+    with _reader_may_go():
+        print(text, flush=True)
+    return 0 if diagnosis.ok else 1
+
+
+def _is_coloured() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Whoever reads our lines may go, e.g. `| head`; Python would complain again when it flushes at exit."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.5 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"expected seconds, from 0.5 to 3600, got {text!r}")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""What a partner was given by RBHQ, and how the feed is to behave."""
+
+from rbhq_stream._config.feed_config import FeedConfig, Topics
+
+__all__ = ["FeedConfig", "Topics"]

@@ -1,0 +1,273 @@
+"""What a single value of the configuration must look like: a converter or a validator for each kind.
+
+Each raises `ConfigError` with the field, what was found and what is expected. None of them shows a password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from rbhq_stream._config.properties import PropertyValue, RawProperties, Secret
+from rbhq_stream.errors import ConfigError
+
+DEFAULT_PORT = 9196
+"""RBHQ's brokers listen here."""
+
+_KAFKA_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+_CERTIFICATE = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----\s.*?-----END \1-----", re.DOTALL)
+
+Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def shown(value: object) -> str:
+    """A value as an error may show it: short, and not at all if it has an @, as addresses with a password have."""
+    text = repr(value)
+    if "@" in text:
+        return "a value with an @ (not shown)"
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def optional(check: Check) -> Check:
+    """The same check, for a field that may be `None`."""
+
+    def checked(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None:
+            check(instance, attribute, value)
+
+    return checked
+
+
+def text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A name of one line."""
+    problem = _text_problem(value, shown(value))
+    if problem:
+        raise ConfigError(attribute.name, problem)
+
+
+def password(_: Any, attribute: attrs.Attribute[Any], value: Secret) -> None:
+    """The same, but never shown."""
+    problem = _text_problem(value.reveal(), None)
+    if problem:
+        raise ConfigError(attribute.name, problem)
+
+
+def _text_problem(value: object, seen: str | None) -> str | None:
+    if not isinstance(value, str):
+        return f"expected a text, got {type(value).__name__}"
+    got = f", got {seen}" if seen else ""
+    if not value:
+        return "is empty"
+    if value != value.strip():
+        return (
+            f"begins or ends with a space or a line break{got}. Remove it: one is easily left over when the value is"
+            " copied, or read from a file"
+        )
+    if not value.isprintable():
+        return f"holds a line break or another character that can't be printed{got}"
+    return None
+
+
+def kafka_name(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A name that Kafka takes for a topic or a member of a group."""
+    problem = _name_problem(value)
+    if problem:
+        raise ConfigError(attribute.name, problem)
+
+
+def topic(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A topic's name, in a field of `Topics`; `None` for a topic that is not read."""
+    problem = None if value is None else _name_problem(value)
+    if problem:
+        raise ConfigError(f"topics.{attribute.name}", problem)
+
+
+def _name_problem(value: object) -> str | None:
+    if isinstance(value, str) and _KAFKA_NAME.fullmatch(value) and value not in {".", ".."}:
+        return None
+    return f"expected 1 to 249 of the characters a-z A-Z 0-9 . _ -, got {shown(value)}"
+
+
+def one_of(*choices: str) -> Check:
+    """One of a few texts."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str) or value not in choices:
+            expected = " or ".join(map(repr, choices))
+            raise ConfigError(attribute.name, f"expected {expected}, got {shown(value)}")
+
+    return check
+
+
+def seconds(most: float) -> Check:
+    """A duration."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(attribute.name, f"expected a number of seconds, got {shown(value)}")
+        # not (… <= …), so that NaN is out too
+        if not 0.001 <= value <= most:
+            raise ConfigError(attribute.name, f"expected 0.001 to {most} seconds, got {shown(value)}")
+
+    return check
+
+
+def whole(most: int) -> Check:
+    """A whole number, 1 at least."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(attribute.name, f"expected a whole number, got {shown(value)}")
+        if not 1 <= value <= most:
+            raise ConfigError(attribute.name, f"expected 1 to {most}, got {shown(value)}")
+
+    return check
+
+
+def start(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """`"earliest"`, `"latest"` or an aware time."""
+    expected = "expected 'earliest', 'latest' or a time with its zone, like 2026-11-21T09:00:00+00:00"
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ConfigError(attribute.name, f"has no time zone: {expected}, got {value.isoformat()}")
+        if value < datetime(1970, 1, 1, tzinfo=timezone.utc):
+            raise ConfigError(attribute.name, f"is before 1970: {expected}, got {value.isoformat()}")
+    elif not isinstance(value, str) or value not in {"earliest", "latest"}:
+        raise ConfigError(attribute.name, f"{expected}, got {shown(value)}")
+
+
+def to_servers(value: str | Sequence[str]) -> tuple[str, ...]:
+    def wrong(problem: str) -> ConfigError:
+        return ConfigError("bootstrap_servers", problem)
+
+    entries = value.split(",") if isinstance(value, str) else value
+    if not isinstance(entries, Sequence) or isinstance(entries, (bytes, bytearray)):
+        raise wrong(f"expected 'host:port,host:port' or a list of such texts, got {type(value).__name__}")
+    if not entries:
+        raise wrong("is empty: give at least one host or host:port")
+    servers = tuple(_server(entry, wrong) for entry in entries)
+    for number, server in enumerate(servers):
+        if server in servers[:number]:
+            raise wrong(f"has {server} twice")
+    return servers
+
+
+def _server(entry: object, wrong: Callable[[str], ConfigError]) -> str:
+    """One `host:port`, in lower case and with the port that it may have left out."""
+    if not isinstance(entry, str):
+        raise wrong(f"expected texts like host:{DEFAULT_PORT}, got {type(entry).__name__}")
+    text = entry.strip()
+    if not text:
+        raise wrong("is empty, or has an empty entry: give host or host:port, with a comma between two")
+    if "://" in text or "@" in text or "/" in text:
+        raise wrong(
+            f"expected host or host:port, not a URL: leave out what stands before and after, got {shown(entry)}"
+        )
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", text)
+    if bracketed:
+        host, port = bracketed.groups()
+        if not _is_ipv6(host):
+            raise wrong(f"expected an IPv6 address in the brackets, got {shown(entry)}")
+        host = f"[{ipaddress.IPv6Address(host)}]"
+    elif text.count(":") > 1:
+        raise wrong(f"expected an IPv6 address in brackets, like [::1]:{DEFAULT_PORT}, got {shown(entry)}")
+    else:
+        host, colon, rest = text.partition(":")
+        port = rest if colon else None
+        if not _HOST.fullmatch(host):
+            raise wrong(f"expected a host name or an IP address, optionally with :port, got {shown(entry)}")
+        host = host.lower()
+    if port is None:
+        return f"{host}:{DEFAULT_PORT}"
+    if not (re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65535):
+        raise wrong(f"expected a port from 1 to 65535 after the colon, got {shown(entry)}")
+    return f"{host}:{int(port)}"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def to_secret(value: str | Secret | None) -> Secret | None:
+    if value is None or isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise ConfigError("password", f"expected a text, got {type(value).__name__}")
+    return Secret(value)
+
+
+def to_path(value: str | os.PathLike[str] | None) -> Path | None:
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise ConfigError("ca_file", f"expected a path, got {type(value).__name__}")
+    if not str(value) or "\0" in str(value):
+        raise ConfigError("ca_file", "is empty, or holds a NUL character")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError("ca_file", f"can't tell whose folder {shown(str(value))} begins with") from error
+
+
+def ca_file(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
+    if path.is_dir():
+        raise ConfigError(attribute.name, f"{path} is a folder: give the file with the authority's certificate (PEM)")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(attribute.name, f"can't read {path}: {error.strerror or type(error).__name__}") from error
+    problem = _pem_problem(content.decode("utf-8", "replace"))
+    if problem:
+        raise ConfigError(attribute.name, f"{path} {problem}")
+
+
+def ca_pem(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(attribute.name, f"expected the PEM text of a certificate, got {type(value).__name__}")
+    if "PRIVATE KEY" in value:
+        raise ConfigError(attribute.name, "holds a private key: give only the certificate of the authority")
+    problem = _pem_problem(value)
+    if problem:
+        raise ConfigError(attribute.name, problem)
+
+
+def _pem_problem(content: str) -> str | None:
+    """What keeps a text from being certificates in PEM form. Other text around them is fine."""
+    expected = "expected -----BEGIN CERTIFICATE-----, lines of base64, -----END CERTIFICATE-----"
+    blocks = [match.group() for match in _CERTIFICATE.finditer(content)]
+    if not blocks:
+        return f"holds no PEM certificate: {expected}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(blocks))
+    except (ssl.SSLError, ValueError):
+        return f"holds a certificate that is damaged or cut short: {expected}"
+    return None
+
+
+def shown_pem(content: str | None) -> str:
+    """A PEM text as a repr shows it."""
+    if content is None:
+        return repr(content)
+    count = len(_CERTIFICATE.findall(content))
+    return f"<{count} PEM certificate{'s' if count > 1 else ''}>"
+
+
+def to_properties(value: Mapping[str, PropertyValue]) -> RawProperties:
+    if isinstance(value, RawProperties):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError("kafka", f"expected a mapping of librdkafka properties, got {type(value).__name__}")
+    return RawProperties(value)

@@ -1,0 +1,291 @@
+"""What a partner was given by RBHQ, and how the feed is to behave: checked, then turned into librdkafka properties.
+
+Everything is checked when a `FeedConfig` is made: nothing here touches the network, nothing here prints a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import attrs
+from attrs import field, frozen
+from typing_extensions import Self
+
+from rbhq_stream._config import checks, settings
+from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream.errors import ConfigError
+
+__all__ = ["FeedConfig", "KafkaProperties", "Secret", "Topics"]
+
+PREFETCH_RECORDS = 20_000
+"""Records of a partition that the Kafka client reads ahead of the poll thread: a fifth of its default, some 10 MB."""
+PREFETCH_KILOBYTES = 16_384
+"""The same in kilobytes, over all partitions: a quarter of the default. It bounds memory when records are large."""
+PREFETCH_RETRY_MS = 10
+"""How soon the client looks again whether the read-ahead has room. Its default, a second, is for a large read-ahead:
+a small one is empty long before, and the feed would stand still for the rest of it."""
+ANSWER_MS = 15_000
+"""How long a broker may take to answer before it is connected to anew: a firewall that has forgotten a connection says
+nothing. With librdkafka's default, a minute, the feed would be silent for so long, and thrown out of its group."""
+FETCH_BYTES = 4 * 1024 * 1024
+"""The most that is fetched at once. An answer must arrive whole within `ANSWER_MS`, which takes 2.3 Mbit/s."""
+RECONNECT_MS, RECONNECT_MOST_MS = 500, 5_000
+"""The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
+CONNECTION_SETUP_MS = 10_000
+"""How long one attempt to connect may take. Shorter than `connect_timeout`, so that the reason of a hanging attempt is
+known, and another broker tried, before the feed gives up."""
+HEARTBEAT_MS = 3_000
+"""librdkafka's default. A session needs three of them, so a short session has shorter ones."""
+
+
+_SECONDS = {settings.FROM_TEXT: settings.number}
+_COUNT = {settings.FROM_TEXT: settings.whole}
+
+
+@frozen
+class Topics:
+    """The names of the topics to read, as RBHQ gave them. One is enough; those left out are not read."""
+
+    prices: str | None = field(default=None, validator=checks.topic)
+    """Price updates, scratchings and unscratchings: `PriceEvent`."""
+    race_status: str | None = field(default=None, validator=checks.topic)
+    """Open, closed, …: `RaceStatusEvent`."""
+    race_results: str | None = field(default=None, validator=checks.topic)
+    """Results: `RaceResultEvent`."""
+
+    def __attrs_post_init__(self) -> None:
+        if not self.names:
+            raise ConfigError("topics", "is empty: give at least one of prices, race_status and race_results")
+        owner: dict[str, str] = {}
+        for kind, name in attrs.asdict(self).items():
+            if name is not None and owner.setdefault(name, kind) != kind:
+                raise ConfigError(
+                    f"topics.{kind}",
+                    f"is the same topic as topics.{owner[name]}, {name!r}: each has a topic of its own",
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that were given, prices first."""
+        return tuple(name for name in (self.prices, self.race_status, self.race_results) if name is not None)
+
+
+def _to_topics(value: Topics | Mapping[str, str | None]) -> Topics:
+    if isinstance(value, Topics):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError("topics", f"expected Topics(prices=…, …) or a mapping, got {checks.shown(value)}")
+    known = [attribute.name for attribute in attrs.fields(Topics)]
+    for name in value:
+        if name not in known:
+            raise ConfigError(f"topics.{name}", f"is not a topic of the feed{settings.nearest(str(name), known)}")
+    return Topics(**value)
+
+
+Start = Union[Literal["earliest", "latest"], datetime]
+
+
+@frozen(kw_only=True)
+class FeedConfig:
+    """How to reach RBHQ's feed and how to behave there. All durations are in seconds.
+
+    A wrong value raises `ConfigError`, which names the field, where it came from and what is expected.
+    """
+
+    bootstrap_servers: tuple[str, ...] = field(converter=checks.to_servers)
+    """The brokers, as `"host:port,host:port"` or a list. Without a port it is 9196."""
+    username: str | None = field(default=None, validator=checks.optional(checks.text))
+    """The SCRAM user. Required, except with `security="PLAINTEXT"`."""
+    password: Secret | None = field(
+        default=None,
+        converter=checks.to_secret,
+        validator=checks.optional(checks.password),
+        metadata={settings.SECRET: True},
+    )
+    """Its password. Give a text; it is kept as a `Secret`, which prints as `***`."""
+    topics: Topics = field(converter=_to_topics, metadata={settings.PARTS: Topics})
+    """The topics to read: `Topics(prices=…, race_status=…, race_results=…)`, or a mapping with those keys."""
+    group_id: str = field(validator=checks.text)
+    """The Kafka consumer group. Its members share the work, and its offsets say where to go on after a restart."""
+    group_instance_id: str | None = field(default=None, validator=checks.optional(checks.kafka_name))
+    """A name that only this member of the group has: static membership. A restart within `session_timeout` then causes
+    no rebalance."""
+    client_id: str = field(default="rbhq-stream", validator=checks.text)
+    """The name under which RBHQ sees this client in its logs."""
+    security: Literal["SASL_SSL", "PLAINTEXT"] = field(
+        default="SASL_SSL", validator=checks.one_of("SASL_SSL", "PLAINTEXT")
+    )
+    """TLS with a user name and a password, or, for a broker on the developer's own machine, neither."""
+    ca_file: Path | None = field(
+        default=None,
+        converter=checks.to_path,
+        validator=checks.optional(checks.ca_file),
+        metadata={settings.PATH: True},
+    )
+    """A PEM file with the authority that signed the brokers' certificates. Without it the system's ones are trusted."""
+    ca_pem: str | None = field(
+        default=None,
+        validator=checks.optional(checks.ca_pem),
+        repr=checks.shown_pem,
+        metadata={settings.FROM_TEXT: settings.pem},
+    )
+    """The same as a text."""
+    connect_timeout: float = field(default=30.0, validator=checks.seconds(3600), metadata=_SECONDS)
+    """How long to try to reach a broker, log in and find the topics."""
+    close_timeout: float = field(default=10.0, validator=checks.seconds(3600), metadata=_SECONDS)
+    """How long closing may take: the last commit and leaving the group."""
+    commit_interval: float = field(default=1.0, validator=checks.seconds(3600), metadata=_SECONDS)
+    """How often to commit what was handled. What was handled since then comes again after a crash."""
+    session_timeout: float = field(default=45.0, validator=checks.seconds(3600), metadata=_SECONDS)
+    """After how long without a heartbeat the group gives this member's partitions to others."""
+    max_poll_interval: float = field(default=300.0, validator=checks.seconds(86_400), metadata=_SECONDS)
+    """After how long without a poll this member leaves the group. The feed polls while handlers work, so this is for a
+    process that hangs."""
+    start: Start = field(default="earliest", validator=checks.start, metadata={settings.FROM_TEXT: settings.moment})
+    """Where a group that has committed nothing yet begins: at the oldest record, at new ones, or at an aware time."""
+    on_data_loss: Literal["raise", "earliest", "latest"] = field(
+        default="raise", validator=checks.one_of("raise", "earliest", "latest")
+    )
+    """What to do when records that were not handled yet are gone from the broker: raise `DataLossError`, or go on at
+    the oldest record or with new ones."""
+    buffer_records: int = field(default=10_000, validator=checks.whole(10_000_000), metadata=_COUNT)
+    """How many records may wait in memory for the application."""
+    max_record_bytes: int = field(default=16 * 1024 * 1024, validator=checks.whole(100_000_000), metadata=_COUNT)
+    """A larger record is refused, as one that can't be decoded, before it is parsed."""
+    kafka: Mapping[str, PropertyValue] = field(
+        factory=dict, converter=checks.to_properties, metadata={settings.PROPERTIES: True}
+    )
+    """Other librdkafka properties. Those that would break a guarantee of the feed are refused."""
+
+    def __attrs_post_init__(self) -> None:
+        self._check_security()
+        self._check_group()
+
+    def _check_security(self) -> None:
+        if self.ca_file is not None and self.ca_pem is not None:
+            raise ConfigError("ca_pem", "is given together with ca_file: give one of them")
+        if self.security == "PLAINTEXT":
+            for name in ("username", "password", "ca_file", "ca_pem"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(name, "has no use with security PLAINTEXT: leave it out, or use SASL_SSL")
+            return
+        for name in ("username", "password"):
+            if getattr(self, name) is None:
+                raise ConfigError(
+                    name,
+                    "is required: give what RBHQ gave you (only a local broker with security PLAINTEXT needs none)",
+                )
+
+    def _check_group(self) -> None:
+        if self._is_next_protocol:
+            for name in ("partition.assignment.strategy", "heartbeat.interval.ms"):
+                if name in self.kafka:
+                    raise ConfigError(
+                        property_field(name),
+                        "can't be set with group.protocol=consumer, where the broker decides on it",
+                    )
+            if self.session_timeout != attrs.fields(FeedConfig).session_timeout.default:
+                raise ConfigError(
+                    "session_timeout", "can't be set with group.protocol=consumer, where the broker decides on it"
+                )
+            return
+        if self.session_timeout > self.max_poll_interval:
+            raise ConfigError(
+                "session_timeout",
+                f"is longer than max_poll_interval: {self.session_timeout:g} and {self.max_poll_interval:g} seconds."
+                " Make it shorter, or max_poll_interval longer",
+            )
+        heartbeat = self.kafka.get("heartbeat.interval.ms")
+        if isinstance(heartbeat, (int, str)) and int(heartbeat) >= _milliseconds(self.session_timeout):
+            raise ConfigError(
+                property_field("heartbeat.interval.ms"),
+                f"must be shorter than session_timeout, {self.session_timeout:g} seconds: a third of it is usual",
+            )
+
+    @property
+    def _is_next_protocol(self) -> bool:
+        """Whether the group is one of KIP-848, where the broker has the timeouts and assigns the partitions."""
+        return str(self.kafka.get("group.protocol", "classic")).lower() == "consumer"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, prefix: str = "RBHQ_", **overrides: Any) -> Self:
+        """The configuration from environment variables: `RBHQ_GROUP_ID` for `group_id`, and so on.
+
+        An empty variable counts as not set; one with the prefix that means nothing is an error. `overrides` are fields
+        given in code, which win.
+        """
+        return settings.from_environment(cls, environ, prefix, overrides)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str], *, table: str | None = None, **overrides: Any) -> Self:
+        """The configuration from a TOML file: a key for each field, and the tables `[topics]` and `[kafka]`.
+
+        `table` names the table to read when it is not the whole file, as in `"services.rbhq"`. `overrides` are fields
+        given in code, which win.
+        """
+        return settings.from_toml(cls, Path(path), table, overrides)
+
+    def kafka_properties(self) -> KafkaProperties:
+        """Everything to make a `confluent_kafka.Consumer` with, callbacks aside. The password is in it, in clear."""
+        properties = KafkaProperties(
+            {
+                "bootstrap.servers": ",".join(self.bootstrap_servers),
+                "client.id": self.client_id,
+                "group.id": self.group_id,
+                # an offset counts when its events were handled, not when they were handed over
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # never skip in silence: the feed itself decides, by start and on_data_loss
+                "auto.offset.reset": "error",
+                "max.poll.interval.ms": _milliseconds(self.max_poll_interval),
+                "queued.min.messages": PREFETCH_RECORDS,
+                "queued.max.messages.kbytes": PREFETCH_KILOBYTES,
+                "fetch.queue.backoff.ms": PREFETCH_RETRY_MS,
+                "fetch.max.bytes": FETCH_BYTES,
+                "socket.timeout.ms": ANSWER_MS,
+                "socket.keepalive.enable": True,
+                "socket.connection.setup.timeout.ms": CONNECTION_SETUP_MS,
+                "reconnect.backoff.ms": RECONNECT_MS,
+                "reconnect.backoff.max.ms": RECONNECT_MOST_MS,
+            }
+        )
+        if self.group_instance_id is not None:
+            properties["group.instance.id"] = self.group_instance_id
+        if not self._is_next_protocol:
+            session = _milliseconds(self.session_timeout)
+            properties["session.timeout.ms"] = session
+            properties["heartbeat.interval.ms"] = max(1, min(HEARTBEAT_MS, session // 3))
+            # a member that comes or goes doesn't stop the others
+            properties["partition.assignment.strategy"] = "cooperative-sticky"
+        properties.update(self._security_properties())
+        for name, value in self.kafka.items():
+            properties[name] = value.reveal() if isinstance(value, Secret) else value
+        return properties
+
+    def _security_properties(self) -> dict[str, str]:
+        if self.username is None or self.password is None:
+            return {"security.protocol": self.security}
+        properties = {
+            "security.protocol": self.security,
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": self.username,
+            "sasl.password": self.password.reveal(),
+            "ssl.endpoint.identification.algorithm": "https",
+        }
+        if self.ca_file is not None:
+            properties["ssl.ca.location"] = str(self.ca_file)
+        elif self.ca_pem is not None:
+            properties["ssl.ca.pem"] = self.ca_pem
+        elif sys.platform != "win32":
+            # the system's authorities, wherever they are; on Windows librdkafka takes its certificate store by itself
+            properties["ssl.ca.location"] = "probe"
+        return properties
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,279 @@
+"""Where the fields of a configuration are read from when not given in code: environment variables or a TOML file.
+
+What the fields mean is not known here, only how the metadata of a field says that its value is written. This module
+finds the values, reads texts, and remembers where each came from, so that an error can say so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from attrs import frozen
+
+from rbhq_stream._config.properties import Secret, property_field
+from rbhq_stream.errors import ConfigError
+
+_C = TypeVar("_C")
+
+# The keys of a field's metadata. A field without any is a text that is taken as it is.
+FROM_TEXT = "from_text"
+"""A function that reads the value from a text. It raises `ValueError` with what is wrong and what is expected."""
+PARTS = "parts"
+"""The value has parts: an attrs class of texts. `topics.prices` is the variable `TOPIC_PRICES`."""
+PROPERTIES = "properties"
+"""The value is a mapping of librdkafka properties. `fetch.min.bytes` is the variable `KAFKA_FETCH_MIN_BYTES`."""
+PATH = "path"
+"""The value is a path; in a TOML file, from that file's folder."""
+SECRET = "secret"  # noqa: S105 - the name of a piece of metadata, not a password
+"""The value must not be printed, and may be in a file that the setting of the same name with `_file` points to."""
+
+_UNDERSCORED = {"log.level": "log_level"}
+"""The librdkafka properties with an underscore in their names, which environment variables can't tell from a dot."""
+
+
+def number(text: str) -> float:
+    """A duration."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected a number of seconds, like 30 or 0.5, got {text[:40]!r}") from None
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {text[:40]!r}") from None
+
+
+def moment(text: str) -> datetime | str:
+    """A time in ISO form; any other text as it is."""
+    try:
+        return datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text)
+    except ValueError:
+        return text
+
+
+def pem(text: str) -> str:
+    """A PEM text, whose line breaks may be written `\\n`, as files of environment variables need it."""
+    return text.replace("\\n", "\n")
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of an error about an unknown name: the known one that was probably meant, or all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f": did you mean {prefix}{close[0]}?"
+    return f": expected one of {', '.join(f'{prefix}{one}' for one in known)}"
+
+
+@frozen
+class _Target:
+    """What a variable or a key sets: a field, a part of one, or the file that the field's value is in."""
+
+    field: str
+    part: str | None = None
+    in_file: bool = False
+
+    @property
+    def name(self) -> str:
+        """What an error about it calls it."""
+        if self.part is None:
+            return self.field
+        return property_field(self.part) if self.field == "kafka" else f"{self.field}.{self.part}"
+
+
+@frozen
+class _Given:
+    """One value as it was found."""
+
+    target: _Target
+    value: Any
+    origin: str
+
+    def wrong(self, problem: str) -> ConfigError:
+        return ConfigError(self.target.name, problem, origin=self.origin)
+
+
+def from_environment(cls: type[_C], environ: Mapping[str, str], prefix: str, overrides: Mapping[str, Any]) -> _C:
+    """Make a configuration of environment variables and of the fields given in code."""
+    targets = dict(_variables(cls))
+    given = []
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(prefix) or not text:
+            continue
+        origin = f"environment variable {variable}"
+        name = variable.removeprefix(prefix)
+        target = targets.get(name) or _property(name)
+        if target is None:
+            problem = f"is not a setting of the feed{nearest(name, targets, prefix)}"
+            raise ConfigError(name.lower(), problem, origin=origin)
+        given.append(_Given(target, text, origin))
+    places: dict[str, str] = {}
+    for name, target in targets.items():
+        before = f"{places[target.field]}," if target.field in places else "environment variable"
+        places[target.field] = f"{before} {prefix}{name}"
+    return _build(cls, given, places, Path(), overrides)
+
+
+def _variables(cls: type) -> Iterator[tuple[str, _Target]]:
+    """The variables that there are, without the prefix, and what each sets."""
+    for attribute in _fields(cls):
+        name = attribute.name
+        if PARTS in attribute.metadata:
+            for part in _fields(attribute.metadata[PARTS]):
+                yield f"{name.removesuffix('s')}_{part.name}".upper(), _Target(name, part.name)
+        elif PROPERTIES not in attribute.metadata:
+            yield name.upper(), _Target(name)
+        if SECRET in attribute.metadata:
+            yield f"{name}_file".upper(), _Target(name, in_file=True)
+
+
+def _property(variable: str) -> _Target | None:
+    if not variable.startswith("KAFKA_"):
+        return None
+    name = variable.removeprefix("KAFKA_").lower().replace("_", ".")
+    return _Target("kafka", _UNDERSCORED.get(name, name))
+
+
+def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[str, Any]) -> _C:
+    """Make a configuration of a TOML file, or of a table in it, and of the fields given in code."""
+    document = _read_toml(path)
+    way = table.split(".") if table else []
+    for depth, key in enumerate(way, start=1):
+        inner = document.get(key)
+        if not isinstance(inner, dict):
+            raise ConfigError("table", f"{path} has no table [{'.'.join(way[:depth])}]")
+        document = inner
+
+    def place(key: str) -> str:
+        return f"key {'.'.join([*way, key])} in {path}"
+
+    metadata = {attribute.name: attribute.metadata for attribute in _fields(cls)}
+    targets = {name: _Target(name) for name in metadata}
+    targets.update({f"{name}_file": _Target(name, in_file=True) for name in metadata if SECRET in metadata[name]})
+    given = []
+    for key, value in document.items():
+        if key not in targets:
+            raise ConfigError(key, f"is not a setting of the feed{nearest(key, targets)}", origin=place(key))
+        kind = metadata.get(key, {})
+        if isinstance(value, dict) and (PARTS in kind or PROPERTIES in kind):
+            parts = _leaves(value) if PROPERTIES in kind else value.items()
+            given += [_Given(_Target(key, part), inner, place(f"{key}.{part}")) for part, inner in parts]
+        else:
+            given.append(_Given(targets[key], value, place(key)))
+    return _build(cls, given, {name: place(name) for name in metadata}, path.parent, overrides)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    text, problem = _text_of(path)
+    if problem is None and any("\ud800" <= char <= "\udfff" for char in text):
+        problem = f"{path} is not UTF-8 text, as TOML must be"
+    if problem is not None:
+        raise ConfigError("path", problem)
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    document: dict[str, Any] = {}
+    try:
+        document = toml.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = f"{path} is not valid TOML: {error}"
+    # out of the `except`: the parser's own error may hold the whole document, passwords and all
+    if problem is not None:
+        raise ConfigError("path", problem)
+    return document
+
+
+def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """`fetch.min.bytes = 1` is three tables in TOML: the names from the outermost on, joined again."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _build(
+    cls: type[_C], given: Iterable[_Given], places: Mapping[str, str], folder: Path, overrides: Mapping[str, Any]
+) -> _C:
+    """`places` is where each field would have to be set; relative paths are taken from `folder`."""
+    attributes = {attribute.name: attribute for attribute in _fields(cls)}
+    origins = {name: place for name, place in places.items() if name not in overrides}
+    values: dict[str, Any] = {}
+    for one in given:
+        target = one.target
+        if target.field in overrides:
+            continue
+        already = target.field in values
+        if target.part is not None:
+            parts = values.setdefault(target.field, {})
+            already = target.part in parts
+            parts[target.part] = one.value
+        if already:
+            raise one.wrong(f"is set twice: also by {origins[target.name]}")
+        if target.part is None:
+            values[target.field] = _read(one, attributes[target.field].metadata, folder)
+        origins[target.name] = one.origin
+    try:
+        required = [name for name, attribute in attributes.items() if attribute.default is attrs.NOTHING]
+        missing = [name for name in required if name not in values and name not in overrides]
+        if missing:
+            others = ", ".join(f"{name} ({places[name]})" if name in places else name for name in missing[1:])
+            raise ConfigError(missing[0], f"is required, and not set{'; so are ' if others else ''}{others}")
+        return cls(**values, **overrides)
+    except ConfigError as error:
+        error.origin = error.origin or origins.get(error.field)
+        raise
+
+
+def _read(one: _Given, metadata: Mapping[str, Any], folder: Path) -> Any:
+    """The value as the field's constructor takes it."""
+    value = one.value
+    if one.target.in_file:
+        return _secret_file(one, folder)
+    if not isinstance(value, str):
+        return value
+    if SECRET in metadata:
+        return Secret(value)
+    if PATH in metadata:
+        # only a path that is taken from the user's folder is not from this one
+        return value if not value or value.startswith("~") else folder / value
+    if FROM_TEXT in metadata:
+        try:
+            return metadata[FROM_TEXT](value)
+        except ValueError as error:
+            raise one.wrong(str(error)) from None
+    return value
+
+
+def _secret_file(one: _Given, folder: Path) -> Secret:
+    """The text of a file, without the line break at its end. Whether it is a good password is for the field to say."""
+    if not isinstance(one.value, str):
+        raise one.wrong(f"expected the path of a file, got {type(one.value).__name__}")
+    text, problem = _text_of(folder / one.value)
+    if problem is not None:
+        raise one.wrong(problem)
+    return Secret(text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text)
+
+
+def _text_of(path: Path) -> tuple[str, str | None]:
+    """The text of a file, and what keeps it from being read. What is not UTF-8 becomes surrogates, as an error about it
+    would hold the text."""
+    try:
+        return path.read_bytes().decode("utf-8-sig", "surrogateescape"), None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return "", f"can't read {path}: {reason or error}"
+
+
+def _fields(cls: type) -> tuple[attrs.Attribute[Any], ...]:
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
+    return fields

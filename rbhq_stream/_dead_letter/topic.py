@@ -1,0 +1,119 @@
+"""`DeadLetterTopic`: bad records in a topic of your own Kafka, each confirmed before the sink returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+
+from attrs import field, frozen
+from typing_extensions import Self
+
+from rbhq_stream._config import checks
+from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream._dead_letter.letter import DeadLetterError, record_of
+from rbhq_stream._kafka.producer import ADDRESSES, ConfirmedProducer, NotConfirmedError
+from rbhq_stream.errors import ConfigError, DecodeError
+from rbhq_stream.record import Record
+
+MOST_FAULTS_IN_A_HEADER = 5
+
+_GUARANTEE = "can't be set: a bad record is done when all in-sync replicas have it, once, and not before"
+_CALLBACK = "can't be set: the sink has the Kafka client's callbacks to itself"
+_REFUSED = {
+    "acks": _GUARANTEE,
+    "request.required.acks": _GUARANTEE,
+    "enable.idempotence": _GUARANTEE,
+    "transactional.id": "can't be set: each record is written by itself",
+    "message.timeout.ms": "can't be set here: use timeout (in seconds)",
+    "delivery.timeout.ms": "can't be set here: use timeout (in seconds)",
+    "logger": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
+    "on_delivery": _CALLBACK,
+    "delivery.report.only.error": _CALLBACK,
+}
+
+
+class DeadLetterTopic:
+    """Writes bad records to a topic of your own Kafka cluster: key, value and headers as they came.
+
+    Headers are added that say where the record came from and what is wrong with it: see docs/bad-records.md. The call
+    returns when all in-sync replicas have the record. Nothing touches the network before the first one. Threads
+    may share it; each waits for its turn. `close` (or `with`) disconnects; the next record connects again.
+
+    Args:
+        topic: its name. It should exist; the key says which partition a record goes to, as with any producer.
+        kafka: how to reach the cluster, as librdkafka properties: `bootstrap.servers`, and for one with passwords
+            `security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password` and so on. Secrets are never shown.
+        timeout: seconds that storing a record may take.
+
+    Raises:
+        ConfigError: an argument is wrong, or the Kafka client refuses a property.
+    """
+
+    def __init__(self, topic: str, kafka: Mapping[str, PropertyValue], *, timeout: float = 30.0) -> None:
+        arguments = _TopicArguments(topic, kafka, timeout)
+        self.topic = arguments.topic
+        self._kafka = arguments.kafka
+        self._timeout = arguments.timeout
+        self._producer = ConfirmedProducer(self._kafka, self._timeout)
+        self._producer.check()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.topic!r}, {self._kafka!r}, timeout={self._timeout!r})"
+
+    def __call__(self, error: DecodeError) -> None:
+        """Stores the bad record.
+
+        Raises:
+            DeadLetterError: it could not be stored, or the brokers didn't confirm it in time; it may be there then.
+        """
+        record = record_of(error)
+        try:
+            self._producer.write(self.topic, record.key, record.value, [*record.headers, *_headers_of(error, record)])
+        except NotConfirmedError as problem:
+            brokers = ",".join(str(self._kafka[name]) for name in ADDRESSES if name in self._kafka)
+            raise DeadLetterError(f"topic {self.topic!r} of {brokers}", str(problem), record) from problem
+
+    def close(self) -> None:
+        """Disconnects. Again is harmless."""
+        self._producer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _headers_of(error: DecodeError, record: Record) -> Iterator[tuple[str, bytes]]:
+    yield "rbhq.topic", record.topic.encode()
+    yield "rbhq.partition", str(record.partition).encode()
+    yield "rbhq.offset", str(record.offset).encode()
+    if record.timestamp is not None:
+        yield "rbhq.timestamp", record.timestamp.isoformat().encode()
+    yield "rbhq.kind", error.kind.encode()
+    told = error.faults[:MOST_FAULTS_IN_A_HEADER]
+    text = "; ".join(f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in told)
+    more = len(error.faults) - len(told)
+    yield "rbhq.fault", (f"{text}; and {more} more" if more else text).encode()
+
+
+def _to_kafka(value: Mapping[str, PropertyValue]) -> KafkaProperties:
+    if not isinstance(value, Mapping):
+        raise ConfigError("kafka", f"expected a mapping of librdkafka properties, got {type(value).__name__}")
+    for name in value:
+        if name in _REFUSED or str(name).endswith("_cb"):
+            raise ConfigError(property_field(name), _REFUSED.get(name, _CALLBACK))
+    if not any(name in value for name in ADDRESSES):
+        raise ConfigError(property_field("bootstrap.servers"), "is required: the brokers, as host:port,host:port")
+    return KafkaProperties({name: text.reveal() if isinstance(text, Secret) else text for name, text in value.items()})
+
+
+@frozen
+class _TopicArguments:
+    """The arguments of a `DeadLetterTopic`, checked."""
+
+    topic: str = field(validator=checks.kafka_name)
+    kafka: KafkaProperties = field(converter=_to_kafka)
+    timeout: float = field(validator=checks.seconds(3600))

@@ -1,0 +1,135 @@
+"""`rbhq-stream demo`: a simulated race day, through a Kafka broker inside the process, read as by an application."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from typing_extensions import Self
+
+from rbhq_stream import Feed
+from rbhq_stream._demo.board import Board, Notice
+from rbhq_stream._demo.plain import Plain
+from rbhq_stream._demo.play import Player
+from rbhq_stream._demo.tally import Tally
+from rbhq_stream.testing import EmbeddedBroker
+
+# the feed has this long to hand over what was published last
+_CATCH_UP_SECONDS = 10.0
+
+
+class View(AbstractContextManager[Any], Protocol):
+    """How the demo shows itself: a picture, or plain lines."""
+
+    board_lock: threading.Lock
+    """Held while the board changes."""
+
+    def tell(self, notices: list[Notice]) -> None:
+        """Shows what is notable about an event."""
+
+    def end(self, summary: list[str]) -> None:
+        """Shows the last lines."""
+
+
+def run(*, seconds: float = 20.0, seed: int = 1, plain: bool = False) -> int:
+    """Runs the demo for about so many seconds.
+
+    Ctrl-C ends it early, with the summary so far.
+
+    Returns:
+        The exit status: 0 when all went well or it was stopped, 1 when an event got lost.
+    """
+    with _Interruption() as interruption:
+        tally = Tally()
+        player = Player(seed, seconds)
+        board = Board(player.simulator.meetings)
+        view = _choose_view(board, tally, player, plain=plain)
+        if not interruption.asked:
+            with EmbeddedBroker() as broker:
+                _consume(broker, player, board, tally=tally, view=view, interruption=interruption)
+        view.end(tally.summary(player.published, stopped=interruption.asked))
+        return 0 if interruption.asked or tally.events == player.published else 1
+
+
+def _consume(
+    broker: EmbeddedBroker, player: Player, board: Board, *, tally: Tally, view: View, interruption: _Interruption
+) -> None:
+    feed = Feed(broker.config(group_id="rbhq-demo"))
+    interruption.then(player.stop, feed.stop)
+    player.publish_backlog(broker)
+
+    def when_all_is_published() -> None:
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while tally.events < player.published and time.monotonic() < deadline and not player.is_stopped:
+            time.sleep(0.01)
+        feed.stop()
+
+    try:
+        with view, feed:
+            for event in feed:
+                tally.count(event)
+                # not before the feed is there: the time it takes to join is not the latency of an event
+                player.start(broker, when_all_is_published)
+                with view.board_lock:
+                    notices = board.apply(event, player.now())
+                view.tell(notices)
+    finally:
+        player.join()
+    if player.failure is not None:
+        raise player.failure
+
+
+def _choose_view(board: Board, tally: Tally, player: Player, *, plain: bool) -> View:
+    is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
+    can_draw = (sys.stdout.encoding or "").lower().startswith("utf")
+    if plain or not is_terminal or not can_draw:
+        return Plain()
+    if importlib.util.find_spec("rich") is None:
+        return Plain(hint="For a picture instead of lines: pip install 'rbhq-stream[cli]'")
+    # rich is an optional extra: nothing else may import it
+    from rbhq_stream._demo.picture import Picture, is_large_enough  # noqa: PLC0415 (an optional extra)
+
+    return Picture(board, tally, player.now, player.speed) if is_large_enough() else Plain()
+
+
+class _Interruption:
+    """Ctrl-C and SIGTERM as a request to end, instead of an exception wherever the program happens to be."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._actions: tuple[Callable[[], None], ...] = ()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def then(self, *actions: Callable[[], None]) -> None:
+        """What to do when it comes, or at once if it has come."""
+        self._actions = actions
+        if self.asked:
+            self._act()
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.asked:  # a second one may come in the middle of what the first one does
+            self.asked = True
+            self._act()
+
+    def _act(self) -> None:
+        for action in self._actions:
+            action()

@@ -1,0 +1,39 @@
+"""The demo as plain lines, for where there is no terminal: one for each notable thing, none for a mere price."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta, timezone
+from types import TracebackType
+
+from typing_extensions import Self
+
+from rbhq_stream._demo.board import Notice
+
+MELBOURNE = timezone(timedelta(hours=11), "AEDT")
+
+
+class Plain:
+    """Prints."""
+
+    def __init__(self, hint: str | None = None) -> None:
+        self.board_lock = threading.Lock()
+        self._hint = hint
+
+    def __enter__(self) -> Self:
+        if self._hint:
+            print(self._hint, flush=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+    def tell(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            at = notice.at.astimezone(MELBOURNE)
+            print(f"{at:%H:%M:%S}  {notice.race:<20} {notice.what:<10} {notice.text}".rstrip(), flush=True)
+
+    def end(self, summary: list[str]) -> None:
+        print("\n".join(["", *summary]), flush=True)

@@ -1,0 +1,105 @@
+"""Plays a simulated race day to a broker in compressed time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from rbhq_stream import Event
+from rbhq_stream._demo.tally import PUBLISHED_AT
+from rbhq_stream.testing import EmbeddedBroker, Simulator, TimedEvent
+
+# what happens before is published at once: a feed that comes late has something to catch up with
+_BEFORE_FIRST_JUMP = timedelta(minutes=5)
+_SECONDS_PER_RACE = 5
+_GAP = timedelta(minutes=4)
+
+
+class Player:
+    """A short race day, its clock, and the thread that publishes it."""
+
+    def __init__(self, seed: int, seconds: float) -> None:
+        races = max(2, min(40, round(seconds / _SECONDS_PER_RACE)))
+        meetings = min(4, races)
+        # races jump four minutes apart, one meeting after the other
+        self.simulator = Simulator(
+            seed,
+            meetings=meetings,
+            races=-(-races // meetings),
+            price_records=1200,
+            opens_before=timedelta(minutes=40),
+            interval=_GAP * meetings,
+        )
+        self._day: list[TimedEvent] = list(self.simulator.events())
+        first_jump = min(race.jump for meeting in self.simulator.meetings for race in meeting.races)
+        self._begin = first_jump - _BEFORE_FIRST_JUMP
+        self.speed = (self._day[-1].at - self._begin).total_seconds() / seconds
+        self.published = 0
+        self.failure: BaseException | None = None
+        self._started: float | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def now(self) -> datetime:
+        """What the clock shows on the simulated day."""
+        if self._started is None:
+            return self._begin
+        return self._begin + timedelta(seconds=(time.monotonic() - self._started) * self.speed)
+
+    def publish_backlog(self, broker: EmbeddedBroker) -> None:
+        """Publishes at once what happened before the clock begins."""
+        self._publish(broker, [timed.event for timed in self._day if timed.at < self._begin], headers=None)
+
+    def start(self, broker: EmbeddedBroker, on_end: Callable[[], None]) -> None:
+        """Starts the clock and publishes the rest as its time comes. Again is harmless.
+
+        `on_end` is called when all is published, in the thread that publishes.
+        """
+        if self._started is None:
+            self._started = time.monotonic()
+            self._thread = threading.Thread(target=self._play, args=(broker, on_end), name="rbhq-demo-publisher")
+            self._thread.start()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Ends it early. From any thread or signal handler."""
+        self._stop.set()
+
+    def join(self) -> None:
+        """Waits until nothing is published any more."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _play(self, broker: EmbeddedBroker, on_end: Callable[[], None]) -> None:
+        try:
+            due: list[Event] = []
+            for timed in self._day[self.published :]:
+                if self._seconds_until(timed.at) > 0:
+                    self._publish_now(broker, due)
+                    due = []
+                    if self._stop.wait(self._seconds_until(timed.at)):
+                        return
+                due.append(timed.event)
+            self._publish_now(broker, due)
+        except BaseException as failure:  # noqa: BLE001 (the main thread, which waits for events, raises it)
+            self.failure = failure
+            self._stop.set()
+        finally:
+            on_end()
+
+    def _seconds_until(self, at: datetime) -> float:
+        return max(0.0, (at - self.now()).total_seconds() / self.speed)
+
+    def _publish_now(self, broker: EmbeddedBroker, events: list[Event]) -> None:
+        self._publish(broker, events, headers={PUBLISHED_AT: str(time.monotonic_ns()).encode()})
+
+    def _publish(self, broker: EmbeddedBroker, events: list[Event], headers: dict[str, bytes] | None) -> None:
+        # counted before: the feed may have them before publish returns
+        self.published += len(events)
+        broker.publish(*events, headers=headers)

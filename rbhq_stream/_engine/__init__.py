@@ -1,0 +1,1 @@
+"""How `Feed` and `AsyncFeed` work. Private: import both from `rbhq_stream`."""

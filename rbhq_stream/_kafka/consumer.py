@@ -1,0 +1,349 @@
+"""`KafkaSource`: records from a consumer group.
+
+Rebalances come as callbacks from within `poll` and `consume`. What they tell goes straight into the owner's
+books. Two things about them are subtle. A batch that was being collected when a partition went away may still
+hold its records: they are dropped. And of a partition that was assigned in the middle of a batch the records
+can't be told from those of an earlier assignment: they are dropped as well, and read again from where the
+assignment began.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from rbhq_stream._config import FeedConfig
+from rbhq_stream._kafka.commits import Commits, kafka_offsets
+from rbhq_stream._kafka.connecting import check, find_topic, make_consumer
+from rbhq_stream._kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
+from rbhq_stream._kafka.starting import starting_offsets
+from rbhq_stream.errors import AuthenticationError, ConnectError
+from rbhq_stream.record import RawRecord
+from rbhq_stream.source import Owner, TopicPartition
+
+log = logging.getLogger("rbhq_stream.kafka")
+
+BATCH = 500
+"""Most records taken from the client at once."""
+ANSWER_WITHIN = 0.5
+"""Seconds that a question to the brokers may take. Not longer, as the poll thread hears nothing else meanwhile, such as
+that the password was refused."""
+RETRY_AFTER = 1.0
+"""Seconds until a question that the brokers did not answer is asked again."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the topics that nothing came from: the client doesn't say that a topic was deleted."""
+TOPIC_GONE_AFTER = 5.0
+"""Seconds that brokers may say that there is no such topic before that is believed: a new one is not known to all of
+them at once."""
+BROKERLESS_AFTER = 2
+"""So many times in a row the client must say that it knows no broker until it is replaced: for a moment that is so
+while it makes a new list of them."""
+
+
+class KafkaSource:
+    """A `Source` that is a member of a consumer group."""
+
+    def __init__(self, config: FeedConfig) -> None:
+        self._config = config
+        self._reports = Reports(config.group_id, is_encrypted=config.security != "PLAINTEXT")
+        properties = config.kafka_properties()
+        self._incremental = properties.get("group.protocol") == "consumer" or "cooperative" in str(
+            properties.get("partition.assignment.strategy")
+        )
+        self._consumer: Consumer | None = None
+        self._owner: Owner | None = None
+        self._fault: BaseException | None = None  # from within a callback, which must not raise
+        self._fresh: set[TopicPartition] = set()  # assigned since the last poll
+        self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
+        self._known: set[TopicPartition] = set()  # there were when the feed connected
+        self._ask_again = 0.0  # when to ask once more what was not answered
+        self._doubted: dict[str, float] = {}  # topics that may be gone, and since when
+        self._next_look = time.monotonic() + LOOK_EVERY
+        self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
+        self._rebalanced = False
+        self._gone: set[TopicPartition] = set()  # revoked or lost since closing began
+        self._paused = False
+        self._commits = Commits(config.group_id, self._reports, self._on_committed)
+
+    # Source
+
+    def open(self, owner: Owner) -> None:
+        try:
+            self._open(owner)
+        except AuthenticationError as error:
+            refused = error
+        else:
+            return
+        raise self._refused(refused)
+
+    def _open(self, owner: Owner) -> None:
+        self._owner = owner
+        self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
+        self._known.update(_partitions(check(self._config, consumer, self._reports, owner.is_wanted)))
+        self._subscribe(consumer)
+
+    def poll(self, timeout: float) -> Sequence[RawRecord]:
+        try:
+            return self._poll(timeout)
+        except KafkaException as error:
+            failure: ConnectError = standing_error(error.args[0])
+        except AuthenticationError as error:
+            failure = error
+        raise self._refused(failure) if isinstance(failure, AuthenticationError) else failure
+
+    def _poll(self, timeout: float) -> Sequence[RawRecord]:
+        if self._reports.brokerless >= BROKERLESS_AFTER:
+            self._replace()
+        consumer = self._opened()
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY
+            self._doubt(consumer, now)
+        if (self._unplaced or self._doubted) and now >= self._ask_again:
+            self._ask(consumer)
+        first = consumer.poll(timeout)
+        # what was assigned before the first record came is settled; what is assigned while the rest is collected is not
+        self._after_callbacks()
+        if first is None:
+            return ()
+        messages = [first, *consumer.consume(BATCH, 0)]
+        records = [message for message in messages if message.error() is None]
+        errors = [message for message in messages if message.error() is not None]
+        if self._rebalanced or self._unplaced:
+            records = self._still_ours(records)
+        self._after_callbacks()
+        for message in errors:
+            self._on_error(message)
+        return records
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._commits.start(self._opened(), offsets)
+
+    def pause(self) -> None:
+        self._paused = True
+        consumer = self._opened()
+        consumer.pause(consumer.assignment())
+
+    def resume(self) -> None:
+        self._paused = False
+        consumer = self._opened()
+        consumer.resume(consumer.assignment())
+
+    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            if offsets:
+                log.warning("not connected any more: not committed, and their records come again: %s", _listed(offsets))
+            return
+        deadline = time.monotonic() + timeout
+        self._gone.clear()
+        try:
+            if offsets:
+                consumer.pause(consumer.assignment())
+                self._commits.finish(consumer, offsets, deadline, self._gone)
+        finally:
+            if isinstance(self._reports.fatal, AuthenticationError):
+                del consumer  # to close it would take a log-in, which it would try again and again
+                self._abandon()
+            else:
+                self._consumer = None
+                consumer.close()
+
+    # rebalances
+
+    def _assigned(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        """`on_assign`: never raises. If nothing is assigned here the client does it, at the committed offsets."""
+        try:
+            ours = _partitions(partitions)
+            self._fresh.update(ours)
+            self._rebalanced = True
+            given = self._owner_of_callbacks().assigned(ours)
+            if given:
+                places = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
+                (consumer.incremental_assign if self._incremental else consumer.assign)(places)
+            log.info("assigned: %s%s", _listed(ours), f", from where the application says: {given}" if given else "")
+        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
+            self._fault = fault
+
+    def _revoked(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        """`on_revoke`: never raises. The last chance to commit for these partitions."""
+        try:
+            gone = _partitions(partitions)
+            offsets = self._owner_of_callbacks().revoked(gone)
+            self._forget(gone)
+            if offsets and self._consumer is not None:  # when it is being closed, the last commit was made before
+                self._commits.now(consumer, offsets)
+            log.info("revoked: %s", _listed(gone))
+        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
+            self._fault = fault
+
+    def _lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        """`on_lost`: never raises. They are another member's already, so nothing may be committed for them."""
+        try:
+            self._lose(_partitions(partitions))
+        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
+            self._fault = fault
+
+    def _lose(self, gone: Collection[TopicPartition]) -> None:
+        self._owner_of_callbacks().lost(gone)
+        self._forget(gone)
+        log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
+
+    def _forget(self, gone: Collection[TopicPartition]) -> None:
+        self._gone.update(gone)
+        self._fresh.difference_update(gone)
+        self._unplaced.difference_update(gone)
+        self._rebalanced = True
+
+    def _after_callbacks(self) -> None:
+        """Acts on what was noted by callbacks that may not act themselves."""
+        self._rebalanced = False
+        if self._fresh:
+            self._fresh.clear()
+            # the client remembers that a partition was paused when it went away
+            (self.pause if self._paused else self.resume)()
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        if self._reports.fatal is not None:
+            raise self._reports.fatal
+
+    def _still_ours(self, records: Sequence[Message]) -> list[Message]:
+        """The records less those of partitions that changed hands meanwhile, or whose place is still to be found."""
+        owner = self._owner_of_callbacks()
+        kept = []
+        for record in records:
+            partition = TopicPartition(str(record.topic()), int(record.partition() or 0))
+            if partition in self._fresh:
+                self._unplaced.add(partition)
+                self._ask_again = 0.0
+            elif partition not in self._unplaced and owner.owns(partition):
+                kept.append(record)
+        return kept
+
+    # positions
+
+    def _on_error(self, message: Message) -> None:
+        """An error that came in place of a record."""
+        error = message.error()
+        assert error is not None
+        code, topic, number = error.code(), message.topic(), message.partition()
+        about = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
+        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
+            self._unplaced.add(TopicPartition(str(topic), int(number or 0)))
+            self._ask_again = 0.0
+            return
+        if code in UNKNOWN_TOPIC and topic is not None:
+            self._doubted.setdefault(topic, time.monotonic())
+        elif code in NEVER_PASSES:
+            raise standing_error(error, resource=topic or self._config.group_id)
+        self._reports.line(logging.WARNING, about, error.name(), f"{about}: {said(error)[0]}")
+
+    def _doubt(self, consumer: Consumer, now: float) -> None:
+        """Doubts the topics that nothing came from since the last look."""
+        owner = self._owner_of_callbacks()
+        before, self._seen = self._seen, {(p, owner.expected(p)) for p in _partitions(consumer.assignment())}
+        moved = {partition.topic for partition, _ in self._seen - before}
+        for topic in self._config.topics.names:
+            if topic not in moved:
+                self._doubted.setdefault(topic, now)
+
+    def _ask(self, consumer: Consumer) -> None:
+        """Asks the brokers what has to be known to go on. What they don't answer now is asked again later."""
+        try:
+            for topic, since in list(self._doubted.items()):
+                if find_topic(consumer, topic, ANSWER_WITHIN, is_sure=time.monotonic() >= since + TOPIC_GONE_AFTER):
+                    del self._doubted[topic]
+            if self._unplaced:
+                self._place(consumer)
+            self._ask_again = time.monotonic() + RETRY_AFTER if self._doubted else 0.0
+        except KafkaException as error:
+            self._ask_again = time.monotonic() + RETRY_AFTER
+            wanted = f"where to read from in {_listed(self._unplaced)}" if self._unplaced else "the topics"
+            about = f"the brokers don't tell {wanted}, will be asked again"
+            self._reports.line(logging.WARNING, error.args[0].name(), about, said(error.args[0])[0])
+
+    def _place(self, consumer: Consumer) -> None:
+        """Has the partitions that have no place to read from read from the right one."""
+        owner = self._owner_of_callbacks()
+        expected = {partition: owner.expected(partition) for partition in self._unplaced}
+        places = starting_offsets(consumer, self._config, expected, self._known)
+        for partition, offset in places.items():
+            if offset != expected[partition]:
+                owner.positioned(partition, offset)
+        self._reassign(consumer, places)
+        self._unplaced.difference_update(places)
+
+    def _reassign(self, consumer: Consumer, places: Mapping[TopicPartition, int]) -> None:
+        """Reads these partitions from these offsets, and the others as they are."""
+        ours = _partitions(consumer.assignment())
+        if self._incremental:
+            consumer.incremental_unassign([KafkaPartition(*partition) for partition in places if partition in ours])
+            consumer.incremental_assign(kafka_offsets(places))
+        else:
+            owner = self._owner_of_callbacks()
+            expected = {partition: owner.expected(partition) for partition in ours}
+            consumer.assign(
+                [KafkaPartition(*p, OFFSET_STORED if offset is None else offset) for p, offset in expected.items()]
+            )
+        if self._paused:
+            consumer.pause(consumer.assignment())
+
+    # the client
+
+    def _subscribe(self, consumer: Consumer) -> None:
+        consumer.subscribe(
+            list(self._config.topics.names), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def _replace(self) -> None:
+        """Goes on with a new client. The old one has forgotten all brokers, because the last one said, while it shut
+        down, that there are none; and it looks for them no more.
+        """
+        log.warning("the Kafka client knows no broker any more: going on with a new one")
+        ours = _partitions(self._opened().assignment())
+        if ours:
+            self._lose(ours)
+        self._abandon()
+        self._reports.brokerless = 0
+        self._commits = Commits(self._config.group_id, self._reports, self._on_committed)
+        self._consumer = make_consumer(self._config, self._reports, self._commits.answered)
+        self._subscribe(self._consumer)
+
+    def _refused(self, error: AuthenticationError) -> AuthenticationError:
+        """Lets go of the client, which would go on logging in while the application finishes, and lock the account."""
+        error = error.with_traceback(None)  # its frames hold the client
+        self._abandon()
+        return error
+
+    def _abandon(self) -> None:
+        """Ends the client without a word to the brokers, and without waiting until it has ended."""
+        last_reference = [self._consumer]
+        self._consumer = None
+        threading.Thread(target=last_reference.clear, name="rbhq_stream client's end", daemon=True).start()
+
+    # what is there once opened
+
+    def _on_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._owner_of_callbacks().committed(offsets)
+
+    def _opened(self) -> Consumer:
+        assert self._consumer is not None, "open() comes first"
+        return self._consumer
+
+    def _owner_of_callbacks(self) -> Owner:
+        assert self._owner is not None, "open() comes first"
+        return self._owner
+
+
+def _partitions(partitions: list[KafkaPartition]) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.partition) for p in partitions]
+
+
+def _listed(partitions: Iterable[TopicPartition]) -> str:
+    return ", ".join(map(str, sorted(partitions))) or "no partitions"

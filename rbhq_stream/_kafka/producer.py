@@ -1,0 +1,135 @@
+"""A producer that answers only when the brokers have confirmed: for records that must not be lost, one at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from rbhq_stream._config.properties import KafkaProperties
+from rbhq_stream._kafka.faults import Reports, config_error, said
+
+log = logging.getLogger("rbhq_stream.kafka")
+
+ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
+"""The properties that say where the brokers are: one of them is needed."""
+SLICE = 0.1
+"""Seconds that a wait for the confirmation may take before signals (Ctrl-C) and the client's reports are looked at."""
+GRACE = 2.0
+"""Seconds that the client may take, after a record's time is up, to say so."""
+MOST_BYTES = 1_000_000_000
+"""The client's own limit for a record, as high as it goes: the brokers decide. By default it would refuse records that
+the feed accepts."""
+UNKNOWN_TOPIC_MS = 5_000
+"""How long the brokers may say that there is no such topic before that is believed. Its default is 30 s."""
+
+
+class NotConfirmedError(Exception):
+    """The record may be with the brokers or not. The text says what is wrong, in the Kafka client's words."""
+
+
+class ConfirmedProducer:
+    """Writes records one by one, and waits for each. Nothing touches the network before the first `write`.
+
+    A client that failed is thrown away, and the next `write` makes a new one: what was in its queue won't arrive later,
+    and an idempotent producer may not go on after some failures.
+    """
+
+    def __init__(self, properties: KafkaProperties, timeout: float) -> None:
+        self._properties = KafkaProperties(
+            {"linger.ms": 0, "message.max.bytes": MOST_BYTES, "topic.metadata.propagation.max.ms": UNKNOWN_TOPIC_MS}
+        )
+        self._properties.update(properties)
+        self._properties.update(
+            {"acks": "all", "enable.idempotence": True, "message.timeout.ms": max(1, round(timeout * 1000))}
+        )
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._reports = Reports("")
+
+    def check(self) -> None:
+        """Has the client look at its properties, without the network.
+
+        Raises:
+            ConfigError: it refuses one.
+        """
+        offline = {name: value for name, value in self._properties.items() if name not in ADDRESSES}
+        self._make({**offline, "log_level": 0}).close()
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> None:
+        """Writes the record and waits until all in-sync replicas have it.
+
+        Raises:
+            NotConfirmedError: they didn't say so in time, or said that they won't have it.
+        """
+        with self._lock:
+            try:
+                self._write(topic, key, value, headers)
+            except BaseException:
+                self._throw_away()
+                raise
+
+    def close(self) -> None:
+        """Disconnects. A later `write` connects anew."""
+        with self._lock:
+            self._throw_away()
+
+    def _write(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> None:
+        producer = self._producer
+        if producer is None:
+            self._reports = Reports("")
+            self._producer = producer = self._make(
+                {**self._properties, "error_cb": self._reports.error, "logger": self._reports}
+            )
+        outcome: list[KafkaError | None] = []
+        deadline = time.monotonic() + self._timeout + GRACE
+        try:
+            producer.produce(
+                topic, value, key, headers=list(headers), on_delivery=lambda error, _: outcome.append(error)
+            )
+            while not outcome:
+                producer.poll(SLICE)
+                if not outcome and (self._reports.fatal is not None or time.monotonic() > deadline):
+                    raise NotConfirmedError(self._trouble("no confirmation"))
+        except BufferError as error:
+            raise NotConfirmedError(str(error)) from None
+        except KafkaException as error:  # a poll raises what the client can't recover from
+            raise NotConfirmedError(said(error.args[0])[0]) from None
+        failure = outcome[0]
+        if failure is not None:
+            timed_out = failure.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001  # the client's public code
+            raise NotConfirmedError(self._trouble("no confirmation") if timed_out else said(failure)[0])
+
+    def _trouble(self, reason: str) -> str:
+        """Why there was no answer, as far as the client has reported it."""
+        if self._reports.fatal is not None:
+            return getattr(self._reports.fatal, "reason", str(self._reports.fatal))
+        told = [
+            f"{trouble.reason} (broker {trouble.broker})" if trouble.broker else trouble.reason
+            for trouble in self._reports.trouble.values()
+        ]
+        return f"{reason} within {self._timeout:g} s: {'; '.join(told) or 'the brokers do not answer'}"
+
+    def _throw_away(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                producer.purge(blocking=False)
+                producer.close()
+            except Exception:  # what happened before counts, not this
+                log.debug("closing a producer failed", exc_info=True)
+
+    def _make(self, properties: dict[str, Any]) -> Producer:
+        try:
+            return Producer(properties)
+        except KafkaException as error:
+            raise config_error(error.args[0]) from None

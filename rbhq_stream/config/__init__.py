@@ -1,5 +1,0 @@
-"""What a partner was given by RBHQ, and how the feed is to behave."""
-
-from rbhq_stream.config.feed_config import FeedConfig, Topics
-
-__all__ = ["FeedConfig", "Topics"]

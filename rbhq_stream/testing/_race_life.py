@@ -1,0 +1,271 @@
+"""One made-up race, from the opening of its market to the last word on its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from random import Random
+
+from attrs import evolve, frozen
+
+from rbhq_stream.events import (
+    Event,
+    PriceEvent,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    Scratching,
+    Unscratching,
+)
+from rbhq_stream.testing._market import Market, deductions, places_paid
+from rbhq_stream.testing._outcome import Settlement, dead_heat, disqualify, run_race, swap_first_two
+from rbhq_stream.testing._racecard import Code, Meeting, Race
+
+
+class Happening(str, Enum):
+    """Something that does not come with every race, and that an application must get right."""
+
+    REVISED_DEDUCTION = "revised deduction"
+    """A second scratching comes with another deduction for the first one."""
+    UNSCRATCHING = "unscratching"
+    """A runner was scratched by mistake and is put back."""
+    REOPENED = "re-opened"
+    """The race is CLOSED and then OPEN again."""
+    PROTEST = "protest"
+    DEAD_HEAT = "dead heat"
+    """Two runners share a place and its payout: factors of 0.5."""
+    AMENDED = "amended"
+    """The result changes after FINAL."""
+    ABANDONED = "abandoned"
+
+
+@frozen
+class TimedEvent:
+    """An event and when it happens."""
+
+    at: datetime
+    event: Event
+
+
+# one record in ten has ten prices or more
+_LARGE_SHARE = 0.1
+_RUN_SECONDS = {Code.GALLOPS: 85, Code.GREYHOUNDS: 31, Code.HARNESS: 130}
+_SCRATCHED = {Code.GALLOPS: (0, 0, 1, 1, 2, 3), Code.GREYHOUNDS: (0, 0, 1, 2), Code.HARNESS: (0, 0, 1, 2)}
+_Step = Callable[[datetime], Sequence[Event]]
+
+
+class RaceLife:
+    """What is heard of one race, in order. To be iterated once."""
+
+    def __init__(
+        self,
+        rng: Random,
+        meeting: Meeting,
+        race: Race,
+        happenings: AbstractSet[Happening],
+        *,
+        opens: timedelta,
+        price_records: int,
+    ) -> None:
+        self._rng = rng
+        self._meeting = meeting
+        self._race = race
+        self._happenings = happenings
+        self._opens = race.jump - opens
+        # the stewards are never early
+        self._jump = race.jump + timedelta(seconds=rng.uniform(5, 0.03 * opens.total_seconds()))
+        self._price_records = price_records
+        self._market = Market(rng, race.starters)
+        self._reserves = [runner.number for runner in race.runners if runner.is_reserve]
+        self._field_size = len(race.starters)
+        self._scratched: dict[int, Scratching] = {}
+        self._large = 0.0
+        self._plan: list[tuple[datetime, int, _Step]] = []
+
+    def __iter__(self) -> Iterator[TimedEvent]:
+        self._plan_betting()
+        if Happening.ABANDONED in self._happenings:
+            end = self._opens + (self._jump - self._opens) * self._rng.uniform(0.75, 0.98)
+            self._plan = [step for step in self._plan if step[0] < end]
+            self._add(end, self._status(RaceStatus.ABANDONED))
+        else:
+            self._plan_finish()
+        for at, _, step in sorted(self._plan, key=lambda step: step[:2]):
+            for event in step(at):
+                yield TimedEvent(at, event)
+
+    def _add(self, at: datetime, step: _Step) -> None:
+        # the number keeps those of one moment in the order in which they were planned
+        self._plan.append((at, len(self._plan), step))
+
+    def _plan_betting(self) -> None:
+        rng, opens, jump = self._rng, self._opens, self._jump
+        span = jump - opens
+        self._add(opens, self._status(RaceStatus.OPEN))
+        self._add(opens, self._opening)
+        shut: tuple[datetime, datetime] | None = None
+        if Happening.REOPENED in self._happenings:
+            # the gates were about to open, then somebody threw a shoe
+            shut = opens + span * rng.uniform(0.955, 0.965), opens + span * rng.uniform(0.975, 0.985)
+            self._add(shut[0], self._status(RaceStatus.CLOSED))
+            self._add(shut[1], self._status(RaceStatus.OPEN))
+        self._add(jump, self._status(RaceStatus.CLOSED))
+        scratchings = self._plan_scratchings()
+        ticks = max(0, self._price_records - 2 - scratchings)
+        # what the opening and the scratchings need of the large ones is taken off the rest
+        forced = 2 + scratchings
+        self._large = max(0.0, (_LARGE_SHARE * (ticks + forced) - forced) / ticks) if ticks else 0
+        for _ in range(ticks):
+            # more and more of them towards the jump
+            at = jump - span * rng.random() ** 2.2
+            if shut is None or not shut[0] <= at < shut[1]:
+                self._add(at, self._price_move)
+
+    def _plan_scratchings(self) -> int:
+        """Says how many records they make."""
+        rng, opens = self._rng, self._opens
+        span = self._jump - opens
+        real = rng.choice(_SCRATCHED[self._meeting.code])
+        if Happening.REVISED_DEDUCTION in self._happenings:
+            real = max(2, real)
+        wrong = 1 if Happening.UNSCRATCHING in self._happenings else 0
+        # at least three stay in the race, and four run it
+        real = min(real, self._field_size - 3 - wrong, self._field_size - 4)
+        runners = rng.sample(self._race.starters, real + wrong)
+        for runner in runners[wrong:]:
+            self._add(opens + span * rng.uniform(0.1, 0.97), self._scratch(runner, is_mistake=False))
+        for runner in runners[:wrong]:
+            at = opens + span * rng.uniform(0.3, 0.85)
+            self._add(at, self._scratch(runner, is_mistake=True))
+            self._add(at + span * rng.uniform(0.03, 0.08), self._unscratch(runner))
+        return real + 2 * wrong
+
+    def _plan_finish(self) -> None:
+        rng = self._rng
+        run = _RUN_SECONDS[self._meeting.code] * rng.uniform(0.95, 1.05)
+        at = self._jump + timedelta(seconds=run + rng.uniform(25, 60))
+        self._add(at, self._judge)
+        self._add(at, self._stage(RaceStatus.INTERIM))
+        if Happening.PROTEST in self._happenings:
+            at += timedelta(seconds=rng.uniform(40, 90))
+            self._add(at, self._stage(RaceStatus.PROTEST))
+            if rng.random() < 0.4:
+                self._add(at, self._uphold)
+        at += timedelta(seconds=rng.uniform(90, 210))
+        self._add(at, self._stage(RaceStatus.FINAL))
+        if Happening.AMENDED in self._happenings:
+            self._add(at + timedelta(seconds=rng.uniform(200, 400)), self._amend)
+
+    def _status(self, status: RaceStatus) -> _Step:
+        def step(_: datetime) -> Sequence[Event]:
+            return (RaceStatusEvent(*self._ids, status),)
+
+        return step
+
+    def _opening(self, _: datetime) -> Sequence[Event]:
+        return [PriceEvent(*self._ids, updates) for updates in self._market.opening()]
+
+    def _price_move(self, _: datetime) -> Sequence[Event]:
+        is_large = self._rng.random() < self._large
+        return (PriceEvent(*self._ids, self._market.reprice() if is_large else self._market.tick()),)
+
+    def _scratch(self, runner: int, *, is_mistake: bool) -> _Step:
+        def step(at: datetime) -> Sequence[Event]:
+            self._revise()
+            self._scratched[runner] = _scratching(
+                runner, self._market.win_price(runner), self._field_size, self._ago(at)
+            )
+            self._market.withdraw(runner)
+            if self._reserves and not is_mistake:
+                self._market.admit(self._reserves.pop(0))
+            return (PriceEvent(*self._ids, self._market.reprice(10), tuple(self._scratched.values())),)
+
+        return step
+
+    def _unscratch(self, runner: int) -> _Step:
+        def step(at: datetime) -> Sequence[Event]:
+            del self._scratched[runner]
+            self._market.reinstate(runner)
+            undone = (Unscratching(runner, self._ago(at)),)
+            return (PriceEvent(*self._ids, self._market.reprice(10), unscratchings=undone),)
+
+        return step
+
+    def _revise(self) -> None:
+        always = Happening.REVISED_DEDUCTION in self._happenings
+        for runner, scratching in self._scratched.items():
+            if always or self._rng.random() < 0.3:
+                self._scratched[runner] = _revised(scratching, self._rng.choice((-2, -1, 1, 2)))
+
+    def _judge(self, _: datetime) -> Sequence[Event]:
+        """The numbers go up in the frame. Nothing is sent yet."""
+        rng = self._rng
+        tote = rng.choice(("VIC Tote", "NSW Tote", "QLD Tote"))
+        self._settlement = Settlement(self._meeting, self._race, self._market, self._field_size, tote)
+        self._placings = run_race(rng, self._market)
+        if Happening.DEAD_HEAT in self._happenings:
+            # not for third where only two places are offered: it would halve nothing
+            self._placings = dead_heat(self._placings, rng.choice((1, 1, 2, 3) if self._field_size >= 6 else (1, 2)))
+        return ()
+
+    def _uphold(self, _: datetime) -> Sequence[Event]:
+        self._placings = swap_first_two(self._placings)
+        return ()
+
+    def _stage(self, status: RaceStatus) -> _Step:
+        def step(at: datetime) -> Sequence[Event]:
+            return RaceStatusEvent(*self._ids, status), self._result(status, at)
+
+        return step
+
+    def _amend(self, at: datetime) -> Sequence[Event]:
+        self._placings = disqualify(self._placings, self._rng.choice(self._placings[0] + self._placings[1]))
+        return (self._result(RaceStatus.FINAL, at),)
+
+    def _result(self, status: RaceStatus, at: datetime) -> RaceResultEvent:
+        is_final = status is RaceStatus.FINAL
+        return self._settlement.result(status, self._ago(at), self._placings, with_dividends=is_final)
+
+    def _ago(self, at: datetime) -> datetime:
+        """A little before: when RBHQ noted what it sends now."""
+        return at - timedelta(microseconds=self._rng.randrange(50_000, 900_000))
+
+    @property
+    def _ids(self) -> tuple[int, int]:
+        race_id = self._race.race_id
+        return race_id.meeting_id, race_id.event_number
+
+
+def _scratching(runner: int, win_price: Decimal, field_size: int, at: datetime) -> Scratching:
+    of = deductions(win_price)
+    return Scratching(
+        runner,
+        win_deduction=of[1],
+        place_deduction=of[max(2, places_paid(field_size))],
+        two_place_deduction=of[2],
+        three_place_deduction=of[3],
+        four_place_deduction=of[4],
+        scratch_type=1,
+        scratch_time=at,
+    )
+
+
+def _revised(scratching: Scratching, cents: int) -> Scratching:
+    change = Decimal(cents).scaleb(-2)
+
+    def moved(deduction: Decimal | None) -> Decimal:
+        assert deduction is not None
+        # never to less than nothing, never by nothing
+        return deduction + (change if deduction + change >= 0 else -change)
+
+    return evolve(
+        scratching,
+        win_deduction=moved(scratching.win_deduction),
+        place_deduction=moved(scratching.place_deduction),
+        two_place_deduction=moved(scratching.two_place_deduction),
+        three_place_deduction=moved(scratching.three_place_deduction),
+        four_place_deduction=moved(scratching.four_place_deduction),
+    )
