@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -216,6 +217,26 @@ def test_poll_answers_none_when_nothing_comes(make: Callable[..., Face], source:
     assert face.poll(5) == price(1)
     assert face.poll(0) is None
     eventually(lambda: source.committed.get(PRICES) == 1)
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e10])
+def test_a_wait_may_be_unlimited(make: Callable[..., Face], source: MemorySource, seconds: float) -> None:
+    face = make()
+    face.enter()
+    threading.Timer(0.05, source.publish, prices(1)).start()
+    assert face.poll(seconds) == price(1)
+    next_batch = face.batches(3, seconds)
+    for number in (2, 3, 4):
+        threading.Timer(0.05 * number, source.publish, [price(number)]).start()
+    assert next_batch() == prices(4)[1:], "max_events ends it"
+    threading.Timer(0.05, face.feed.stop).start()
+    assert face.poll(seconds) is None
+
+
+def test_a_wait_that_is_not_a_number_ends_at_once(make: Callable[..., Face]) -> None:
+    face = make()
+    face.enter()
+    assert face.poll(math.nan) is None
 
 
 def test_a_bad_record_raises_and_the_feed_goes_on(make: Callable[..., Face], source: MemorySource) -> None:

@@ -269,7 +269,7 @@ class AsyncFeed(Handlers):
                 self._since_pause += 1
                 return event
             timeout = None if deadline is None else deadline - loop.time()
-            if timeout is not None and timeout <= 0:
+            if timeout is not None and not timeout > 0:  # also a NaN
                 return None
             await self._wait(timeout)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -256,7 +257,7 @@ class Feed(Handlers):
             if event is not None:
                 return event
             timeout = None if deadline is None else deadline - time.monotonic()
-            if timeout is not None and timeout <= 0:
+            if timeout is not None and not timeout > 0:  # also a NaN
                 return None
             self._wait(timeout)
         return None
@@ -271,8 +272,9 @@ class Feed(Handlers):
             raise RuntimeError("a handler of signals raised StopIteration") from stop
 
     def _wait(self, timeout: float | None) -> None:
+        limit = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # the queue can't wait for longer
         with suppress(Empty):
-            self._bell.get(timeout=timeout)
+            self._bell.get(timeout=limit)
 
     def _ring(self) -> None:
         if self._bell.empty():
