@@ -32,6 +32,13 @@ class Owner(Protocol):
         """Whether the partition is ours."""
         ...
 
+    def connected(self, partitions: Collection[TopicPartition]) -> None:
+        """The source is connected, and these are all the partitions of its topics.
+
+        Raises:
+            ConfigError: the application's `positions` name a partition that does not exist.
+        """
+
     def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """These are ours from now on; answers the offsets to read them from, as far as the application says.
 

@@ -171,6 +171,9 @@ class Books(Ledger):
     def is_wanted(self) -> bool:
         return True
 
+    def connected(self, partitions: Collection[TopicPartition]) -> None:
+        """Every partition is as good as another."""
+
     def owns(self, partition: Any, epoch: int | None = None) -> bool:
         return super().owns(partition, self.epoch if epoch is None else epoch)
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from rbhq_stream import DataLossError, Feed, FeedConfig, PriceEvent, PriceType, PriceUpdate, RaceEvent, Topics
+from rbhq_stream import (
+    ConfigError,
+    DataLossError,
+    Feed,
+    FeedConfig,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceEvent,
+    Topics,
+)
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
@@ -159,9 +169,16 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[...,
     ("positions", "error", "match"),
     [
         (7, TypeError, r"positions=7: expected a mapping"),
-        ({("prices", 0): -1}, ValueError, r"an offset of 0 or more, got \('prices', 0\): -1"),
-        ({("prices", 0): True}, ValueError, r"an offset of 0 or more"),
+        ({("prices", 0): -1}, ValueError, r"an offset of 0 to 9223372036854775807, got \('prices', 0\): -1"),
+        ({("prices", 0): True}, ValueError, r"an offset of 0 to"),
         ({"prices": 1}, ValueError, r"expected \(topic, partition\)"),
+        (
+            {("prices", 0): 2**63},
+            ValueError,
+            r"an offset of 0 to 9223372036854775807, got \('prices', 0\): 9223372036854775808",
+        ),
+        ({("prices", 2**31): 0}, ValueError, r"expected \(topic, partition\)"),
+        ({("prices", -1): 0}, ValueError, r"expected \(topic, partition\)"),
         ({("other", 0): 1}, ValueError, r"other\[0\] is of no topic of this feed; it has \['prices', 'status'\]"),
     ],
 )
@@ -173,7 +190,13 @@ def test_nonsense_is_refused_at_once(
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"), [(None, TypeError), ({("prices", 0): None}, ValueError), ({("prices", "0"): 1}, ValueError)]
+    ("answer", "error"),
+    [
+        (None, TypeError),
+        ({("prices", 0): None}, ValueError),
+        ({("prices", "0"): 1}, ValueError),
+        ({("prices", 0): 2**63}, ValueError),
+    ],
 )
 def test_a_nonsensical_answer_is_told(make: Callable[..., Face], answer: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="positions: expected"):
@@ -184,6 +207,20 @@ def test_an_offset_beyond_the_end_is_told(make: Callable[..., Face]) -> None:
     with pytest.raises(DataLossError, match="ends at 10") as raised:
         make(positions={PRICES: 11}).enter()
     assert (raised.value.topic, raised.value.expected_offset, raised.value.lost) == ("prices", 11, 0)
+
+
+def test_a_mapping_that_names_a_partition_that_does_not_exist_is_refused(make: Callable[..., Face]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^positions: there is no partition prices\[1\]: the topic has partition 0"
+    ) as raised:
+        make(positions={PRICES: 1, ("prices", 1): 4}).enter()
+    assert raised.value.field == "positions"
+
+
+def test_a_callable_may_name_more_partitions_than_there_are(make: Callable[..., Face]) -> None:
+    face = make(positions=lambda partitions: {PRICES: 9, STATUS: 10, ("prices", 99): 4})
+    face.enter()
+    assert read(face, 1) == {"prices": [9]}
 
 
 # --- the parts of a record
@@ -241,6 +278,39 @@ def test_the_broker_is_read_from_there(kafka: KafkaCluster, make_partner: MakePa
 
 
 @both_faces
+def test_a_partition_that_the_topic_does_not_have(
+    kafka: KafkaCluster, make_partner: MakePartner, face: Callable[..., Face]
+) -> None:
+    partner = make_partner(partitions=2)
+    topic = partner.topics.race_status
+    feed = face(broker_config(kafka, partner), positions={(topic, 1): 0, (topic, 2): 0})
+    with pytest.raises(ConfigError, match=rf"no partition {topic}\[2\]: the topic has partitions 0 to 1"):
+        feed.enter()
+    feed.finish()
+
+
+def test_a_mapping_may_name_a_partition_that_another_member_has(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+    partner = make_partner(partitions=2)
+    topic = partner.topics.race_status
+    publish(kafka, topic, 10, 0)
+    publish(kafka, topic, 10, 1)
+    given = {(topic, 0): 7, (topic, 1): 8}
+    config = broker_config(kafka, partner, topics=Topics(race_status=topic))
+    with Feed(config, positions=given) as one, Feed(config, positions=given) as two:
+        found: set[tuple[int, int]] = set()
+
+        def all_found() -> bool:
+            for feed in (one, two):
+                event = feed.poll(0.1)
+                if event is not None and event.record is not None:
+                    found.add((event.record.partition, event.record.offset))
+            return len(found) == 5
+
+        eventually(all_found)
+    assert found == {(0, 7), (0, 8), (0, 9), (1, 8), (1, 9)}
+
+
+@both_faces
 def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Partner, face: Callable[..., Face]) -> None:
     topic = partner.topics.race_status
     publish(kafka, topic, 10)
@@ -259,7 +329,9 @@ def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Part
 
 
 @pytest.mark.parametrize(
-    ("face", "offset", "lost"), [(SyncFace, 2, 3), (AsyncFace, 11, 0)], ids=["expired", "beyond the end"]
+    ("face", "offset", "lost"),
+    [(SyncFace, 2, 3), (AsyncFace, 11, 0), (SyncFace, 2**63 - 1, 0)],
+    ids=["expired", "beyond the end", "the highest offset"],
 )
 def test_an_offset_that_the_broker_does_not_have(
     kafka: KafkaCluster, partner: Partner, face: Callable[..., Face], offset: int, lost: int

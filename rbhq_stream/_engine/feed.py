@@ -74,6 +74,7 @@ class Feed(Handlers):
 
         Raises:
             ConnectError: why it can't, within `connect_timeout` seconds.
+            ConfigError: a mapping of `positions` names a partition that does not exist.
             DataLossError: records are gone that were to be read first.
             FeedClosedError: it was closed before.
         """

@@ -23,7 +23,7 @@ from types import TracebackType
 from attrs import define
 
 from rbhq_stream._engine.ledger import Ledger
-from rbhq_stream._engine.starting_positions import StartingPlaces
+from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import PartitionsLost, Signal
 from rbhq_stream.source import Source, TopicPartition
@@ -71,7 +71,7 @@ class Intake:
         close_timeout: float,
         one_by_one: bool,
         wake: Callable[[], None],
-        places: StartingPlaces | None = None,
+        places: StartingPositions | None = None,
     ) -> None:
         self.head = Chunk((), 0, 0, {})
         """The chunk that the application is in; all before it are done. Written by the application's thread."""
@@ -92,7 +92,7 @@ class Intake:
         self._close_timeout = close_timeout
         self._one_by_one = one_by_one
         self._wake = wake
-        self._places = places or StartingPlaces(None, ())
+        self._places = places or StartingPositions(None, ())
         self._last = self._counting = self.head  # the newest chunk, and the oldest one that is not all in the ledger
         self._taken_in = 0
         self._paused = False
@@ -276,6 +276,9 @@ class Intake:
 
     def owns(self, partition: TopicPartition) -> bool:
         return self.ledger.owns(partition, self.ledger.epoch)
+
+    def connected(self, partitions: Collection[TopicPartition]) -> None:
+        self._places.check_exist(partitions)
 
     def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         self.ledger.assign(partitions)

@@ -13,7 +13,7 @@ from typing import Literal
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.intake import Intake
-from rbhq_stream._engine.starting_positions import StartingPlaces
+from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._kafka import KafkaSource
 from rbhq_stream.errors import FeedClosedError
 from rbhq_stream.events import Event, PriceEvent, RaceEvent, RaceResultEvent, RaceStatusEvent
@@ -49,7 +49,7 @@ class Session:
             close_timeout=config.close_timeout,
             one_by_one=self._manual,
             wake=wake,
-            places=StartingPlaces(positions, config.topics.names),
+            places=StartingPositions(positions, config.topics.names),
         )
         self.cursor = Cursor(
             self.intake,

@@ -4,58 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from rbhq_stream.errors import ConfigError
 from rbhq_stream.positions import Positions
 from rbhq_stream.source import TopicPartition
 
+MAX_OFFSET = 2**63 - 1
+MAX_PARTITION = 2**31 - 1
 
-class StartingPlaces:
-    """The application's `positions`, checked; for the poll thread."""
+
+class StartingPositions:
+    """The application's `positions`, checked. After construction, only the poll thread uses it."""
 
     def __init__(self, positions: Positions | None, topics: Collection[str]) -> None:
-        self._ask: Callable[[Collection[TopicPartition]], Mapping[tuple[str, int], int]] | None = None
-        self._given: dict[TopicPartition, int] = {}
+        self._callable: Callable[[Collection[TopicPartition]], Mapping[tuple[str, int], int]] | None = None
+        self._mapping: dict[TopicPartition, int] = {}
         if isinstance(positions, Mapping):
-            self._given = _checked(positions)
-            for partition in self._given:
+            self._mapping = _checked(positions)
+            for partition in self._mapping:
                 if partition.topic not in topics:
                     raise ValueError(f"positions: {partition} is of no topic of this feed; it has {sorted(topics)}")
         elif positions is None or callable(positions):
-            self._ask = positions
+            self._callable = positions
         else:
             raise TypeError(
                 f"positions={positions!r}: expected a mapping of (topic, partition) to offset or a callable"
             )
 
-    def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where to read these partitions from, as far as the application says.
+    def check_exist(self, existing: Collection[TopicPartition]) -> None:
+        """Checks that the partitions which a mapping names exist. Another member of the group may own them.
 
-        Raises: what the application's callable raises. TypeError, ValueError: it answered no such mapping.
+        A callable is not checked: it is called for assigned partitions, and may return more than these.
+
+        Args:
+            existing: all partitions of the feed's topics.
+
+        Raises:
+            ConfigError: the mapping names a partition that does not exist.
+        """
+        for partition in self._mapping:
+            if partition not in existing:
+                last = max((other.partition for other in existing if other.topic == partition.topic), default=-1)
+                has = f"partitions 0 to {last}" if last else "partition 0 only"
+                raise ConfigError("positions", f"there is no partition {partition}: the topic has {has}")
+
+    def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Returns the offsets to read these partitions from, as far as the application names them.
+
+        Raises:
+            TypeError: the application's callable did not return a mapping.
+            ValueError: the mapping it returned holds something other than partitions and offsets.
+            Exception: what the application's callable raises.
         """
         if not partitions:
             return {}
-        given = self._given if self._ask is None else _checked(self._ask(partitions))
-        return {partition: given[partition] for partition in partitions if partition in given}
+        positions = self._mapping if self._callable is None else _checked(self._callable(partitions))
+        return {partition: positions[partition] for partition in partitions if partition in positions}
 
     def committed(self, partitions: Collection[TopicPartition]) -> None:
-        """The group's offsets for these partitions say from now on what a mapping said."""
+        """From now on the group's committed offsets replace what a mapping says of these partitions."""
         for partition in partitions:
-            self._given.pop(partition, None)
+            self._mapping.pop(partition, None)
 
 
 def _checked(positions: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int]:
     if not isinstance(positions, Mapping):
         raise TypeError(f"positions: expected a mapping of (topic, partition) to offset, got {positions!r}")
     checked = {}
-    for place, offset in positions.items():
-        match place:
-            case (str(topic), int(partition)) if _is_natural(partition) and _is_natural(offset):
-                checked[TopicPartition(topic, partition)] = int(offset)
+    for partition, offset in positions.items():
+        match partition:
+            case (str(topic), int(number)) if _is_within(number, MAX_PARTITION) and _is_within(offset, MAX_OFFSET):
+                checked[TopicPartition(topic, number)] = int(offset)
             case _:
                 raise ValueError(
-                    f"positions: expected (topic, partition) and an offset of 0 or more, got {place!r}: {offset!r}"
+                    f"positions: expected (topic, partition) and an offset of 0 to {MAX_OFFSET},"
+                    f" got {partition!r}: {offset!r}"
                 )
     return checked
 
 
-def _is_natural(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+def _is_within(number: object, maximum: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= maximum

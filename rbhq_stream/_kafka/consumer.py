@@ -85,6 +85,7 @@ class KafkaSource:
         self._owner = owner
         self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
         self._known.update(_partitions(check(self._config, consumer, self._reports, owner.is_wanted)))
+        owner.connected(self._known)
         self._subscribe(consumer)
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:

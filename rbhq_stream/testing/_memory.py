@@ -117,6 +117,7 @@ class MemorySource:
     def open(self, owner: Owner) -> None:
         self._owner = owner
         self.closed_in = None
+        owner.connected(self._logs)
         self._take(owner, list(self._logs))
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
