@@ -1,11 +1,12 @@
 """RacebookHQ's live racing feed as typed Python events: prices, scratchings and deductions, race status, results."""
 
 from rbhq_stream._config import FeedConfig, Topics
-from rbhq_stream._config.properties import Secret
+from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret
 from rbhq_stream._dead_letter import DeadLetter, DeadLetterError, DeadLetterFile, DeadLetters, DeadLetterTopic
-from rbhq_stream._diagnose import Diagnosis, Step, diagnose
+from rbhq_stream._diagnose import Diagnosis, Step, Verdict, diagnose
 from rbhq_stream._engine.async_feed import AsyncFeed
-from rbhq_stream._engine.cursor import FeedStats
+from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
+from rbhq_stream._engine.dispatch import OnEvent, OnPart
 from rbhq_stream._engine.feed import Feed
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import (
@@ -23,6 +24,7 @@ from rbhq_stream.errors import (
     UnreachableError,
 )
 from rbhq_stream.events import (
+    NO_EXTRA,
     Dividend,
     Event,
     Extra,
@@ -42,12 +44,14 @@ from rbhq_stream.events import (
 )
 from rbhq_stream.offsets import SqlOffsets
 from rbhq_stream.positions import Positions
-from rbhq_stream.record import Record
-from rbhq_stream.retry import Retry
+from rbhq_stream.record import RawRecord, Record
+from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.signals import PartitionsLost, Signal
-from rbhq_stream.source import TopicPartition
+from rbhq_stream.source import Owner, Source, TopicPartition
 
 __all__ = [
+    "NO_EXTRA",
+    "NO_RETRY",
     "AsyncFeed",
     "AuthenticationError",
     "AuthorizationError",
@@ -69,6 +73,11 @@ __all__ = [
     "FeedClosedError",
     "FeedConfig",
     "FeedStats",
+    "KafkaProperties",
+    "OnBadRecord",
+    "OnEvent",
+    "OnPart",
+    "Owner",
     "PartitionsLost",
     "PayoutFactors",
     "PoolDividend",
@@ -76,11 +85,13 @@ __all__ = [
     "PriceEvent",
     "PriceType",
     "PriceUpdate",
+    "PropertyValue",
     "RaceEvent",
     "RaceId",
     "RaceResultEvent",
     "RaceStatus",
     "RaceStatusEvent",
+    "RawRecord",
     "RbhqStreamError",
     "Record",
     "Retry",
@@ -88,6 +99,7 @@ __all__ = [
     "Scratching",
     "Secret",
     "Signal",
+    "Source",
     "SqlOffsets",
     "Step",
     "TlsError",
@@ -96,6 +108,7 @@ __all__ = [
     "UnknownTopicError",
     "UnreachableError",
     "Unscratching",
+    "Verdict",
     "decode",
     "diagnose",
     "encode",

@@ -104,6 +104,7 @@ class Extra(Mapping[str, Any]):
 
 
 NO_EXTRA = Extra()
+"""The `extra` of a document that has no fields besides the known ones."""
 
 
 def _extra(fields: Mapping[str, Any]) -> Extra:
@@ -307,5 +308,3 @@ class RaceResultEvent(RaceEvent):
 
 Event = Union[PriceEvent, RaceStatusEvent, RaceResultEvent]
 """Anything the feed yields."""
-EventPart = Union[PriceUpdate, Scratching, Unscratching, RunnerResult]
-"""What handlers can be registered for besides whole events."""

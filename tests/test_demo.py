@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 
@@ -29,7 +29,6 @@ from rbhq_stream._demo.tally import Tally
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent
 from rbhq_stream.record import Record
 from rbhq_stream.testing import EmbeddedBroker, PublishError, Simulator
-from rbhq_stream.testing._publisher import Headers
 
 COMMAND = [sys.executable, "-W", "error", "-m", "rbhq_stream._cli", "demo"]
 NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
@@ -168,7 +167,7 @@ def test_a_publisher_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch) 
     publish = EmbeddedBroker.publish
     calls = iter(range(100))
 
-    def fail_later(broker: EmbeddedBroker, *events: Event, headers: Headers | None = None) -> list[Record]:
+    def fail_later(broker: EmbeddedBroker, *events: Event, headers: Mapping[str, bytes] | None = None) -> list[Record]:
         if next(calls) > 3:
             raise PublishError("some-topic", "the disk is full")
         return publish(broker, *events, headers=headers)

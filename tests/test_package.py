@@ -22,6 +22,7 @@ EXPORTED = set(
 AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLossError DeadLetter DeadLetterError
     DeadLetterFile DeadLetterTopic DeadLetters DecodeError Diagnosis Dividend Event Step diagnose
     PartitionsLost Positions Signal SqlOffsets TopicPartition
+    KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode
@@ -48,6 +49,7 @@ def test_the_exported_names() -> None:
     assert sorted(rbhq_stream.__all__) == sorted(EXPORTED)
     assert set(exported(rbhq_stream)) == set(EXPORTED)
     assert sorted(rbhq_stream.testing.__all__) == sorted(EXPORTED_FOR_TESTING)
+    assert set(exported(rbhq_stream.testing)) == set(EXPORTED_FOR_TESTING)
 
 
 def test_importing_it_brings_nothing_for_people_along() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import attrs
 from attrs import field, frozen
@@ -87,9 +87,6 @@ def _to_topics(value: Topics | Mapping[str, str | None]) -> Topics:
     return Topics(**value)
 
 
-Start = Union[Literal["earliest", "latest"], datetime]
-
-
 @frozen(kw_only=True)
 class FeedConfig:
     """How to reach RBHQ's feed and how to behave there. All durations are in seconds.
@@ -146,7 +143,9 @@ class FeedConfig:
     max_poll_interval: float = field(default=300.0, validator=checks.seconds(86_400), metadata=_SECONDS)
     """After how long without a poll this member leaves the group. The feed polls while handlers work, so this is for a
     process that hangs."""
-    start: Start = field(default="earliest", validator=checks.start, metadata={settings.FROM_TEXT: settings.moment})
+    start: Literal["earliest", "latest"] | datetime = field(
+        default="earliest", validator=checks.start, metadata={settings.FROM_TEXT: settings.moment}
+    )
     """Where a group that has committed nothing yet begins: at the oldest record, at new ones, or at an aware time."""
     on_data_loss: Literal["raise", "earliest", "latest"] = field(
         default="raise", validator=checks.one_of("raise", "earliest", "latest")

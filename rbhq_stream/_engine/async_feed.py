@@ -150,7 +150,7 @@ class AsyncFeed(Handlers):
             await self._end()
         return None
 
-    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> AsyncBatches:
+    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> AsyncIterator[list[Event]]:
         """Iterates lists of events: at least one, at most `max_events`, collected for at most `max_wait`
         seconds after the first. Asking for the next batch says that the last one is done, all of it.
 

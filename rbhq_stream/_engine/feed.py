@@ -151,7 +151,7 @@ class Feed(Handlers):
             self._end()
         return None
 
-    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> Batches:
+    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> Iterator[list[Event]]:
         """Iterates lists of events: at least one, at most `max_events`, collected for at most `max_wait`
         seconds after the first.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,7 @@ from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
 from rbhq_stream.record import Record
 from rbhq_stream.testing._mock_cluster import MockCluster
-from rbhq_stream.testing._publisher import Headers, Outgoing, Publisher
+from rbhq_stream.testing._publisher import Outgoing, Publisher
 
 _log = logging.getLogger("rbhq_stream.testing")
 _SESSION_TIMEOUT = 2.0
@@ -114,7 +114,7 @@ class EmbeddedBroker:
         }
         return FeedConfig(**{**fields, **overrides})
 
-    def publish(self, *events: Event, headers: Headers | None = None) -> list[Record]:
+    def publish(self, *events: Event, headers: Mapping[str, bytes] | None = None) -> list[Record]:
         """Writes events, each to the topic of its class, and waits until the broker has them.
 
         The key is the race's id, so that a race stays in one partition and in order.
@@ -135,7 +135,7 @@ class EmbeddedBroker:
         topic: str,
         value: bytes | None,
         key: bytes | None = None,
-        headers: Headers | None = None,
+        headers: Mapping[str, bytes] | None = None,
         *,
         partition: int | None = None,
     ) -> Record:

@@ -17,8 +17,6 @@ from rbhq_stream.record import Record
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-Headers = Mapping[str, bytes]
-
 
 class PublishError(RbhqStreamError):
     """The embedded broker did not take a record.
@@ -42,7 +40,7 @@ class Outgoing:
     topic: str
     value: bytes | None
     key: bytes | None
-    headers: Headers | None = None
+    headers: Mapping[str, bytes] | None = None
     partition: int | None = None
     # the mock broker's answer has a made-up time in it: the time is given with the record instead
     _milliseconds: int = 0
