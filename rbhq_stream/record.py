@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -26,8 +26,14 @@ class RawRecord(Protocol):
     def headers(self) -> Any: ...  # pairs of a name and bytes, or None
 
 
+class _Tagged:
+    """Gives a record room for its delivery tag, which is no part of its value: neither compared nor shown."""
+
+    __slots__ = ("_tag",)
+
+
 @frozen
-class Record:
+class Record(_Tagged):
     """The Kafka record that an event came in.
 
     `value` holds the bytes as RBHQ sent them, for a dead-letter store or a dispute. Its repr shortens them.
@@ -63,6 +69,14 @@ class Record:
             headers=tuple((name, content) for name, content in raw.headers() or ()),
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # attrs would leave the tag out, and a copy of an event could not be acknowledged
+        return {**{a.name: getattr(self, a.name) for a in fields(type(self))}, "_tag": delivery_tag(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
     @property
     def place(self) -> tuple[str, int, int]:
         """Topic, partition and offset: what names the record."""
@@ -78,6 +92,16 @@ class Record:
     def __str__(self) -> str:
         """Where the record stood, as the logs and errors write it."""
         return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"
+
+
+def tag_delivery(record: Record, tag: object) -> None:
+    """Notes by which delivery the record was handed over. A copy or a pickle of the record keeps the tag."""
+    object.__setattr__(record, "_tag", tag)
+
+
+def delivery_tag(record: Record) -> object:
+    """Returns what `tag_delivery` noted; `None` for a record that was not handed over for acknowledgement."""
+    return getattr(record, "_tag", None)
 
 
 def _moment(milliseconds: int) -> datetime | None:

@@ -87,7 +87,7 @@ def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
     ledger.revoke([A])
     ledger.committed({A: 3})
     ledger.position(A, 3)
-    ledger.acknowledge(A, 3)
+    ledger.acknowledge(A, 3, ledger.epoch)
     ledger.done(A, 3, ledger.epoch)
     assert ledger.committable() == {}
     assert ledger.revoke([A]) == {}
@@ -98,12 +98,12 @@ def test_acknowledged_one_by_one_the_oldest_decides() -> None:
     for offset in (3, 4, 6):  # 5 is the end of a transaction
         ledger.taken_in(A, offset)
         ledger.awaits(A, offset)
-    ledger.acknowledge(A, 6)
-    ledger.acknowledge(A, 4)
+    ledger.acknowledge(A, 6, ledger.epoch)
+    ledger.acknowledge(A, 4, ledger.epoch)
     assert ledger.committable() == {}
-    ledger.acknowledge(A, 3)
+    ledger.acknowledge(A, 3, ledger.epoch)
     assert ledger.committable() == {A: 7}
-    ledger.acknowledge(A, 3)
+    ledger.acknowledge(A, 3, ledger.epoch)
     assert ledger.committable() == {A: 7}
 
 
@@ -128,10 +128,10 @@ def test_a_position_further_on_leaves_what_was_awaited() -> None:
     for offset in (1, 2):
         ledger.taken_in(A, offset)
         ledger.awaits(A, offset)
-    ledger.acknowledge(A, 2)
+    ledger.acknowledge(A, 2, ledger.epoch)
     ledger.position(A, 10)
     assert ledger.committable() == {}
-    ledger.acknowledge(A, 1)
+    ledger.acknowledge(A, 1, ledger.epoch)
     assert ledger.committable() == {A: 10}
 
 
@@ -144,7 +144,7 @@ def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
     assert ledger.committable() == {A: 0}
     assert ledger.owns(A, before), "it is handled all the same"
     ledger.done(A, 1005, before)
-    ledger.acknowledge(A, 1005)
+    ledger.acknowledge(A, 1005, before)
     ledger.committed({A: 1000})  # the answer to a commit that was on its way
     assert ledger.committable() == {A: 0}
     ledger.taken_in(A, 2)
@@ -157,16 +157,32 @@ def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one()
     for offset in (5, 6):
         ledger.taken_in(A, offset)
         ledger.awaits(A, offset)
+    before = ledger.epoch
     ledger.position(A, 0)
     for offset in (0, 1, 2, 3, 4, 5):
         ledger.taken_in(A, offset)
         ledger.awaits(A, offset)
         if offset < 5:
-            ledger.acknowledge(A, offset)
-    ledger.acknowledge(A, 5)
+            ledger.acknowledge(A, offset, ledger.epoch)
+    ledger.acknowledge(A, 5, before)
     assert ledger.committable() == {A: 5}
-    ledger.acknowledge(A, 5)
+    ledger.acknowledge(A, 5, ledger.epoch)
     assert ledger.committable() == {A: 6}
+
+
+def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
+    ledger = a_ledger(A)
+    for offset in (0, 1):
+        ledger.taken_in(A, offset)
+        ledger.awaits(A, offset)
+    for part in (2, 0, 0, 2):
+        ledger.acknowledge(A, 0, ledger.epoch, part, 3)
+    assert ledger.committable() == {}
+    ledger.acknowledge(A, 0, ledger.epoch, 1, 3)
+    assert ledger.committable() == {A: 1}
+    for part in range(3):
+        ledger.acknowledge(A, 0, ledger.epoch, part, 3)
+    assert ledger.committable() == {A: 1}
 
 
 @given(st.permutations(range(12)), st.integers(0, 12))
@@ -177,7 +193,7 @@ def test_in_whatever_order_what_is_committed_was_acknowledged(order: list[int], 
         ledger.awaits(A, offset)
     acknowledged = set(order[:count])
     for offset in order[:count]:
-        ledger.acknowledge(A, offset)
+        ledger.acknowledge(A, offset, ledger.epoch)
     first_open = min(set(range(12)) - acknowledged, default=12)
     assert ledger.committable() == ({A: first_open} if first_open else {})
 
@@ -245,8 +261,8 @@ class Books(RuleBasedStateMachine):
     def acknowledge(self, record: tuple[TopicPartition, int, int]) -> None:
         """Also of records of an earlier time, by an application that is slow."""
         partition, offset, epoch = record
-        self.ledger.acknowledge(partition, offset)
-        if partition in self.ours and offset < self.next[partition]:
+        self.ledger.acknowledge(partition, offset, epoch)
+        if self.ours.get(partition, epoch + 1) <= epoch:
             self.handled[partition].add(offset)
         assert self.ledger.owns(partition, epoch) == (self.ours.get(partition, epoch + 1) <= epoch)
 

@@ -14,7 +14,8 @@ from typing import Literal, Union
 
 from attrs import frozen
 
-from rbhq_stream._engine.intake import Chunk, Intake
+from rbhq_stream._engine.delivery_tags import DeliveryTags
+from rbhq_stream._engine.intake import Acknowledgement, Chunk, Intake
 from rbhq_stream._wire import decode
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, RaceEvent
@@ -54,7 +55,7 @@ class Cursor:
 
     __slots__ = (
         "_at", "_bad", "_chunk", "_empty", "_events", "_intake", "_kinds", "_left", "_manual", "_max_bytes",
-        "_on_bad_record", "_refused", "_rest", "_shown", "_unacknowledged", "is_blocked", "taken",
+        "_on_bad_record", "_refused", "_rest", "_shown", "_tags", "is_blocked", "taken",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +82,7 @@ class Cursor:
         self._left: tuple[Event, ...] = ()  # those that were not when last settled
         self._shown = 0  # events shown since then: none, one, or those of a batch
         self._refused: RawRecord | None = None  # the bad record that was raised instead of an event
-        self._unacknowledged: dict[tuple[str, int, int], set[int]] = {}
+        self._tags = DeliveryTags()
         self._events = self._bad = self._empty = 0
 
     def peek(self) -> Event | None:
@@ -120,18 +121,13 @@ class Cursor:
         """The event is done (`commit="manual"`). From any thread.
 
         Raises:
-            ValueError: it didn't come from a feed.
+            TypeError: it is not an event.
+            ValueError: this feed did not hand it over.
         """
-        record = event.record
-        if record is None:
-            raise ValueError("this event was made by hand: only an event that came from the feed can be acknowledged")
-        parts = self._unacknowledged.get(record.place)
-        if parts is not None:
-            parts.discard(record.part)
-            if parts:
-                return
-            self._unacknowledged.pop(record.place, None)
-        self._intake.acknowledged.append(record.place)
+        record, epoch = self._tags.check(event)
+        self._intake.acknowledged.append(
+            Acknowledgement((record.topic, record.partition), record.offset, epoch, record.part, record.parts)
+        )
 
     def stats(self) -> FeedStats:
         events = self._events + (self._shown if self.taken else 0)
@@ -186,7 +182,7 @@ class Cursor:
                 events = decode(
                     self._kinds[record.topic()],  # type: ignore[index]  # a record from Kafka has a topic
                     value,
-                    record=record,
+                    record=Record.of(record) if self._manual else record,
                     max_bytes=self._max_bytes,
                 )
             except DecodeError as error:
@@ -199,9 +195,9 @@ class Cursor:
                 if not events:
                     self._pass_empty(record)
                     continue
-                if self._manual:
-                    self._unacknowledged[Record.of(record).place] = set(range(len(events)))
                 self._rest = events[1:]
+            if self._manual:
+                self._tags.tag(events, chunk.epoch)
             self._at = at + 1
             self._shown += 1
             return events[0]
@@ -227,7 +223,8 @@ class Cursor:
     def _pass(self, record: RawRecord) -> None:
         """The record needs nothing of the application."""
         if self._manual:
-            self._intake.acknowledged.append(Record.of(record).place)
+            topic, partition, offset = Record.of(record).place
+            self._intake.acknowledged.append(Acknowledgement((topic, partition), offset, self._chunk.epoch))
 
     def _go_past(self) -> None:
         """On to the next record. This one is done, unless events before it are not."""

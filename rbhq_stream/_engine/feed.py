@@ -164,10 +164,17 @@ class Feed(Handlers):
         return Batches(self, max_events, max_wait)
 
     def ack(self, event: RaceEvent) -> None:
-        """Says that this event is done; for `commit="manual"`, from any thread, in any order.
+        """Acknowledges an event, with `commit="manual"`. From any thread, in any order.
+
+        Safe to call more than once for one event. Changes nothing when the event's partition is another member's by
+        now, or the feed is closed.
+
+        Args:
+            event: an event that this feed handed over, or a copy of it, for example from a process pool.
 
         Raises:
-            ValueError: the feed acknowledges by itself, or the event didn't come from it.
+            TypeError: it is not an event.
+            ValueError: the feed acknowledges by itself (`commit="auto"`), or it did not hand over this event.
         """
         self._session.acknowledge(event)
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
 from types import TracebackType
+from typing import NamedTuple
 
 from attrs import define
 
@@ -38,6 +39,16 @@ fetched ahead.
 """
 LOW_WATER = 0.5
 """Paused partitions are resumed when the buffer is down to this part of its size."""
+
+
+class Acknowledgement(NamedTuple):
+    """One event that is processed: the arguments of `Ledger.acknowledge`."""
+
+    partition: tuple[str, int]
+    offset: int
+    epoch: int
+    part: int = 0
+    parts: int = 1
 
 
 @define(eq=False)
@@ -75,7 +86,7 @@ class Intake:
     ) -> None:
         self.head = Chunk((), 0, 0, {})
         """The chunk that the application is in; all before it are done. Written by the application's thread."""
-        self.acknowledged: deque[tuple[str, int, int]] = deque()
+        self.acknowledged: deque[Acknowledgement] = deque()
         self.signals: deque[Signal] = deque()
         """To be told before the next event, the oldest first. Appended to by the poll thread; the application's thread
         removes what it has told.
@@ -248,8 +259,7 @@ class Intake:
     def _count(self) -> None:
         """Enters into the ledger what the application has done since the last time."""
         while self.acknowledged:
-            topic, partition, offset = self.acknowledged.popleft()
-            self.ledger.acknowledge((topic, partition), offset)
+            self.ledger.acknowledge(*self.acknowledged.popleft())
         self._count_chunks()
         if not self._one_by_one:
             self._count_chunk(self._counting, self._counting.done)

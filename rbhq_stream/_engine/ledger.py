@@ -29,8 +29,7 @@ class _Page:
     gaps: deque[tuple[int, int]] = Factory(deque)  # of records that won't come: the first, and the first after them
     waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
     acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
-
-    stale: set[int] = Factory(set)  # awaited of a topic that was made anew since; their numbers may come again
+    parts: dict[int, set[int]] = Factory(dict)  # of records with several events, which of them were acknowledged
 
     def done_up_to(self, offset: int) -> None:
         while self.gaps and offset >= self.gaps[0][0]:
@@ -86,10 +85,9 @@ class Ledger:
         page.next = page.expected = offset
         page.gaps.clear()
         page.committed = None  # it may be further than this
-        page.stale.update(page.waiting)
-        page.stale -= page.acknowledged
         page.waiting.clear()
         page.acknowledged.clear()
+        page.parts.clear()
 
     def expected(self, partition: _Key) -> int | None:
         """The offset of the next record to come, or `None` before the first."""
@@ -111,16 +109,29 @@ class Ledger:
         if page is not None and page.counts_from <= epoch and (page.next is None or offset >= page.next):
             page.done_up_to(offset + 1)
 
-    def acknowledge(self, partition: _Key, offset: int) -> None:
-        """The record is done; those before it may not be. Says nothing of a record that is not awaited."""
+    def acknowledge(self, partition: _Key, offset: int, epoch: int, part: int = 0, parts: int = 1) -> None:
+        """Marks one event as processed; those before it may not be. Safe to call more than once.
+
+        Changes nothing when the partition was revoked, or its topic recreated, since the record was read.
+
+        Args:
+            partition: the record's.
+            offset: the record's.
+            epoch: the epoch in which the record was read.
+            part: which of the record's events it is, from 0.
+            parts: how many events the record has. The record is processed when all of them are.
+        """
         page = self._pages.get(partition)
-        if page is None:
+        if page is None or epoch < page.counts_from or not page.waiting or offset < page.waiting[0]:
             return
-        if offset in page.stale:
-            page.stale.remove(offset)
+        if offset in page.acknowledged:
             return
-        if not page.waiting or offset < page.waiting[0]:
-            return
+        if parts > 1:
+            acknowledged = page.parts.setdefault(offset, set())
+            acknowledged.add(part)
+            if len(acknowledged) < parts:
+                return
+            del page.parts[offset]
         page.acknowledged.add(offset)
         while page.waiting and page.waiting[0] in page.acknowledged:
             oldest = page.waiting.popleft()
