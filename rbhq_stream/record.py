@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from gc import get_referents
+from operator import methodcaller
 from typing import Any, Protocol
 
 from attrs import field, fields, frozen
@@ -50,6 +52,7 @@ class Record(_Tagged):
     key: bytes | None = None
     value: bytes | None = field(default=None, repr=lambda value: _shortened(value))  # noqa: PLW0108  # defined below
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    """Pairs of a name and a value, in the producer's order. A name that is not UTF-8 is replaced by U+FFFD."""
     part: int = 0
     """Which of the record's events this is, from 0."""
     parts: int = 1
@@ -66,7 +69,7 @@ class Record(_Tagged):
             timestamp=_moment(milliseconds) if kind else None,
             key=raw.key(),
             value=raw.value(),
-            headers=tuple((name, content) for name, content in raw.headers() or ()),
+            headers=_headers(raw),
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,6 +105,31 @@ def tag_delivery(record: Record, tag: object) -> None:
 def delivery_tag(record: Record) -> object:
     """Returns what `tag_delivery` noted; `None` for a record that was not handed over for acknowledgement."""
     return getattr(record, "_tag", None)
+
+
+_UNREADABLE_NAME = "\N{REPLACEMENT CHARACTER}"
+# Not `raw.headers()`: since 3.11 CPython may call such a method without checking for the error that the client leaves
+# set, and the error then surfaces in an unrelated call. A call made from C is always checked.
+_call_headers = methodcaller("headers")
+
+
+def _headers(raw: RawRecord) -> tuple[tuple[str, bytes | None], ...]:
+    """Returns the headers; one whose name is not UTF-8 keeps its value and is named U+FFFD.
+
+    This works around a defect of confluent-kafka (seen in 2.8.2, 2.12.2, 2.14.2 and 2.16.1, the newest so far). For a
+    header name that is not UTF-8, which a producer in C or Go can write, `Message.headers()` raises `SystemError`.
+    Every later call returns a list of pairs in which a null pointer stands for such a name, and reading that name
+    crashes the process. The garbage collector skips null pointers, so it can tell how much of a pair is there. Nothing
+    is changed, so any number of threads may do this at once.
+    """
+    try:
+        pairs = _call_headers(raw)
+    except SystemError:
+        pairs = _call_headers(raw)
+    return tuple(
+        (_UNREADABLE_NAME, pair[1]) if type(pair) is tuple and len(get_referents(pair)) < 2 else (pair[0], pair[1])
+        for pair in pairs or ()
+    )
 
 
 def _moment(milliseconds: int) -> datetime | None:

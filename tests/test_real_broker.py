@@ -37,11 +37,14 @@ from rbhq_stream import (
     encode,
 )
 from rbhq_stream.testing import Simulator
+from tests.broker import raw_producer
 from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
 from tests.faces import Face, both_faces
+
+STATUS = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
 
 
 def a_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
@@ -143,15 +146,25 @@ def test_a_simulated_day_by_callbacks(kafka: KafkaCluster, partner: Partner, fac
 
 
 def test_the_record_is_the_brokers(kafka: KafkaCluster, partner: Partner) -> None:
-    value = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
-    kafka.publish(partner.topics.race_status, [(b"k", value)], headers=[("trace", b"7")])
+    kafka.publish(partner.topics.race_status, [(b"k", STATUS)], headers=[("trace", b"7")])
     with Feed(a_config(kafka, partner)) as feed:
         record = next(feed).record
     assert record is not None
     assert (record.topic, record.partition, record.offset) == (partner.topics.race_status, 0, 0)
-    assert (record.key, record.value, record.headers) == (b"k", value, (("trace", b"7"),))
+    assert (record.key, record.value, record.headers) == (b"k", STATUS, (("trace", b"7"),))
     assert record.timestamp is not None
     assert abs(record.timestamp.timestamp() - time.time()) < 60
+
+
+def test_an_event_arrives_whose_header_name_is_not_utf_8(kafka: KafkaCluster, partner: Partner) -> None:
+    headers = [(b"trace", b"7"), (b"caf\xe9", b"8")]
+    raw_producer.publish(kafka.internal_bootstrap, partner.topics.race_status, STATUS, headers)
+    kafka.publish(partner.topics.race_status, [(b"k", STATUS)])
+    with Feed(a_config(kafka, partner)) as feed:
+        events = [next(feed), next(feed)]
+        # the feed has committed the first by now, and the application may look as often as it likes
+        found = [event.record and event.record.headers for event in events for _ in range(3)]
+    assert found == [(("trace", b"7"), ("\ufffd", b"8"))] * 3 + [()] * 3
 
 
 def test_a_consumer_started_again_goes_on_where_it_was(kafka: KafkaCluster, make_partner: MakePartner) -> None:

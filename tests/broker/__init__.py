@@ -7,6 +7,7 @@ on loopback, with TLS, SCRAM-SHA-512 and access control switched on, as a produc
 * ``install``       fetches Kafka into a cache folder.
 * ``certificates``  the certificate authority and server certificates of one run.
 * ``kafka``         ``KafkaCluster``: one or more brokers and everything a test does to them.
+* ``raw_producer``  publishes what the Python client cannot.
 * ``proxy``         ``TcpProxy``: breaks the network between a client and a broker.
 * ``fixtures``      the pytest fixtures (``kafka``, ``kafka3``, ``partner``, ...).
 """
