@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
+import math
 import os
 import random
 import resource
@@ -14,10 +16,11 @@ import sys
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import attrs
 import pytest
@@ -26,7 +29,7 @@ from hypothesis import strategies as st
 
 from rbhq_stream import ConfigError, DecodeError, Fault, Feed, PriceEvent, PriceType, PriceUpdate, Record, decode
 from rbhq_stream._dead_letter import DeadLetter, DeadLetterError, DeadLetterFile
-from rbhq_stream._dead_letter.file import MOST_FAULTS
+from rbhq_stream._dead_letter.file import MAX_FAULTS
 from rbhq_stream.testing import EmbeddedBroker
 from tests.strategies import texts
 
@@ -117,7 +120,7 @@ def test_a_record_with_a_million_faults_doesnt_fill_the_disk(path: Path) -> None
     (letter,) = DeadLetterFile.read(path)
 
     assert letter.record.value == raw
-    assert letter.faults == caught.value.faults[:MOST_FAULTS]
+    assert letter.faults == caught.value.faults[:MAX_FAULTS]
     assert path.stat().st_size < 5 * len(raw)
 
 
@@ -136,14 +139,14 @@ def test_a_letter_can_be_decoded_again(path: Path) -> None:
     assert caught.value.record == second.record
     with pytest.raises(DecodeError, match="at most 10 bytes"):
         first.decode(max_bytes=10)
-    with pytest.raises(ValueError, match="no events of kind 'Weather'"):
+    with pytest.raises(ValueError, match="no event class 'Weather'"):
         attrs.evolve(first, kind="Weather").decode()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         first.kind = "x"  # type: ignore[misc]  # that it can't be set is what is tested
 
 
 def test_an_error_without_a_record_is_a_mistake(path: Path) -> None:
-    with pytest.raises(ValueError, match="give decode"):
+    with pytest.raises(ValueError, match="record="):
         DeadLetterFile(path)(DecodeError("PriceEvent", [Fault("$", "{", "JSON")]))
 
 
@@ -158,18 +161,20 @@ def test_it_opens_nothing_before_the_first_record(path: Path) -> None:
 
 def test_its_repr_says_what_it_does(path: Path) -> None:
     assert repr(DeadLetterFile(path, max_bytes=5)) == (
-        f"DeadLetterFile(path={path!r}, max_bytes=5, keep=10, fsync=True)"
+        f"DeadLetterFile(path={path!r}, max_bytes=5, keep=10, fsync=True, lock_timeout=10.0)"
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"path": "nowhere/at/all"}, "path: there is no folder {}/nowhere/at: make it first"),
-        ({"path": ""}, "path: {} is a folder: give the file to write to, which need not exist"),
+        ({"path": "nowhere/at/all"}, "path: there is no folder {}/nowhere/at: create it first"),
+        ({"path": ""}, "path: {} is a folder: give the path of a file, which need not exist"),
         ({"max_bytes": 0}, "max_bytes: expected 1 to"),
         ({"max_bytes": True}, "max_bytes: expected a whole number"),
         ({"keep": 0}, "keep: expected 1 to"),
+        ({"lock_timeout": 0}, "lock_timeout: expected 0.001 to 3600 seconds"),
+        ({"lock_timeout": math.inf}, "lock_timeout: expected 0.001 to 3600 seconds"),
     ],
 )
 def test_a_wrong_argument_is_told_at_once(tmp_path: Path, arguments: dict[str, object], told: str) -> None:
@@ -179,12 +184,79 @@ def test_a_wrong_argument_is_told_at_once(tmp_path: Path, arguments: dict[str, o
     assert str(caught.value).startswith(told.format(tmp_path))
 
 
-def test_a_place_that_cant_be_written_to_is_told_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda asked, mode: asked != path.parent)  # who runs this may be root
-    with pytest.raises(ConfigError, match=f"may not write to {path}"):
-        DeadLetterFile(path)
-    path.touch()
-    DeadLetterFile(path)
+@pytest.mark.parametrize(
+    ("where", "problem"),
+    [
+        ("/dev/null", "is not a regular file"),
+        ("/dev/full", "is not a regular file"),
+        ("/proc/dead.jsonl", "can't create files in the folder /proc"),
+        ("{}/file/dead.jsonl", "there is no folder {}/file"),
+        ("{}/pipe", "is not a regular file"),
+        ("{}/link-to-null", "is not a regular file"),
+        ("{}/link-to-nowhere", "there is no folder {}/missing"),
+        ("{}/" + "x" * 300, "File name too long"),
+        ("{}/a\0b", "can't be a path"),
+        ("{}/a\ud800b", "can't be a path"),
+        ("~no-such-user/dead.jsonl", "can't be a path"),
+    ],
+)
+def test_a_path_that_cannot_be_written_to_is_refused_when_the_sink_is_made(
+    tmp_path: Path, where: str, problem: str
+) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link-to-null").symlink_to("/dev/null")
+    (tmp_path / "link-to-nowhere").symlink_to(tmp_path / "missing" / "dead.jsonl")
+    with pytest.raises(ConfigError) as caught:
+        DeadLetterFile(where.format(tmp_path))
+    assert caught.value.field == "path"
+    assert problem.format(tmp_path) in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "file_mode", "problem"),
+    [
+        (0o555, None, "can't create files in the folder {}"),
+        (0o555, 0o666, "can't create files in the folder {}"),  # it could not be rotated
+        (0o777, 0o444, "can't write to {}/dead.jsonl: Permission denied"),
+        (0o777, 0o666, None),
+        (0o777, None, None),
+    ],
+)
+def test_permissions_are_checked_when_the_sink_is_made(
+    folder_mode: int, file_mode: int | None, problem: str | None
+) -> None:
+    with TemporaryDirectory() as name:  # not tmp_path, whose parents are closed to other users
+        folder = Path(name).resolve()
+        if file_mode is not None:
+            (folder / "dead.jsonl").touch()
+            (folder / "dead.jsonl").chmod(file_mode)
+        folder.chmod(folder_mode)
+        found = as_unprivileged_user(lambda: DeadLetterFile(folder / "dead.jsonl"))
+        left = sorted(path.name for path in folder.iterdir())
+        folder.chmod(0o777)
+    assert (problem.format(folder) in found) if problem else found == "", found
+    assert left == ([] if file_mode is None else ["dead.jsonl"]), "the check leaves nothing behind"
+
+
+def as_unprivileged_user(action: Callable[[], object]) -> str:
+    """Runs the action in a child process, which gives up root; returns the text of the error it raises, or ''."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.seteuid(65534)
+            action()
+        except BaseException as error:  # noqa: BLE001  # the parent judges it
+            os.write(write_end, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with open(read_end) as pipe:  # noqa: PTH123  # a descriptor
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return text
 
 
 # --- durable ---
@@ -303,6 +375,59 @@ def test_threads_may_share_a_sink(path: Path) -> None:
     assert sorted(offsets(path)) == [*range(400)]
 
 
+# --- locks ---
+
+
+@pytest.fixture
+def locked(path: Path) -> Iterator[Path]:
+    """The path of a file that another process holds locked."""
+    DeadLetterFile(path)(bad(1))
+    code = f"import fcntl; file = open({str(path)!r}); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield path
+        process.communicate()
+
+
+def test_a_file_that_another_process_holds_locked_is_waited_for_no_longer_than_lock_timeout(locked: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadLetterError) as caught:
+        DeadLetterFile(locked, lock_timeout=0.2)(bad(2))
+    assert 0.15 < time.monotonic() - began < 2
+    assert caught.value.reason == (
+        f"another process or thread has held the lock of {locked} for lock_timeout=0.2 s. `lsof` shows which one"
+    )
+    with pytest.raises(TimeoutError, match=r"has held the lock of .* for lock_timeout=0.1 s"):
+        next(DeadLetterFile.read(locked, lock_timeout=0.1))
+
+
+def test_a_lock_that_is_released_in_time_is_no_error(path: Path) -> None:
+    sink = DeadLetterFile(path, lock_timeout=10)
+    sink(bad(1))
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        sink(bad(2))
+    assert offsets(path) == [1, 2]
+
+
+def test_a_file_that_is_moved_away_under_lock_is_not_written_to(path: Path) -> None:
+    sink = DeadLetterFile(path, lock_timeout=10)
+    sink(bad(1))
+    moved = path.with_name("moved")
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def move() -> None:
+            path.replace(moved)
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+        threading.Timer(0.1, move).start()
+        sink(bad(2))
+    assert (offsets(moved), offsets(path)) == ([1], [2])
+
+
 # --- rotation ---
 
 
@@ -323,7 +448,7 @@ def test_full_files_are_renamed_and_the_oldest_dropped(path: Path, caplog: pytes
     assert sorted(file.name for file in path.parent.iterdir()) == ["dead.jsonl", "dead.jsonl.1", "dead.jsonl.2"]
     assert offsets(path) == [*range(3, 10)]
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, f"dropping the oldest dead letters, {path}.2: keep=2")
+        (logging.WARNING, f"deleting the oldest dead letters, {path}.2: keep=2")
     ]
 
 

@@ -254,5 +254,5 @@ def test_its_repr_shows_no_secret(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_without_a_record_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="give decode"):
+    with pytest.raises(ValueError, match="record="):
         DeadLetterTopic("dead", {"bootstrap.servers": "a:1"})(DecodeError("PriceEvent", ERROR.faults))

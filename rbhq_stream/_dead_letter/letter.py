@@ -1,4 +1,4 @@
-"""A bad record as it is stored, and the error of a store that failed."""
+"""`DeadLetter`, a bad record as it was stored, and `DeadLetterError`, the error of a sink that could not store one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event
 
 
 class DeadLetterError(RbhqStreamError):
-    """A bad record could not be stored, so it isn't done: the feed hands it to its sink again when asked to go on.
+    """A bad record could not be stored, so it is not acknowledged: when asked for the next event, the feed retries.
 
-    `sink` says where it was to go, `reason` what is wrong there, and `record` is the bad record.
+    Attributes:
+        sink: Where it was to be stored: a path, or a topic and its brokers.
+        reason: What is wrong there.
+        record: The bad record.
     """
 
     def __init__(self, sink: str, reason: str, record: Record) -> None:
@@ -36,31 +39,39 @@ class DeadLetter:
     """A bad record as it was stored."""
 
     record: Record
-    """Where it stood, and its raw bytes."""
+    """The Kafka record, with its raw bytes."""
     kind: str
-    """The name of the event class that it was read as."""
+    """The name of the event class that it was decoded as."""
     faults: tuple[Fault, ...]
-    """What was wrong with it: the first 100 faults."""
+    """What was wrong with it: a file stores the first 100 faults."""
     when: datetime
     """When it was stored (UTC)."""
 
     def decode(self, *, max_bytes: int = MAX_BYTES) -> tuple[Event, ...]:
-        """Reads the record again, say with a later version of the library.
+        """Decodes the record again, for example with a later version of the library.
+
+        Args:
+            max_bytes: The largest record to decode.
+
+        Returns:
+            Its events.
 
         Raises:
-            DecodeError: it is still bad.
-            ValueError: this version of the library has no events of that kind.
+            DecodeError: the record is still bad.
+            ValueError: this version of the library has no event class named `kind`.
         """
         kind = _KINDS.get(self.kind)
         if kind is None:
-            raise ValueError(f"there are no events of kind {self.kind!r}, only {', '.join(_KINDS)}")
+            raise ValueError(f"there is no event class {self.kind!r}, only {', '.join(_KINDS)}")
         return decode(kind, self.record.value or b"", record=self.record, max_bytes=max_bytes)
 
 
 def record_of(error: DecodeError) -> Record:
+    """Returns the record of the error.
+
+    Raises:
+        ValueError: it has none, because `decode` was called without `record`.
+    """
     if error.record is None:
-        raise ValueError("this error has no record to store: give decode() the record it reads")
+        raise ValueError("this error has no record to store: call decode() with record=")
     return error.record
-
-
-# --- the file ---

@@ -1,4 +1,4 @@
-"""`DeadLetterTopic`: bad records in a topic of your own Kafka, each confirmed before the sink returns."""
+"""`DeadLetterTopic`: stores bad records in a topic of your own Kafka, each confirmed before the sink returns."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rbhq_stream._kafka.producer import ADDRESSES, ConfirmedProducer, NotConfirm
 from rbhq_stream.errors import ConfigError, DecodeError
 from rbhq_stream.record import Record
 
-MOST_FAULTS_IN_A_HEADER = 5
+MAX_FAULTS_IN_HEADER = 5
 
-_GUARANTEE = "can't be set: a bad record is done when all in-sync replicas have it, once, and not before"
-_CALLBACK = "can't be set: the sink has the Kafka client's callbacks to itself"
+_GUARANTEE = "can't be set: a bad record is acknowledged once all in-sync replicas have stored it, and not before"
+_CALLBACK = "can't be set: the sink uses the Kafka client's callbacks itself"
 _REFUSED = {
     "acks": _GUARANTEE,
     "request.required.acks": _GUARANTEE,
     "enable.idempotence": _GUARANTEE,
-    "transactional.id": "can't be set: each record is written by itself",
+    "transactional.id": "can't be set: each record is written on its own, without a transaction",
     "message.timeout.ms": "can't be set here: use timeout (in seconds)",
     "delivery.timeout.ms": "can't be set here: use timeout (in seconds)",
     "logger": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
@@ -33,17 +33,18 @@ _REFUSED = {
 
 
 class DeadLetterTopic:
-    """Writes bad records to a topic of your own Kafka cluster: key, value and headers as they came.
+    """Writes bad records to a topic of your own Kafka cluster, with their key, value and headers unchanged.
 
-    Headers are added that say where the record came from and what is wrong with it: see docs/bad-records.md. The call
-    returns when all in-sync replicas have the record. Nothing touches the network before the first one. Threads
-    may share it; each waits for its turn. `close` (or `with`) disconnects; the next record connects again.
+    It adds headers that say where the record came from and what is wrong with it; docs/bad-records.md lists them. The
+    call returns when all in-sync replicas have stored the record. The network is first used for the first record.
+    Threads may share a sink; they take turns. `close` (or `with`) disconnects; the next record connects again.
 
     Args:
-        topic: its name. It should exist; the key says which partition a record goes to, as with any producer.
-        kafka: how to reach the cluster, as librdkafka properties: `bootstrap.servers`, and for one with passwords
-            `security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password` and so on. Secrets are never shown.
-        timeout: seconds that storing a record may take.
+        topic: The name of the topic, which should exist. The record's key selects the partition, as with any producer.
+        kafka: How to reach the cluster, as librdkafka properties: `bootstrap.servers`, and, where it asks for a
+            password, `security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password` and so on. Secrets are
+            never shown.
+        timeout: Seconds that storing a record may take, 0.001 to 3600.
 
     Raises:
         ConfigError: an argument is wrong, or the Kafka client refuses a property.
@@ -63,8 +64,13 @@ class DeadLetterTopic:
     def __call__(self, error: DecodeError) -> None:
         """Stores the bad record.
 
+        Args:
+            error: The error of a record that could not be decoded.
+
         Raises:
-            DeadLetterError: it could not be stored, or the brokers didn't confirm it in time; it may be there then.
+            DeadLetterError: it could not be stored, or the brokers did not confirm it in time, in which case it may
+                have been stored.
+            ValueError: the error has no record.
         """
         record = record_of(error)
         try:
@@ -74,7 +80,7 @@ class DeadLetterTopic:
             raise DeadLetterError(f"topic {self.topic!r} of {brokers}", str(problem), record) from problem
 
     def close(self) -> None:
-        """Disconnects. Again is harmless."""
+        """Disconnects. Safe to call more than once."""
         self._producer.close()
 
     def __enter__(self) -> Self:
@@ -93,10 +99,10 @@ def _headers_of(error: DecodeError, record: Record) -> Iterator[tuple[str, bytes
     if record.timestamp is not None:
         yield "rbhq.timestamp", record.timestamp.isoformat().encode()
     yield "rbhq.kind", error.kind.encode()
-    told = error.faults[:MOST_FAULTS_IN_A_HEADER]
-    text = "; ".join(f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in told)
-    more = len(error.faults) - len(told)
-    yield "rbhq.fault", (f"{text}; and {more} more" if more else text).encode()
+    first = error.faults[:MAX_FAULTS_IN_HEADER]
+    faults = "; ".join(f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in first)
+    more = len(error.faults) - len(first)
+    yield "rbhq.fault", (f"{faults}; and {more} more" if more else faults).encode()
 
 
 def _to_kafka(value: Mapping[str, PropertyValue]) -> KafkaProperties:
@@ -107,7 +113,7 @@ def _to_kafka(value: Mapping[str, PropertyValue]) -> KafkaProperties:
             raise ConfigError(property_field(name), _REFUSED.get(name, _CALLBACK))
     if not any(name in value for name in ADDRESSES):
         raise ConfigError(property_field("bootstrap.servers"), "is required: the brokers, as host:port,host:port")
-    return KafkaProperties({name: text.reveal() if isinstance(text, Secret) else text for name, text in value.items()})
+    return KafkaProperties({name: each.reveal() if isinstance(each, Secret) else each for name, each in value.items()})
 
 
 @frozen
