@@ -11,7 +11,7 @@ from gc import get_referents
 from operator import methodcaller
 from typing import Any, Protocol
 
-from attrs import field, fields, frozen
+from attrs import field, frozen
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -28,14 +28,8 @@ class RawRecord(Protocol):
     def headers(self) -> Any: ...  # pairs of a name and bytes, or None
 
 
-class _Tagged:
-    """Gives a record room for its delivery tag, which is no part of its value: neither compared nor shown."""
-
-    __slots__ = ("_tag",)
-
-
 @frozen
-class Record(_Tagged):
+class Record:
     """The Kafka record that an event came in.
 
     `value` holds the bytes as RBHQ sent them, for a dead-letter store or a dispute. Its repr shortens them.
@@ -57,6 +51,8 @@ class Record(_Tagged):
     """Which of the record's events this is, from 0."""
     parts: int = 1
     """How many events the record has: one, but for a document with a list of them."""
+    delivery_tag: str | None = field(default=None, eq=False, repr=False, kw_only=True)
+    """By which `ack` knows the events that its feed handed over, with `commit="manual"`. No part of `==`."""
 
     @classmethod
     def of(cls, raw: RawRecord) -> Record:
@@ -71,14 +67,6 @@ class Record(_Tagged):
             value=raw.value(),
             headers=_headers(raw),
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # attrs would leave the tag out, and a copy of an event could not be acknowledged
-        return {**{a.name: getattr(self, a.name) for a in fields(type(self))}, "_tag": delivery_tag(self)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -95,16 +83,6 @@ class Record(_Tagged):
     def __str__(self) -> str:
         """Where the record stood, as the logs and errors write it."""
         return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"
-
-
-def tag_delivery(record: Record, tag: object) -> None:
-    """Notes by which delivery the record was handed over. A copy or a pickle of the record keeps the tag."""
-    object.__setattr__(record, "_tag", tag)
-
-
-def delivery_tag(record: Record) -> object:
-    """Returns what `tag_delivery` noted; `None` for a record that was not handed over for acknowledgement."""
-    return getattr(record, "_tag", None)
 
 
 _UNREADABLE_NAME = "\N{REPLACEMENT CHARACTER}"

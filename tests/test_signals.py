@@ -20,7 +20,7 @@ from rbhq_stream import (
     Signal,
     Topics,
 )
-from rbhq_stream._engine.async_feed import EVENTS_BEFORE_PAUSE
+from rbhq_stream._engine.async_feed import EVENTS_PER_TURN
 from rbhq_stream.testing import MemorySource
 from tests.faces import AsyncFace, Face, both_faces
 from tests.reliability.flow import wait_for
@@ -168,7 +168,7 @@ def test_the_loss_is_told_before_the_failure_that_followed_it(stage: Stage) -> N
     stage.driven.enter()
     stage.source.lose("status")
     stage.source.fail(ZeroDivisionError())
-    wait_for(lambda: stage.driven.feed._session.intake.failure is not None, "it failed")
+    wait_for(lambda: stage.driven.feed._session._buffer.failure is not None, "it failed")
     with pytest.raises(ZeroDivisionError):
         stage.next()
     assert [type(told) for told in stage.told] == [PartitionsLost]
@@ -250,13 +250,13 @@ def test_the_rest_of_a_lost_record_is_not_handed_over(face: Callable[..., Face],
 def test_what_was_lost_while_other_tasks_had_their_turn_is_not_handed_over() -> None:
     async def main() -> list[object]:
         source = MemorySource(Topics(race_status="status"))
-        source.publish(*[status(number) for number in range(1, EVENTS_BEFORE_PAUSE + 10)])
+        source.publish(*[status(number) for number in range(1, EVENTS_PER_TURN + 10)])
         got: list[object] = []
         async with AsyncFeed(a_config(commit_interval=60.0), source=source) as feed:
             feed.on(PartitionsLost)(lambda _: got.append("lost"))
 
             async def lose() -> None:
-                while len(got) < EVENTS_BEFORE_PAUSE:  # noqa: ASYNC110  # its turn must come in that very pause
+                while len(got) < EVENTS_PER_TURN:  # noqa: ASYNC110  # its turn must come in that very pause
                     await asyncio.sleep(0)
                 source.lose("status")
                 wait_for(lambda: bool(feed._session.signals), "the loss is known")

@@ -1,7 +1,7 @@
-"""`AsyncFeed`: the same feed for an application with an event loop of its own.
+"""`AsyncFeed`: the same feed in the event loop of the application. It performs the driver's steps by awaiting.
 
-The engine is the one of `Feed`; only the waiting differs. The poll thread rings once for a batch of records,
-not once for each, and everything that waits can be cancelled: a cancelled wait has taken nothing.
+The poll thread wakes it once for a batch of records, not once for each. Everything that waits can be cancelled: a
+cancelled wait has taken nothing.
 """
 
 from __future__ import annotations
@@ -9,37 +9,40 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from typing_extensions import Self
 
 from rbhq_stream._config import FeedConfig
-from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
-from rbhq_stream._engine.dispatch import Handler, Handlers
-from rbhq_stream._engine.session import Session, check_batch
-from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream._engine.cursor import OnBadRecord
+from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream.events import Event
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
-from rbhq_stream.signals import Signal
 from rbhq_stream.source import Source
 
-log = logging.getLogger("rbhq_stream")
+_log = logging.getLogger("rbhq_stream")
+_T = TypeVar("_T")
 
-EVENTS_BEFORE_PAUSE = 50
-"""While there are events waiting, the application's other tasks get their turn after so many."""
+EVENTS_PER_TURN = 50
+"""While events are waiting, the other tasks of the application get their turn after so many."""
 
 
-class AsyncFeed(Handlers):
+class AsyncFeed(Driver):
     """RBHQ's feed as typed events, at least once, for one task of an asyncio application.
 
-    As `Feed`, with `async with`, `async for` and `await`; handlers may be coroutine functions or plain ones.
-    It uses the event loop it is entered, iterated or run in. `stop` may be called from any thread, task or
-    signal handler.
+    As `Feed`, with `async with`, `async for` and `await`; handlers may be coroutine functions or plain functions. It
+    uses the event loop that it is entered, iterated or run in. `stop` may be called from any thread, task or signal
+    handler.
 
-    Args: as `Feed`. An `on_bad_record` callable is called in the event loop's thread and should not block for long;
-    a `positions` callable is a plain function, called on the poll thread.
+    Args:
+        config: what RBHQ gave you.
+        commit: as for `Feed`.
+        on_bad_record: as for `Feed`. A callable is called in the event loop's thread and should not block for long.
+        source: as for `Feed`.
+        positions: as for `Feed`. A callable is a plain function and is called on the poll thread.
     """
 
     def __init__(
@@ -51,60 +54,49 @@ class AsyncFeed(Handlers):
         source: Source | None = None,
         positions: Positions | None = None,
     ) -> None:
-        super().__init__(may_await=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell = asyncio.Event()
-        self._session = Session(config, commit, on_bad_record, source, self._ring, positions=positions)
-        self._cursor = self._session.cursor
-        self._signals = self._session.signals
-        self._entered = False
-        self._since_pause = 0
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._session!r}>"
+        super().__init__(
+            config,
+            commit=commit,
+            on_bad_record=on_bad_record,
+            source=source,
+            positions=positions,
+            may_await=True,
+            wake=self._ring,
+            events_per_turn=EVENTS_PER_TURN,
+        )
 
     # a resource
 
     async def __aenter__(self) -> Self:
-        """Connects, unless `stop` is called: then there are no events.
+        """Connects, and returns when the subscription works or `stop` was called. Then there are no events.
 
         Raises:
             ConnectError: why it can't, within `connect_timeout` seconds.
             ConfigError: a mapping of `positions` names a partition that does not exist.
-            DataLossError: records are gone that were to be read first.
-            FeedClosedError: it was closed before.
+            DataLossError: records that were to be read first are gone.
+            FeedClosedError: the feed was closed before.
         """
-        self._entered = True
-        self._loop = asyncio.get_running_loop()
+        self._is_entered = True
         try:
-            self._session.start()
-            while not self._session.is_connected() and not self._session.stopped:
-                await self._wait(None)
+            await self._perform(self._connect())
         except BaseException:
-            await self._close(in_peace=False)
+            await self._perform(self._close(is_normal=False))
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._close(in_peace=error is None)
+        await self._perform(self._close(is_normal=error is None))
 
     async def close(self) -> None:
-        """Says that the last event is done, commits, and leaves the consumer group, within `close_timeout` seconds."""
-        await self._close(in_peace=True)
+        """Acknowledges the current event, commits, and leaves the consumer group, within `close_timeout` seconds.
 
-    def stop(self) -> None:
-        """Ends `run` and the iteration after the event in hand. From any thread or signal handler; again is
-        harmless.
+        Idempotent. When it is cancelled the poll thread goes on closing by itself.
         """
-        self._session.stopped = True
-        self._ring()
-
-    @property
-    def stats(self) -> FeedStats:
-        """What was seen so far. From any thread."""
-        return self._cursor.stats()
+        await self._perform(self._close(is_normal=True))
 
     # events
 
@@ -112,186 +104,129 @@ class AsyncFeed(Handlers):
         return self
 
     async def __anext__(self) -> Event:
-        """The next event; waits for it. The one before it is done. Cancelled, it has taken nothing.
+        """Acknowledges the current event, waits for the next one and returns it. Cancelled, it has taken nothing.
 
         Raises:
             StopAsyncIteration: `stop` was called.
-            DecodeError: the next record is bad (with `on_bad_record="raise"`). Ask again to go on after it.
+            DecodeError: the next record is bad (with `on_bad_record="raise"`). Iterating on continues after it.
             ConnectError: the feed can't be had, or no longer.
-            DataLossError: records are gone that were not read yet.
-            FeedClosedError: it was closed.
+            DataLossError: records that were not read yet are gone.
+            FeedClosedError: the feed was closed.
         """
-        cursor = self._cursor
-        if not self._session.stopped:
-            event = None if self._signals or self._since_pause >= EVENTS_BEFORE_PAUSE else cursor.peek()
+        event = None
+        if not self._session.is_stopped:
+            if not self._signals and self._events_this_turn < EVENTS_PER_TURN:
+                event = self._cursor.next(self._handed_over)
             if event is None:
-                event = await self._wait_for_event(None)
+                event = await self._perform(self._next_event(None))
             else:
-                self._since_pause += 1
-            if event is not None:
-                cursor.taken = True  # the last thing before it is handed over: see `cursor`
-                return event
-        await self._end()
-        raise StopAsyncIteration
+                self._events_this_turn += 1
+        if event is None:
+            await self._perform(self._finish())
+            raise StopAsyncIteration
+        self._handed_over = event
+        return event
 
-    async def poll(self, timeout: float) -> Event | None:  # as Feed.poll
-        """The next event, or `None` after `timeout` seconds without one or when `stop` was called. The one
-        before is done.
-
-        Raises: as iterating does, but for StopAsyncIteration.
-        """
-        cursor = self._cursor
-        if not self._session.stopped:
-            event = await self._wait_for_event(asyncio.get_running_loop().time() + timeout)
-            if event is not None:
-                cursor.taken = True  # as above
-                return event
-        if self._session.stopped:
-            await self._end()
-        return None
-
-    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> AsyncIterator[list[Event]]:
-        """Iterates lists of events: at least one, at most `max_events`, collected for at most `max_wait`
-        seconds after the first. Asking for the next batch says that the last one is done, all of it.
-
-        Raises: as iterating does, between two batches. ValueError: `max_events` is not positive, `max_wait`
-        is negative.
-        """
-        check_batch(max_events, max_wait)
-        return AsyncBatches(self, max_events, max_wait)
-
-    def ack(self, event: RaceEvent) -> None:
-        """Acknowledges an event, with `commit="manual"`. From any thread, in any order.
-
-        Safe to call more than once for one event. Changes nothing when the event's partition is another member's by
-        now, or the feed is closed.
+    async def poll(self, timeout: float) -> Event | None:
+        """Acknowledges the current event and returns the next one. Cancelled, it has taken nothing.
 
         Args:
-            event: an event that this feed handed over, or a copy of it, for example from a process pool.
+            timeout: seconds to wait for it.
+
+        Returns:
+            The event, or `None` when none came in time or `stop` was called.
 
         Raises:
-            TypeError: it is not an event.
-            ValueError: the feed acknowledges by itself (`commit="auto"`), or it did not hand over this event.
+            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call goes on after it.
+            ConnectError: the feed can't be had, or no longer.
+            DataLossError: records that were not read yet are gone.
+            FeedClosedError: the feed was closed.
         """
-        self._session.acknowledge(event)
+        event = await self._perform(self._next_event(self._clock() + timeout))
+        if event is None:
+            if self._session.is_stopped:
+                await self._perform(self._finish())
+            return None
+        self._handed_over = event
+        return event
+
+    def batches(self, max_events: int = 500, max_wait: float = 0.1) -> AsyncIterator[list[Event]]:
+        """Iterates lists of events. Requesting the next batch acknowledges the current one, all of it.
+
+        Args:
+            max_events: the most events in a batch. It holds one at least.
+            max_wait: seconds to collect after the first event.
+
+        Raises:
+            ValueError: `max_events` is not positive, or `max_wait` is negative.
+            DecodeError: between two batches, as iterating does. Iterating on continues after it.
+            ConnectError: the feed can't be had, or no longer.
+            DataLossError: records that were not read yet are gone.
+            FeedClosedError: the feed was closed.
+        """
+        check_batch(max_events, max_wait)
+
+        async def batch() -> list[Event]:
+            events = await self._perform(self._next_batch(max_events, max_wait))
+            if not events:
+                raise StopAsyncIteration
+            self._handed_over = events[-1]
+            return events
+
+        return _Batches(batch)
 
     async def run(self, *, retry: Retry = NO_RETRY) -> None:
-        """Calls the handlers for each event until `stop`, one after the other, and closes the feed if it was
-        not entered.
+        """Calls the handlers for each event until `stop`, and closes the feed if it was not entered by `async with`.
 
-        As `Feed.run`. A handler that is cancelled is not done, and its event comes again.
+        As `Feed.run`. An event whose handler is cancelled is not acknowledged, and is delivered again.
 
-        Raises: what handlers raise, and as iterating does, but for StopAsyncIteration.
+        Args:
+            retry: how often and after which waits a handler that raised is called again.
+
+        Raises:
+            Exception: what a handler raised.
+            DecodeError: a record is bad (with `on_bad_record="raise"`).
+            ConnectError: the feed can't be had, or no longer.
+            DataLossError: records that were not read yet are gone.
+            FeedClosedError: the feed was closed.
         """
-        if self._entered:
-            await self._handle_all(retry)
+        if self._is_entered:
+            await self._perform(self._handle_all(retry))
         else:
             try:
-                await self._handle_all(retry)
+                await self._perform(self._handle_all(retry))
             except BaseException:
-                await self._close(in_peace=False)
+                await self._perform(self._close(is_normal=False))
                 raise
 
-    async def _handle_all(self, retry: Retry) -> None:
-        while (event := await self._wait_for_event(None, retry)) is not None and await self._handled(event, retry):
-            self._cursor.taken = True  # not before: what was not handled is shown again
-        await self._end()
+    # performing steps
 
-    async def _handled(self, event: Event | Signal, retry: Retry) -> bool:
-        """Calls the handlers for it; `False` when the feed was stopped before all of them returned."""
-        for handler, arguments in self._dispatcher.calls(event):
-            if not await self._called(handler, arguments, retry):
-                return False
-        return True
-
-    async def _called(self, handler: Handler, arguments: tuple[object, ...], retry: Retry) -> bool:
-        """Calls the handler until it returns; `False` when the feed was stopped before it did."""
-        waits = retry.waits()
-        loop = asyncio.get_running_loop()
+    async def _perform(self, steps: Steps[_T]) -> _T:
+        """Performs the steps of an operation and returns its result."""
+        self._loop = asyncio.get_running_loop()
+        outcome: Exception | None = None
         while True:
             try:
-                answer = handler(*arguments)
-                if inspect.isawaitable(answer):
-                    await answer
-            except Exception as error:
-                wait = next(waits, None)
-                if wait is None:
-                    raise
-                log.warning("handler %r failed, calling it again in %.3g s: %r", handler, wait, error)
+                step = steps.send(outcome)
+            except StopIteration as end:
+                result: _T = end.value
+                return result
+            outcome = None
+            if isinstance(step, Call):
+                try:
+                    returned = step.handler(*step.arguments)
+                    if inspect.isawaitable(returned):
+                        await returned
+                except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
+                    outcome = error
+            elif isinstance(step, Wait):
+                await self._wait(step.timeout)
+            elif isinstance(step, Raise):
+                raise step.error
             else:
-                return True
-            deadline = loop.time() + wait
-            while (left := deadline - loop.time()) > 0:
-                if self._session.stopped:
-                    return False
-                await self._wait(left)
+                await asyncio.sleep(0)
 
-    async def _next_batch(self, max_events: int, max_wait: float) -> list[Event]:
-        """The next batch, or an empty one when the feed was stopped. See `batches`."""
-        cursor = self._cursor
-        loop = asyncio.get_running_loop()
-        while not self._session.stopped:
-            batch: list[Event] = []
-            event = await self._wait_for_event(None)
-            deadline = loop.time() + max_wait
-            while event is not None:
-                batch.append(event)
-                if len(batch) == max_events:
-                    break
-                event = cursor.gather()
-                while event is None and not cursor.is_blocked and (left := deadline - loop.time()) > 0:
-                    if self._session.stopped or self._signals:
-                        break
-                    await self._wait(left)
-                    event = cursor.gather()
-            if batch and not self._signals:
-                self._since_pause += len(batch) - 1
-                return batch
-            # what was collected is shown again after the signal, unless it was lost
-        await self._end()
-        return []
-
-    # waiting
-
-    async def _pause(self) -> None:
-        """Gives the application's other tasks their turn, after the event in hand."""
-        self._cursor.settle()
-        self._since_pause = 0
-        await asyncio.sleep(0)
-
-    async def _wait_for_event(self, deadline: float | None, retry: Retry = NO_RETRY) -> Event | None:
-        """The next event, not taken yet; `None` when the feed is stopped or at the deadline (the loop's time).
-        Tells the signals there are.
-        """
-        session = self._session
-        loop = self._loop = asyncio.get_running_loop()
-        while not session.stopped:
-            if self._since_pause >= EVENTS_BEFORE_PAUSE:
-                await self._pause()
-                continue
-            if self._signals:
-                await self._tell(retry)
-                continue
-            event = session.show()
-            if event is not None:
-                self._since_pause += 1
-                return event
-            timeout = None if deadline is None else deadline - loop.time()
-            if timeout is not None and not timeout > 0:  # also a NaN
-                return None
-            await self._wait(timeout)
-        return None
-
-    async def _tell(self, retry: Retry) -> None:  # as Feed._tell
-        """Calls the handlers for the oldest signal, after the event in hand. Cancelled, it is told again."""
-        self._cursor.settle()
-        try:
-            if await self._handled(self._signals[0], retry):
-                self._signals.popleft()
-        except StopAsyncIteration as stop:
-            raise RuntimeError("a handler of signals raised StopAsyncIteration") from stop
-
-    async def _wait(self, timeout: float | None) -> None:  # a deadline is kept by the callers
+    async def _wait(self, timeout: float | None) -> None:
         if timeout is None:
             await self._bell.wait()
         else:
@@ -309,35 +244,14 @@ class AsyncFeed(Handlers):
             try:
                 loop.call_soon_threadsafe(self._bell.set)
             except RuntimeError:  # the loop is closed: nobody waits
-                log.debug("the event loop is closed; nobody to wake")
-
-    async def _close(self, *, in_peace: bool) -> None:
-        """Closes; cancelled, it goes on by itself."""
-        self._loop = asyncio.get_running_loop()
-        self._session.leave(in_peace=in_peace)
-        while (left := self._session.intake.time_to_leave) > 0:
-            await self._wait(left)
-        self._session.check_left()
-
-    async def _end(self) -> None:
-        """The iteration is over."""
-        if self._session.closed:
-            self._session.start()  # raises FeedClosedError
-        if not self._entered:
-            await self._close(in_peace=True)
+                _log.debug("the event loop is closed; nobody to wake")
 
 
-class AsyncBatches(AsyncIterator[list[Event]]):
-    """What `AsyncFeed.batches` answers. After a `DecodeError` it goes on, if asked."""
+class _Batches(AsyncIterator[list[Event]]):
+    """Not a generator, which would end with the first `DecodeError`."""
 
-    def __init__(self, feed: AsyncFeed, max_events: int, max_wait: float) -> None:
-        self._feed = feed
-        self._max_events = max_events
-        self._max_wait = max_wait
+    def __init__(self, batch: Callable[[], Awaitable[list[Event]]]) -> None:
+        self._batch = batch
 
-    async def __anext__(self) -> list[Event]:
-        batch = await self._feed._next_batch(self._max_events, self._max_wait)  # noqa: SLF001  # one idea in two classes
-        if not batch:
-            raise StopAsyncIteration
-        self._feed._cursor.taken = True  # noqa: SLF001  # the last thing before it is handed over: see `cursor`
-        return batch
+    def __anext__(self) -> Awaitable[list[Event]]:
+        return self._batch()

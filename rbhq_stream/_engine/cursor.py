@@ -1,169 +1,185 @@
-"""The application's side of the buffer: which event is next, and which records are done.
+"""The application's position in the buffer: which event is next, and which records are processed.
 
-An interrupt (Ctrl-C, a cancelled task) can strike between any two calls here. So that it loses nothing, an event is
-first shown, as often as it is asked for, and then taken by one assignment, `taken = True`, the last thing
-that a face does before it returns the event. When more is asked for, what was taken is done; what was shown
-and not taken is shown again.
+There are two positions in the chain of chunks. Everything before the processed position (the buffer's `head` and its
+`processed`) is processed. Everything before the read position (`_chunk` and `_at`) was shown. An event is first shown
+and then handed over, and the facade keeps the event that it handed over last. At the next request the cursor compares
+that event with the last one that it showed, and knows what became of the events between the two positions:
+
+| state      | meaning                                         | event handed over    | not handed over (interrupted)  |
+|------------|-------------------------------------------------|----------------------|--------------------------------|
+| `IDLE`     | nothing is shown                                | stays `IDLE`         | stays `IDLE`                   |
+| `SHOWN`    | an event, or the events of a batch, were shown  | settled, then `IDLE` | rewound, then `IDLE`           |
+| `ENDED`    | the same, and a bad record ends the batch       | settled, then `IDLE` | rewound, then `IDLE`           |
+| `REFUSED`  | the `DecodeError` of a bad record was raised    | settled, then `IDLE` | settled, then `IDLE`           |
+
+Settling moves the processed position up to the read position. Rewinding moves the read position back, and what was
+shown is shown again. An interrupt (Ctrl-C, a cancelled task) can strike between any two calls. Nothing is lost then:
+settling and rewinding can both be repeated, and an event counts as handed over only after one assignment, which is the
+last thing that a facade does before it returns the event.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Literal, Union
 
 from attrs import frozen
 
+from rbhq_stream._engine.buffer import Acknowledgement, Buffer
 from rbhq_stream._engine.delivery_tags import DeliveryTags
-from rbhq_stream._engine.intake import Acknowledgement, Chunk, Intake
 from rbhq_stream._wire import decode
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.record import RawRecord, Record
 
-log = logging.getLogger("rbhq_stream")
+_log = logging.getLogger("rbhq_stream")
 
 OnBadRecord = Union[Literal["raise", "skip"], Callable[[DecodeError], object]]
-"""What to do with a record that can't be decoded: raise its `DecodeError`, skip it, or call this with the error.
+"""What to do with a record that can't be decoded: raise its `DecodeError`, skip it, or call a function with the error.
 
-The record is done when the callable returns; what the callable raises reaches the application, and the record
-comes again.
+The record is processed when the function returns. What the function raises reaches the application, and the record is
+delivered again.
 """
 
 
 @frozen
 class FeedStats:
-    """What a feed has seen so far, in this process."""
+    """What a feed has delivered so far, in this process."""
 
     events: int = 0
     """Events handed over to the application."""
     bad_records: int = 0
-    """Records that could not be decoded, whatever became of them."""
+    """Records that could not be decoded, whatever `on_bad_record` did with them."""
     empty_records: int = 0
-    """Records with no value (tombstones), an empty one, or an empty list: nothing to hand over."""
+    """Records without events: tombstones, empty values and empty lists."""
     waiting_records: int = 0
-    """Records in the buffer, read from Kafka and not done yet."""
+    """Records in the buffer: read from Kafka and not processed yet."""
+
+
+class State(Enum):
+    """What became of the events between the two positions. See the module."""
+
+    IDLE = "idle"
+    SHOWN = "shown"
+    ENDED = "ended"
+    REFUSED = "refused"
+
+
+_IDLE, _SHOWN, _ENDED, _REFUSED = State
 
 
 class Cursor:
-    """Where the application stands in what the intake took in.
-
-    There are two places in the chain of chunks. What is before the intake's `head` and its `done` is done. What is
-    before `_chunk` and `_at` was shown. To settle moves the first place up to the second; to rewind moves the second
-    back to the first. Either can be interrupted anywhere and is then done again.
-    """
+    """The position of one application in one buffer. See the module for its states."""
 
     __slots__ = (
-        "_at", "_bad", "_chunk", "_empty", "_events", "_intake", "_kinds", "_left", "_manual", "_max_bytes",
-        "_on_bad_record", "_refused", "_rest", "_shown", "_tags", "is_blocked", "taken",
+        "_at", "_bad", "_buffer", "_chunk", "_empty", "_events", "_kinds", "_last_shown", "_manual", "_max_bytes",
+        "_on_bad_record", "_rest", "_rest_when_settled", "_shown", "_state", "_tags",
     )  # fmt: skip
 
     def __init__(
         self,
-        intake: Intake,
+        buffer: Buffer,
         kinds: Mapping[str, type[Event]],
         *,
         on_bad_record: OnBadRecord,
         manual: bool,
         max_bytes: int,
     ) -> None:
-        self.taken = False
-        """What was shown has been handed over. Set by the faces."""
-        self.is_blocked = False
-        """No more can be gathered: a bad record is next."""
-        self._intake = intake
+        self._buffer = buffer
         self._kinds = kinds
         self._on_bad_record = on_bad_record
         self._manual = manual
         self._max_bytes = max_bytes
-        self._chunk = intake.head
+        self._chunk = buffer.head
         self._at = 0  # the next record of the chunk to look at
         self._rest: tuple[Event, ...] = ()  # the events of the record before it that are not shown yet
-        self._left: tuple[Event, ...] = ()  # those that were not when last settled
-        self._shown = 0  # events shown since then: none, one, or those of a batch
-        self._refused: RawRecord | None = None  # the bad record that was raised instead of an event
+        self._rest_when_settled: tuple[Event, ...] = ()
+        self._state = _IDLE
+        self._last_shown: Event | None = None
+        self._shown = 0  # how many events were shown since the cursor was settled
         self._tags = DeliveryTags()
         self._events = self._bad = self._empty = 0
 
-    def peek(self) -> Event | None:
-        """The next event, or `None` when none is waiting. What was taken before is done.
+    def next(self, handed_over: Event | None) -> Event | None:
+        """Settles what was shown before and shows the next event.
+
+        Args:
+            handed_over: the event that the facade handed over last.
+
+        Returns:
+            The event, or `None` when none is waiting.
 
         Raises:
-            DecodeError: the next record is bad, and `on_bad_record` is "raise"; it counts as taken.
+            DecodeError: the next record is bad and `on_bad_record` is "raise". A second call goes on after it.
         """
-        if self.taken:
-            self.settle()
-        else:
-            self._rewind()
+        self.settle(handed_over)
         return self._show()
 
     def gather(self) -> Event | None:
-        """One more event, for a batch; what was shown before it stays shown. To be called after `peek`.
+        """Shows one more event for a batch that `next` began; the events before it stay shown.
 
-        A bad record ends the batch: it is left for the next `peek`.
+        A bad record ends the batch and is left for the next `next`.
         """
-        return None if self.is_blocked else self._show()
+        return None if self._state is _ENDED else self._show()
 
-    def settle(self) -> None:
-        """What was taken is done."""
-        if not self.taken:
-            return
-        if self._refused is not None:
-            self._pass(self._refused)  # nobody has an event to acknowledge it by
-        self._move_up()
-        self._events += self._shown
+    @property
+    def is_batch_ended(self) -> bool:
+        """Whether `gather` will show no more events in this batch."""
+        return self._state is _ENDED
+
+    def settle(self, handed_over: Event | None) -> None:
+        """Settles what was shown if its last event is the one that was handed over, and rewinds otherwise."""
+        if self._state is _REFUSED:
+            self._pass(self._chunk.records[self._at - 1])  # the application has no event to acknowledge it by
+        if self._state is _REFUSED or (handed_over is not None and handed_over is self._last_shown):
+            self._mark_processed()
+            self._events += self._shown
+        else:
+            self._chunk = head = self._buffer.head
+            self._rest = self._rest_when_settled
+            self._at = head.processed + 1 if self._rest else head.processed
         self._shown = 0
-        self.is_blocked = False
-        self._refused = None
-        self.taken = False
+        self._last_shown = None
+        self._state = _IDLE
 
     def acknowledge(self, event: RaceEvent) -> None:
-        """The event is done (`commit="manual"`). From any thread.
+        """Marks the event as processed (`commit="manual"`). From any thread.
 
         Raises:
             TypeError: it is not an event.
             ValueError: this feed did not hand it over.
         """
         record, epoch = self._tags.check(event)
-        self._intake.acknowledged.append(
+        self._buffer.acknowledge(
             Acknowledgement((record.topic, record.partition), record.offset, epoch, record.part, record.parts)
         )
 
-    def stats(self) -> FeedStats:
-        events = self._events + (self._shown if self.taken else 0)
-        return FeedStats(events, self._bad, self._empty, self._intake.waiting)
+    def stats(self, handed_over: Event | None) -> FeedStats:
+        """Returns the counts so far. From any thread."""
+        is_handed_over = handed_over is not None and handed_over is self._last_shown
+        events = self._events + (self._shown if is_handed_over else 0)
+        return FeedStats(events, self._bad, self._empty, self._buffer.waiting_records)
 
-    def _rewind(self) -> None:
-        """What was shown and not taken is to be shown again, from the first."""
-        self._chunk = head = self._intake.head
-        self._rest = self._left
-        self._at = head.done + 1 if self._left else head.done
-        self._shown = 0
-        self.is_blocked = False
-
-    def _move_up(self) -> None:
-        """What is before the place of the next record is done, but for the record that has events left."""
-        intake = self._intake
-        chunk = intake.head
-        while chunk is not self._chunk and chunk.next is not None:
-            chunk.done = len(chunk.records)
-            intake.head = chunk = chunk.next
-        chunk.done = self._at - 1 if self._rest else self._at
-        self._left = self._rest
+    def _mark_processed(self) -> None:
+        """Moves the processed position up to the read position, but not past a record that has events left."""
+        self._buffer.mark_processed(self._chunk, self._at - 1 if self._rest else self._at)
+        self._rest_when_settled = self._rest
 
     def _show(self) -> Event | None:
-        """Shows the next event, if there is one; deals with what is none."""
-        if self._rest and self._keeps_rest():
-            event, self._rest = self._rest[0], self._rest[1:]
-            self._shown += 1
-            return event
-        intake = self._intake
+        """Shows the next event, if there is one, and goes past the records that have none."""
+        buffer = self._buffer
         chunk = self._chunk
+        if self._rest and buffer.owns(chunk, chunk.records[self._at - 1]):
+            event, self._rest = self._rest[0], self._rest[1:]
+            return self._shown_event(event)
+        self._rest = ()
         while True:
             at = self._at
             if at == len(chunk.records):
-                if not self._shown:
-                    intake.note_room()
+                if self._state is _IDLE:
+                    buffer.note_room()
                 following = chunk.next
                 if following is None:
                     return None
@@ -171,8 +187,8 @@ class Cursor:
                 self._at = 0
                 continue
             record = chunk.records[at]
-            if chunk.epoch != intake.ledger.epoch and not self._is_ours(chunk, record):
-                self._go_past()  # not ours any more: another member of the group has it
+            if chunk.epoch != buffer.ownership.epoch and not buffer.owns(chunk, record):
+                self._go_past()  # another member of the consumer group has it
                 continue
             value = record.value()
             if not value:
@@ -182,12 +198,12 @@ class Cursor:
                 events = decode(
                     self._kinds[record.topic()],  # type: ignore[index]  # a record from Kafka has a topic
                     value,
-                    record=Record.of(record) if self._manual else record,
+                    record=self._tags.tagged(record, chunk.epoch) if self._manual else record,
                     max_bytes=self._max_bytes,
                 )
             except DecodeError as error:
-                if self._shown:
-                    self.is_blocked = True
+                if self._state is not _IDLE:
+                    self._state = _ENDED
                     return None
                 self._refuse(record, error)
                 continue
@@ -196,24 +212,14 @@ class Cursor:
                     self._pass_empty(record)
                     continue
                 self._rest = events[1:]
-            if self._manual:
-                self._tags.tag(events, chunk.epoch)
             self._at = at + 1
-            self._shown += 1
-            return events[0]
+            return self._shown_event(events[0])
 
-    def _keeps_rest(self) -> bool:
-        """Drops the record's other events if it isn't ours any more; `False` then."""
-        if self._is_ours(self._chunk, self._chunk.records[self._at - 1]):
-            return True
-        self._rest = ()
-        if not self._shown:
-            self._move_up()
-        return False
-
-    def _is_ours(self, chunk: Chunk, record: RawRecord) -> bool:
-        """Whether no other member of the group may have the record by now."""
-        return self._intake.ledger.owns((record.topic(), record.partition()), chunk.epoch)  # type: ignore[arg-type]  # one from Kafka has both
+    def _shown_event(self, event: Event) -> Event:
+        self._shown += 1
+        self._last_shown = event
+        self._state = _SHOWN
+        return event
 
     def _pass_empty(self, record: RawRecord) -> None:
         self._pass(record)
@@ -221,31 +227,30 @@ class Cursor:
         self._go_past()
 
     def _pass(self, record: RawRecord) -> None:
-        """The record needs nothing of the application."""
+        """Acknowledges a record that the application gets no event of."""
         if self._manual:
             topic, partition, offset = Record.of(record).place
-            self._intake.acknowledged.append(Acknowledgement((topic, partition), offset, self._chunk.epoch))
+            self._buffer.acknowledge(Acknowledgement((topic, partition), offset, self._chunk.epoch))
 
     def _go_past(self) -> None:
-        """On to the next record. This one is done, unless events before it are not."""
+        """Goes on to the next record. This one is processed, unless events before it are not."""
         self._at += 1
-        if not self._shown:
-            self._move_up()
+        if self._state is _IDLE:
+            self._mark_processed()
 
     def _refuse(self, record: RawRecord, error: DecodeError) -> None:
         if self._on_bad_record == "raise":
             self._bad += 1
-            self._refused = record
             self._at += 1
-            self.taken = True
+            self._state = _REFUSED
             raise error
         if callable(self._on_bad_record):
             try:
                 self._on_bad_record(error)
-            except (StopIteration, StopAsyncIteration) as stop:  # which would be taken for the end of the events
+            except (StopIteration, StopAsyncIteration) as stop:  # would be taken for the end of the events
                 raise RuntimeError("on_bad_record raised StopIteration") from stop
         else:
-            log.error("skipped a bad record: %s", error)
+            _log.error("skipped a bad record: %s", error)
         self._bad += 1
         self._pass(record)
         self._go_past()

@@ -1,42 +1,30 @@
 """Delivery tags: how `ack` knows the events that this feed handed over.
 
 An offset alone does not tell: two feeds of one topic hand over the same offsets, each to an application of its own, and
-an offset can be written by hand. So a feed whose application acknowledges tags the record of each event with the feed
-and with the epoch of the ledger in which the record was read.
+an offset can be written by hand. So a feed whose application acknowledges tags each record with the feed, the epoch of
+the ledger in which the record was read, and its topic, partition and offset.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from typing import NamedTuple
+
+import attrs
 
 from rbhq_stream.events import RaceEvent
-from rbhq_stream.record import Record, delivery_tag, tag_delivery
-
-
-class _DeliveryTag(NamedTuple):
-    feed: str
-    epoch: int
+from rbhq_stream.record import RawRecord, Record
 
 
 class DeliveryTags:
-    """The tags of one feed. The application's thread tags; any thread asks."""
+    """The tags of one feed. The application's thread tags; any thread checks."""
 
     def __init__(self) -> None:
-        self._latest: _DeliveryTag | None = None  # the events of one epoch share one tag
+        self._feed = uuid.uuid4().hex
 
-    def tag(self, events: Iterable[RaceEvent], epoch: int) -> None:
-        """Tags events that are about to be handed over. Each must hold a `Record` already."""
-        latest = self._latest
-        if latest is None:
-            latest = self._latest = _DeliveryTag(uuid.uuid4().hex, epoch)
-        elif latest.epoch != epoch:
-            latest = self._latest = latest._replace(epoch=epoch)
-        for event in events:
-            record = event.record
-            assert record is not None, "decode() has put it there"
-            tag_delivery(record, latest)
+    def tagged(self, raw: RawRecord, epoch: int) -> Record:
+        """Returns the record with the tag, for the events that are decoded from it."""
+        record = Record.of(raw)
+        return attrs.evolve(record, delivery_tag=self._tag(record, epoch))
 
     def check(self, event: RaceEvent) -> tuple[Record, int]:
         """Returns the record of an event that this feed handed over, and the epoch in which the record was read.
@@ -52,11 +40,14 @@ class DeliveryTags:
         record = event.record
         if record is None:
             raise ValueError("this event was made by hand: only an event that came from the feed can be acknowledged")
-        tag = delivery_tag(record)
-        if self._latest is None or not isinstance(tag, _DeliveryTag) or tag.feed != self._latest.feed:
+        epoch = int((record.delivery_tag or "0").partition(":")[0])
+        if record.delivery_tag != self._tag(record, epoch):
             raise ValueError(
                 f"the event of {record} was not handed over by this feed, so nothing is acknowledged: it came from"
                 " another feed or from an earlier run, or its record was made by hand. Pass ack() the event, or a copy"
                 " of it, at the feed that handed it over"
             )
-        return record, tag.epoch
+        return record, epoch
+
+    def _tag(self, record: Record, epoch: int) -> str:
+        return f"{epoch}:{self._feed}:{record}"

@@ -67,6 +67,10 @@ class Ledger:
         page = self._pages.get(partition)
         return page is not None and page.since <= epoch
 
+    def owned_since(self) -> dict[_Key, int]:
+        """Returns the epoch in which each partition that we own became ours."""
+        return {partition: page.since for partition, page in self._pages.items()}
+
     def position(self, partition: TopicPartition, offset: int) -> None:
         """The partition is read from `offset` on; to commit that holds the place before the first record is done.
 

@@ -1,8 +1,4 @@
-"""One connection's worth of feed: a source, its intake and the cursor on it, and where they are between made
-and closed.
-
-The faces (`Feed`, `AsyncFeed`) differ only in how they wait; everything else about a feed is here, once.
-"""
+"""`Session`: the source, poll thread, buffer and cursor of one feed, and its life from made to closed."""
 
 from __future__ import annotations
 
@@ -11,8 +7,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
-from rbhq_stream._engine.intake import Intake
+from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._kafka import KafkaSource
 from rbhq_stream.errors import FeedClosedError
@@ -20,7 +17,7 @@ from rbhq_stream.events import Event, PriceEvent, RaceEvent, RaceResultEvent, Ra
 from rbhq_stream.positions import Positions
 from rbhq_stream.source import Source
 
-log = logging.getLogger("rbhq_stream")
+_log = logging.getLogger("rbhq_stream")
 
 
 class Session:
@@ -34,7 +31,8 @@ class Session:
         source: Source | None,
         wake: Callable[[], None],
         *,
-        positions: Positions | None = None,
+        positions: Positions | None,
+        clock: Callable[[], float],
     ) -> None:
         if commit not in ("auto", "manual"):
             raise ValueError(f"commit={commit!r}: expected 'auto' or 'manual'")
@@ -42,118 +40,116 @@ class Session:
             raise ValueError(f"on_bad_record={on_bad_record!r}: expected 'raise', 'skip' or a callable")
         self._config = config
         self._manual = commit == "manual"
-        self.intake = Intake(
+        self._buffer = Buffer(max_records=config.buffer_records, max_bytes=64 * 1024 * 1024, wake_application=wake)
+        self._poll_thread = PollThread(
             source if source is not None else KafkaSource(config),
-            buffer_records=config.buffer_records,
+            self._buffer,
+            starting_positions=StartingPositions(positions, config.topics.names),
+            acknowledge_one_by_one=self._manual,
             commit_interval=config.commit_interval,
             close_timeout=config.close_timeout,
-            one_by_one=self._manual,
-            wake=wake,
-            places=StartingPositions(positions, config.topics.names),
         )
         self.cursor = Cursor(
-            self.intake,
+            self._buffer,
             _kinds(config),
             on_bad_record=on_bad_record,
             manual=self._manual,
             max_bytes=config.max_record_bytes,
         )
-        self.signals = self.intake.signals
-        """To be told before the next event; see `Intake`."""
-        self.stopped = False
-        self.closed = False
+        self.signals = self._buffer.signals
+        """To be delivered before the next event."""
+        self.is_stopped = False
+        """The application wants no more events. Written by any thread, and never taken back."""
+        self.is_closed = False
+        self._close_by: float | None = None
         self._wake = wake
+        self._clock = clock
 
     def __repr__(self) -> str:
-        state = (
-            "closed"
-            if self.closed
-            else "stopped"
-            if self.stopped
-            else "open"
-            if self.intake.is_started
-            else "not started"
-        )
+        if self.is_closed:
+            state = "closed"
+        elif self.is_stopped:
+            state = "stopped"
+        else:
+            state = "open" if self._poll_thread.is_started else "not started"
         return f"of group {self._config.group_id!r} at {','.join(self._config.bootstrap_servers)}, {state}"
 
     def start(self) -> None:
-        """Starts to connect, once.
+        """Starts to connect. Idempotent.
 
         Raises:
-            FeedClosedError: it was closed.
+            FeedClosedError: the feed was closed.
         """
-        if self.closed:
+        if self.is_closed:
             raise FeedClosedError("this feed was closed; make a new one")
-        if not self.intake.is_started:
-            self.intake.start()
+        if not self._poll_thread.is_started:
+            self._poll_thread.start()
 
     def is_connected(self) -> bool:
-        """Whether the subscription works.
+        """Returns whether the subscription works.
 
         Raises:
             ConnectError: it never will.
         """
         self._raise_failure()
-        return self.intake.is_open
+        return self._buffer.is_open
 
-    def show(self) -> Event | None:
-        """The next event if there is one, as `Cursor.peek`; starts the session if need be.
+    def show(self, handed_over: Event | None) -> Event | None:
+        """Shows the next event if there is one, as `Cursor.next`; starts the feed if need be.
 
-        Raises: what `Cursor.peek` does, and the failure of the poll thread once all that it took in was handed over and
-        its signals told.
+        Raises:
+            DecodeError: as `Cursor.next`.
+            RbhqStreamError: the poll thread failed, and all that it read before was handed over.
         """
         self.start()
-        is_over = self.intake.failure is not None or self.intake.is_over  # first: what was read before comes before it
-        event = self.cursor.peek()
+        buffer = self._buffer
+        is_over = buffer.failure is not None or buffer.is_ended  # looked at first: what was read before comes before it
+        event = self.cursor.next(handed_over)
         if event is None and is_over and not self.signals:
             self._raise_failure()
         return event
 
     def acknowledge(self, event: RaceEvent) -> None:
+        """Acknowledges one event. From any thread.
+
+        Raises:
+            ValueError: the feed acknowledges by itself, or the event did not come from it.
+        """
         if not self._manual:
             raise ValueError("this feed acknowledges by itself; give commit='manual' to do it with ack()")
         self.cursor.acknowledge(event)
 
-    def close(self, *, in_peace: bool) -> None:
-        """Commits what is done and leaves; `in_peace`: the event in hand is done too. Interrupted, it may be called
-        again, and goes on by itself meanwhile.
-        """
-        self.leave(in_peace=in_peace)
-        self.intake.join()
-        self.check_left()
+    # closing
 
-    def leave(self, *, in_peace: bool) -> None:
-        """The part of closing that doesn't wait; `intake.is_over` tells when the rest is done."""
-        if not self.closed:
-            if in_peace:
-                self.cursor.settle()
-            self.closed = True
-        self.stopped = True
-        self.intake.leave()
+    def leave(self) -> None:
+        """Begins to close: the poll thread commits, leaves the group and ends by itself. Idempotent."""
+        if not self.is_closed:
+            self._close_by = self._clock() + self._config.close_timeout + 2 * POLL_TIMEOUT
+            self.is_closed = True
+        self.is_stopped = True
+        self._buffer.request_close()
         self._wake()
 
-    def check_left(self) -> None:
-        """Says so when the time for closing was not enough."""
-        if self.intake.is_started and not self.intake.is_over:
-            log.warning(
-                "the feed could not be closed within %s s; what was not committed yet comes again after a restart",
+    @property
+    def time_to_close(self) -> float:
+        """The seconds that closing may still take; 0 when there is nothing to wait for."""
+        if self._close_by is None or self._buffer.is_ended or not self._poll_thread.is_started:
+            return 0.0
+        return max(0.0, self._close_by - self._clock())
+
+    def finish_closing(self) -> None:
+        """Ends closing; warns when the time for it was too short."""
+        self._poll_thread.join()
+        if self._poll_thread.is_started and not self._buffer.is_ended:
+            _log.warning(
+                "the feed could not be closed within %s s; uncommitted events are delivered again after a restart",
                 self._config.close_timeout,
             )
 
     def _raise_failure(self) -> None:
-        failure = self.intake.failure
-        if failure is not None:
-            raise failure.with_traceback(self.intake.failed_at)  # or it would grow each time
-        if self.intake.is_over and not self.closed:
+        self._buffer.raise_failure()
+        if self._buffer.is_ended and not self.is_closed:
             raise FeedClosedError("the feed's poll thread has ended")
-
-
-def check_batch(max_events: int, max_wait: float) -> None:
-    """Raises ValueError for a batch that could never be collected."""
-    if max_events < 1:
-        raise ValueError(f"max_events={max_events}: expected at least 1")
-    if not max_wait >= 0:
-        raise ValueError(f"max_wait={max_wait}: expected seconds, 0 or more")
 
 
 def _kinds(config: FeedConfig) -> dict[str, type[Event]]:

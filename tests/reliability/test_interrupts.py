@@ -84,18 +84,22 @@ Way = Callable[[Feed, list[int]], Step]
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rbhq_stream._engine.intake.POLL_TIMEOUT", 0.002)
+    monkeypatch.setattr("rbhq_stream._engine.poll_thread.POLL_TIMEOUT", 0.002)
 
 
 class Interrupter:
     """Raises KeyboardInterrupt at the nth line or return of the engine's code that this thread comes to.
 
-    But not between the assignment by which an event is taken and the `return` behind it, nor the `raise`, nor between
-    `__enter__` and the `with` block: Python looks for signals at calls and jumps only.
+    But not between the assignment by which an event is handed over and the `return` behind it, nor the `raise`, nor
+    while an exception passes an `except` for another one, nor between `__enter__` and the `with` block: Python looks
+    for signals at calls and backward jumps only.
     """
 
-    ENGINE = frozenset(f"{LIBRARY}{name}.py" for name in ("feed", "session", "cursor", "intake"))
-    HANDED_OVER = ("return event", "return batch", "raise error", "return self")
+    ENGINE = frozenset(
+        f"{LIBRARY}_engine{os.sep}{name}.py"
+        for name in ("feed", "driver", "session", "cursor", "buffer", "poll_thread")
+    )
+    HANDED_OVER = ("return event", "return events", "raise error", "return self", "except StopIteration as end:")
 
     def __init__(self, nth: int) -> None:
         self.left = nth
@@ -127,7 +131,14 @@ class Interrupter:
         if event == "return" and frame in self._unwinding:
             self._unwinding.discard(frame)
             return True
-        return line in self.HANDED_OVER and frame.f_code.co_name in ("__next__", "poll", "_refuse", "__enter__")
+        return line in self.HANDED_OVER and frame.f_code.co_name in (
+            "__next__",
+            "poll",
+            "batch",
+            "_perform",
+            "_refuse",
+            "__enter__",
+        )
 
 
 def publish_all_kinds(source: MemorySource, first: int) -> list[int]:
@@ -210,7 +221,7 @@ def test_an_interrupt_at_each_line_of_run_loses_nothing(quick: None) -> None:
         expected = publish_all_kinds(source, 1)
         got: list[int] = []
         feed = Feed(a_config(), source=source)
-        feed._entered = True  # so that a failing run doesn't close it
+        feed._is_entered = True  # so that a failing run doesn't close it
         step = by_run(feed, got)
 
         @feed.on(RaceStatusEvent)
@@ -219,7 +230,7 @@ def test_an_interrupt_at_each_line_of_run_loses_nothing(quick: None) -> None:
                 feed.stop()
 
         with interrupter:
-            until_done(step, got, lambda: feed._session.stopped)
+            until_done(step, got, lambda: feed._session.is_stopped)
             close(feed)
         assert list(dict.fromkeys(got)) == expected, f"interrupted at step {step_to_strike}"
         assert len(got) <= len(expected) + 1

@@ -330,7 +330,7 @@ def test_memory_is_let_go_of_as_it_is_handled() -> None:
         for number in range(1, 2001):
             source.publish(status(number))
             assert next(feed) == status(number)
-        chunk, chunks = feed._session.intake._counting, 0
+        chunk, chunks = feed._session._buffer._counting, 0
         while chunk.next is not None:
             chunk, chunks = chunk.next, chunks + 1
         assert chunks <= 2, "only what is in hand"

@@ -65,7 +65,7 @@ def test_handlers_that_raise(face: Callable[..., Face], source: MemorySource, er
     def second(event: RaceEvent) -> None:
         if chance.random() < 0.1:
             driven.feed.stop()
-            driven.feed._session.stopped = event.event_number == count  # as if it were run again
+            driven.feed._session.is_stopped = event.event_number == count  # as if it were run again
         if chance.random() < 0.2:
             raise error
         done.append(event.event_number)

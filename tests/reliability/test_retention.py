@@ -96,7 +96,7 @@ def test_a_slow_application_is_overtaken(
     loss: DataLossError | None = None
     with Feed(config) as feed:
         seen = [feed.poll(10) for _ in range(5)]
-        wait_for(lambda: feed._session.intake._paused, "the buffer is full")
+        wait_for(lambda: feed._session._poll_thread._is_paused, "the buffer is full")
         kafka.delete_records(partner.topics.race_status, 0, 2900)
         publish(kafka, partner, 100, partition=1)
         try:

@@ -1,0 +1,248 @@
+"""`Buffer`: the records between the poll thread and the application, and everything else that the two share.
+
+The poll thread appends chunks of records. The application follows the links from chunk to chunk and counts in each how
+many of its records are processed. No lock protects the fields, because an interrupt (Ctrl-C) can leave a lock held for
+ever. None is needed, because each field has one writing thread and each write is one assignment, which the other thread
+sees whole, or one call of a deque, which is atomic:
+
+| field | written by | read by | meaning |
+|---|---|---|---|
+| `Chunk.next`, `_newest`, `_appended` | poll thread | both | the chain grows at its end |
+| `Chunk.processed`, `head` | application | both | how far the application has processed the chain |
+| `Chunk.counted`, `_counting` | poll thread | poll thread | how much of that has been entered into the ledger |
+| `ownership` | poll thread | application | which partitions are assigned, as one frozen value that is replaced |
+| `signals` | poll thread appends, application removes | application | what to deliver before the next event |
+| `_acknowledged` | any thread appends, poll thread removes | poll thread | events acknowledged one by one |
+| `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected, ended, and why |
+| `is_closing` | application, once | poll thread | the application asked the poll thread to end |
+
+Two wake-up calls cross as well, and both may come late or for nothing: `wake_application`, which the facade provides,
+and `wake_poll_thread`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import NamedTuple
+
+from attrs import Factory, define, frozen
+
+from rbhq_stream.record import RawRecord
+from rbhq_stream.signals import Signal
+
+_Key = tuple[str, int]  # a TopicPartition, or the plain tuple that equals it: made a million times a minute
+
+RESUME_BELOW = 0.5
+"""A buffer that was full accepts records again when it is down to this fraction of its bounds."""
+
+
+@frozen
+class Ownership:
+    """The partitions that are assigned to this process, each with the epoch in which it was assigned."""
+
+    epoch: int = 0
+    since: Mapping[_Key, int] = Factory(dict)
+
+    def includes(self, partition: _Key, epoch: int) -> bool:
+        """Whether a record of the partition that was read in `epoch` may still be processed here."""
+        since = self.since.get(partition)
+        return since is not None and since <= epoch
+
+
+class Acknowledgement(NamedTuple):
+    """One event that is processed: the arguments of `Ledger.acknowledge`."""
+
+    partition: _Key
+    offset: int
+    epoch: int
+    part: int = 0
+    parts: int = 1
+
+
+@define(eq=False)
+class Chunk:
+    """Records that were polled together. Only `Buffer` writes its fields."""
+
+    records: Sequence[RawRecord]
+    epoch: int
+    """The ledger's epoch in which they were read."""
+    records_before: int
+    """How many records were appended before them."""
+    bytes_before: int
+    """The same in bytes of their values."""
+    size: int
+    """The bytes of their values."""
+    newest: Mapping[_Key, int]
+    """The last offset of each partition among them."""
+    next: Chunk | None = None
+    processed: int = 0
+    counted: int = 0
+
+
+class Buffer:
+    """See the module for its fields and the threads that write them."""
+
+    def __init__(self, *, max_records: int, max_bytes: int, wake_application: Callable[[], None]) -> None:
+        self.head = Chunk((), 0, 0, 0, 0, {})
+        """The chunk that the application is in. All records before it are processed."""
+        self.ownership = Ownership()
+        """The partitions that are assigned now. A chunk that was read in its epoch is still owned, all of it."""
+        self.signals: deque[Signal] = deque()
+        """Signals to deliver before the next event, the oldest first."""
+        self.failure: BaseException | None = None
+        """Why the poll thread ended, if it failed."""
+        self.is_open = False
+        """Whether the subscription works."""
+        self.is_ended = False
+        """Whether the poll thread has ended."""
+        self.is_closing = False
+        """Whether the poll thread is to commit, leave the consumer group and end."""
+        self.wake_application = wake_application
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._newest = self._counting = self.head
+        self._appended = (0, 0)  # records and bytes in all: one tuple, so that a reader gets both of one moment
+        self._acknowledged: deque[Acknowledgement] = deque()
+        self._failed_at: TracebackType | None = None
+        self._room: SimpleQueue[None] = SimpleQueue()
+
+    # any thread
+
+    @property
+    def waiting_records(self) -> int:
+        """How many records are in the buffer and not processed."""
+        head = self.head
+        processed = head.records_before + head.processed  # first, so that never fewer were appended than processed
+        return self._appended[0] - processed
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of the values in the buffer. A chunk counts until all of its records are processed."""
+        head = self.head
+        processed = head.bytes_before + (head.size if head.processed == len(head.records) else 0)
+        return self._appended[1] - processed
+
+    def is_below(self, fraction: float) -> bool:
+        """Whether the buffer holds less than this fraction of its bounds, in records and in bytes."""
+        return self.waiting_records < self._max_records * fraction and self.waiting_bytes < max(
+            1, self._max_bytes * fraction
+        )
+
+    def wake_poll_thread(self) -> None:
+        """Ends `wait_for_room`, now or at its next call."""
+        if self._room.empty():
+            self._room.put(None)
+
+    # the application's side
+
+    def mark_processed(self, chunk: Chunk, count: int) -> None:
+        """Marks everything before the chunk, and its first `count` records, as processed.
+
+        An interrupt can strike between any two lines; a second call then completes the first.
+        """
+        head = self.head
+        while head is not chunk and head.next is not None:
+            head.processed = len(head.records)
+            self.head = head = head.next
+        head.processed = count
+
+    def owns(self, chunk: Chunk, record: RawRecord) -> bool:
+        """Whether the record's partition is still assigned to this process, as it was when the record was read."""
+        return self.ownership.includes((record.topic(), record.partition()), chunk.epoch)  # type: ignore[arg-type]  # a record from Kafka has both
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """Marks one event as processed, in any order. From any thread."""
+        self._acknowledged.append(acknowledgement)
+
+    def note_room(self) -> None:
+        """Wakes the poll thread if it waits for room and there is some again."""
+        if self.is_below(RESUME_BELOW):
+            self.wake_poll_thread()
+
+    def request_close(self) -> None:
+        """Asks the poll thread to commit what is processed, to leave the consumer group and to end."""
+        self.is_closing = True
+        self.wake_poll_thread()
+
+    def raise_failure(self) -> None:
+        """Raises what the poll thread failed with, if it did."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(self._failed_at)  # without it the traceback would grow at each call
+
+    # the poll thread's side
+
+    def append(self, records: Sequence[RawRecord], epoch: int, newest: Mapping[_Key, int]) -> None:
+        """Adds records that were read in `epoch`."""
+        count_before, bytes_before = self._appended
+        size = sum([len(record.value() or b"") for record in records])
+        chunk = Chunk(records, epoch, count_before, bytes_before, size, newest)
+        self._appended = (count_before + len(records), bytes_before + size)
+        self._newest.next = chunk  # from here on the application sees it
+        self._newest = chunk
+        self.wake_application()
+
+    def set_ownership(self, ownership: Ownership) -> None:
+        """Replaces what the application knows of the partition assignment."""
+        self.ownership = ownership
+
+    def add_signal(self, signal: Signal) -> None:
+        """Has the application deliver the signal before the next event."""
+        self.signals.append(signal)
+        self.wake_application()
+
+    def wait_for_room(self, timeout: float) -> None:
+        """Waits until the application calls `note_room` or `request_close`, at most `timeout` seconds."""
+        with suppress(Empty):
+            self._room.get(timeout=timeout)
+
+    def discard_stale_wake_up(self) -> None:
+        """Forgets a wake-up from before the buffer became full."""
+        with suppress(Empty):
+            self._room.get_nowait()
+
+    def take_acknowledged(self) -> Iterator[Acknowledgement]:
+        """Yields the events that were acknowledged one by one since the last call."""
+        while self._acknowledged:
+            yield self._acknowledged.popleft()
+
+    def take_processed(self, *, whole_chunks_only: bool = False) -> Iterator[tuple[int, Mapping[_Key, int]]]:
+        """Yields the newest offsets that were processed since the last call, each with the epoch they were read in.
+
+        Forgets the chunks that are processed to their last record.
+        """
+        while True:
+            chunk = self._counting
+            processed = chunk.processed
+            is_whole = processed == len(chunk.records)
+            if processed > chunk.counted and (is_whole or not whole_chunks_only):
+                records = chunk.records[chunk.counted : processed]
+                yield chunk.epoch, chunk.newest if is_whole else newest_offsets(records)
+                chunk.counted = processed
+            if chunk.next is None or not is_whole:
+                return
+            self._counting = chunk.next
+
+    def mark_open(self) -> None:
+        """The subscription works."""
+        self.is_open = True
+        self.wake_application()
+
+    def fail(self, error: BaseException) -> None:
+        """The poll thread can't go on; the application raises the error after the records before it."""
+        self._failed_at = error.__traceback__
+        self.failure = error
+        self.wake_application()
+
+    def mark_ended(self) -> None:
+        """The poll thread has ended."""
+        self.is_ended = True
+        self.wake_application()
+
+
+def newest_offsets(records: Sequence[RawRecord]) -> dict[_Key, int]:
+    """The last offset of each partition. The records of one partition are in the order of their offsets."""
+    return {(record.topic(), record.partition()): record.offset() for record in records}  # type: ignore[misc]

@@ -1,0 +1,259 @@
+"""`Driver`: how a feed waits, batches, retries and delivers signals, written once for `Feed` and `AsyncFeed`.
+
+Each operation is a generator that decides what comes next and does no waiting of its own. It yields steps: wait, call
+this handler, let others run, raise this error. The facade performs a step in its own way, blocking or awaiting, and
+sends back the exception that a handler raised, if it raised one. Everything that must outlive an interrupt is an
+attribute: a generator that an interrupt ends is dropped, and the next operation begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Generator
+from typing import Literal, NamedTuple, TypeVar, Union
+
+from rbhq_stream._config import FeedConfig
+from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
+from rbhq_stream._engine.dispatch import Handler, Handlers
+from rbhq_stream._engine.session import Session
+from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream.positions import Positions
+from rbhq_stream.retry import NO_RETRY, Retry
+from rbhq_stream.signals import Signal
+from rbhq_stream.source import Source
+
+_log = logging.getLogger("rbhq_stream")
+_T = TypeVar("_T")
+
+CLOSE_CHECK_INTERVAL = 0.1
+"""Seconds between two looks whether the poll thread has ended: another thread may have consumed the wake-up."""
+
+
+class Wait(NamedTuple):
+    """Wait until woken, at most so many seconds."""
+
+    timeout: float | None
+
+
+class Call(NamedTuple):
+    """Call the handler, and send back the exception that it raised or `None`."""
+
+    handler: Handler
+    arguments: tuple[object, ...]
+
+
+class LetOthersRun(NamedTuple):
+    """Give the other tasks of the event loop their turn."""
+
+
+class Raise(NamedTuple):
+    """Raise the error. A step because a generator itself can't raise every exception, StopIteration for one."""
+
+    error: BaseException
+
+
+Steps = Generator[Union[Wait, Call, LetOthersRun, Raise], Union[Exception, None], _T]
+
+
+class Driver(Handlers):
+    """What `Feed` and `AsyncFeed` share. They perform the steps.
+
+    Args:
+        wake: wakes whoever performs a `Wait`. Called from any thread.
+        events_per_turn: while events are waiting, other tasks get their turn after so many.
+        clock: the time in seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        config: FeedConfig,
+        *,
+        commit: Literal["auto", "manual"],
+        on_bad_record: OnBadRecord,
+        source: Source | None,
+        positions: Positions | None,
+        may_await: bool,
+        wake: Callable[[], None],
+        events_per_turn: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(may_await=may_await)
+        self._session = Session(config, commit, on_bad_record, source, wake, positions=positions, clock=clock)
+        self._cursor = self._session.cursor
+        self._signals = self._session.signals
+        self._wake = wake
+        self._events_per_turn = events_per_turn
+        self._events_this_turn = 0
+        self._clock = clock
+        self._is_entered = False
+        self._handed_over: Event | None = None
+        """The last event that the application got. To assign it is the last thing before an event or a batch is
+        returned: see `cursor`.
+        """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._session!r}>"
+
+    def stop(self) -> None:
+        """Ends `run` and the iteration after the current event. Idempotent. From any thread or signal handler."""
+        self._session.is_stopped = True
+        self._wake()
+
+    @property
+    def stats(self) -> FeedStats:
+        """The counts of events and records so far. From any thread."""
+        return self._cursor.stats(self._handed_over)
+
+    def ack(self, event: RaceEvent) -> None:
+        """Acknowledges an event, with `commit="manual"`. From any thread, in any order.
+
+        Safe to call more than once for one event. Changes nothing when the event's partition is another member's by
+        now, or the feed is closed.
+
+        Args:
+            event: an event that this feed handed over, or a copy of it, for example from a process pool.
+
+        Raises:
+            TypeError: it is not an event.
+            ValueError: the feed acknowledges by itself (`commit="auto"`), or it did not hand over this event.
+        """
+        self._session.acknowledge(event)
+
+    # operations, as steps
+
+    def _connect(self) -> Steps[None]:
+        """Starts the feed and waits until the subscription works or `stop` is called."""
+        session = self._session
+        session.start()
+        while not session.is_connected() and not session.is_stopped:
+            yield Wait(None)
+
+    def _next_event(self, deadline: float | None, retry: Retry = NO_RETRY) -> Steps[Event | None]:
+        """Returns the next event, shown and not handed over yet. Delivers signals first.
+
+        Returns:
+            `None` when the feed is stopped or at the deadline (by the clock).
+        """
+        session = self._session
+        while not session.is_stopped:
+            if self._events_this_turn >= self._events_per_turn:
+                self._cursor.settle(self._handed_over)
+                self._events_this_turn = 0
+                yield LetOthersRun()
+                continue
+            if self._signals:
+                yield from self._deliver_signal(retry)
+                continue
+            event = session.show(self._handed_over)
+            if event is not None:
+                self._events_this_turn += 1
+                return event
+            timeout = None if deadline is None else deadline - self._clock()
+            if timeout is not None and not timeout > 0:  # also a NaN
+                return None
+            yield Wait(timeout)
+        return None
+
+    def _next_batch(self, max_events: int, max_wait: float) -> Steps[list[Event]]:
+        """Returns the next batch, or an empty one when the feed is stopped. See `Feed.batches`."""
+        cursor, session = self._cursor, self._session
+        while not session.is_stopped:
+            batch: list[Event] = []
+            event = yield from self._next_event(None)
+            deadline = self._clock() + max_wait
+            while event is not None:
+                batch.append(event)
+                if len(batch) == max_events:
+                    break
+                event = cursor.gather()
+                while event is None and not cursor.is_batch_ended and (left := deadline - self._clock()) > 0:
+                    if session.is_stopped or self._signals:
+                        break
+                    yield Wait(left)
+                    event = cursor.gather()
+            if batch and not self._signals:
+                self._events_this_turn += len(batch) - 1
+                return batch
+            # the signal comes first: what was collected is shown again after it, unless its partition was lost
+        yield from self._finish()
+        return []
+
+    def _handle_all(self, retry: Retry) -> Steps[None]:
+        """Calls the handlers for each event until the feed is stopped."""
+        while (event := (yield from self._next_event(None, retry))) is not None:
+            if not (yield from self._handle(event, retry)):
+                break
+            self._handed_over = event  # not before: an event that was not handled is shown again
+        yield from self._finish()
+
+    def _handle(self, item: Event | Signal, retry: Retry) -> Steps[bool]:
+        """Calls the handlers for an event or a signal.
+
+        Returns:
+            `False` when the feed was stopped before all of them had returned.
+        """
+        for handler, arguments in self._dispatcher.calls(item):
+            waits = None
+            while (error := (yield Call(handler, arguments))) is not None:
+                waits = retry.waits() if waits is None else waits
+                wait = next(waits, None)
+                if wait is None:
+                    yield Raise(_not_an_end(error) if isinstance(item, Signal) else error)  # and is never resumed
+                else:
+                    _log.warning("handler %r failed and is called again in %.3g s: %r", handler, wait, error)
+                    deadline = self._clock() + wait
+                    while (left := deadline - self._clock()) > 0:
+                        if self._session.is_stopped:
+                            return False
+                        yield Wait(left)
+        return True
+
+    def _deliver_signal(self, retry: Retry) -> Steps[None]:
+        """Calls the handlers for the oldest signal. The current event is processed first."""
+        self._cursor.settle(self._handed_over)
+        if (yield from self._handle(self._signals[0], retry)):
+            self._signals.popleft()  # not before: a signal that was not handled is delivered again
+
+    def _close(self, *, is_normal: bool) -> Steps[None]:
+        """Commits what is processed and leaves the consumer group, within `close_timeout`. Can be repeated.
+
+        Args:
+            is_normal: not because of an exception. The current event is processed then, too.
+        """
+        session = self._session
+        if is_normal and not session.is_closed:
+            self._cursor.settle(self._handed_over)
+        session.leave()
+        while (left := session.time_to_close) > 0:
+            yield Wait(min(left, CLOSE_CHECK_INTERVAL))
+        session.finish_closing()
+
+    def _finish(self) -> Steps[None]:
+        """Ends an iteration: closes a feed that was not entered by `with`."""
+        if self._session.is_closed:
+            self._session.start()  # raises FeedClosedError
+        if not self._is_entered:
+            yield from self._close(is_normal=True)
+
+
+def _not_an_end(error: BaseException) -> BaseException:
+    """The error, unless a `for` loop would take it for the end of the events."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    replaced = RuntimeError(f"a handler of signals raised {type(error).__name__}")
+    replaced.__cause__ = error
+    return replaced
+
+
+def check_batch(max_events: int, max_wait: float) -> None:
+    """Checks the arguments of `batches`.
+
+    Raises:
+        ValueError: such a batch could never be collected.
+    """
+    if max_events < 1:
+        raise ValueError(f"max_events={max_events}: expected at least 1")
+    if not max_wait >= 0:
+        raise ValueError(f"max_wait={max_wait}: expected seconds, 0 or more")

@@ -1,0 +1,213 @@
+"""`PollThread`: the one thread that talks to the source.
+
+It polls, appends what came to the buffer, pauses the partitions while the buffer is full, and commits what the
+application has processed. What the source or a logging handler of the application raises here ends the feed: the
+application gets the error after the records that were read before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+
+from rbhq_stream._engine.buffer import RESUME_BELOW, Buffer, Ownership, newest_offsets
+from rbhq_stream._engine.ledger import Ledger
+from rbhq_stream._engine.starting_positions import StartingPositions
+from rbhq_stream.record import RawRecord
+from rbhq_stream.signals import PartitionsLost
+from rbhq_stream.source import Source, TopicPartition
+
+_log = logging.getLogger("rbhq_stream")
+
+POLL_TIMEOUT = 0.1
+"""Seconds that a poll waits for a record. A request to close is noticed within this time."""
+PAUSE_AFTER = 0.5
+"""Seconds that a full buffer is waited for before the partitions are paused: pausing discards what the Kafka client has
+fetched ahead.
+"""
+
+
+class PollThread:
+    """Owns the thread, the source and the ledger. An `Owner` for the source, which calls it on this thread."""
+
+    def __init__(
+        self,
+        source: Source,
+        buffer: Buffer,
+        *,
+        starting_positions: StartingPositions,
+        acknowledge_one_by_one: bool,
+        commit_interval: float,
+        close_timeout: float,
+    ) -> None:
+        self._source = source
+        self._buffer = buffer
+        self._starting_positions = starting_positions
+        self._one_by_one = acknowledge_one_by_one
+        self._commit_interval = commit_interval
+        self._close_timeout = close_timeout
+        self._ledger = Ledger()
+        self._is_paused = False
+        self._unclaimed = [True]
+        self._thread: threading.Thread | None = None
+
+    # the application's side
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a poll thread."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Starts the poll thread, which connects. Idempotent.
+
+        An interrupt in here may or may not leave a thread behind, so a second call may start a second one: the first
+        to claim the work does it, the other ends at once.
+        """
+        if self._unclaimed:
+            thread = threading.Thread(target=self._run, name="rbhq_stream poll", daemon=True)
+            thread.start()
+            self._thread = self._thread or thread
+
+    def join(self) -> None:
+        """Waits for the thread itself, which has nothing more to do once the buffer is marked as ended."""
+        if self._thread is not None and self._buffer.is_ended:
+            self._thread.join(POLL_TIMEOUT)
+
+    # the thread
+
+    def _run(self) -> None:
+        try:
+            self._unclaimed.pop()
+        except IndexError:
+            return  # another thread does the work
+        self._thread = threading.current_thread()
+        try:
+            self._source.open(self)
+            self._buffer.mark_open()
+            self._poll_until_closing()
+        except BaseException as error:  # noqa: BLE001  # a thread has no caller: the application's thread raises it
+            self._buffer.fail(error)
+            self._let_application_finish()
+        try:
+            self._enter_processed()
+            self._source.close(self._ledger.committable(), self._close_timeout)
+        except BaseException:  # noqa: BLE001  # a thread has no caller: it is logged
+            with suppress(Exception):  # from a logging handler of the application: there is nobody to raise it to
+                _log.exception("closing the feed failed; what was not committed is delivered again after a restart")
+        finally:
+            self._buffer.mark_ended()
+
+    def _let_application_finish(self) -> None:
+        """After a failure the application may still process what was read before it, and have that committed."""
+        deadline = time.monotonic() + self._close_timeout
+        buffer = self._buffer
+        while buffer.is_open and not buffer.is_closing and (left := deadline - time.monotonic()) > 0:
+            buffer.wait_for_room(left)
+
+    def _poll_until_closing(self) -> None:
+        next_commit = time.monotonic() + self._commit_interval
+        while not self._buffer.is_closing:
+            self._keep_within_bounds()
+            records = self._source.poll(POLL_TIMEOUT)
+            if records:
+                self._append(records)
+            now = time.monotonic()
+            if now >= next_commit:
+                self._commit()
+                next_commit = now + self._commit_interval
+
+    def _append(self, records: Sequence[RawRecord]) -> None:
+        ledger = self._ledger
+        newest = newest_offsets(records)
+        for partition, offset in newest.items():
+            ledger.taken_in(partition, offset)
+        if self._one_by_one:
+            for record in records:
+                ledger.awaits((record.topic(), record.partition()), record.offset())  # type: ignore[arg-type]  # a record from Kafka has them all
+        self._buffer.append(records, ledger.epoch, newest)
+        self._enter_processed(whole_chunks_only=True)  # so that the buffer forgets them
+
+    def _keep_within_bounds(self) -> None:
+        buffer = self._buffer
+        if self._is_paused:
+            if buffer.is_below(RESUME_BELOW):
+                self._is_paused = False
+                self._source.resume()
+                _log.debug("the buffer has room again: reading is resumed")
+        elif not buffer.is_below(1):
+            buffer.discard_stale_wake_up()
+            if buffer.is_closing:
+                return
+            buffer.wait_for_room(PAUSE_AFTER)
+            if not buffer.is_below(1) and not buffer.is_closing:
+                self._is_paused = True
+                self._source.pause()
+                _log.debug(
+                    "%d records (%d bytes) wait for the application: reading is paused until it has caught up",
+                    buffer.waiting_records,
+                    buffer.waiting_bytes,
+                )
+
+    def _commit(self) -> None:
+        self._enter_processed()
+        offsets = self._ledger.committable()
+        if offsets:
+            self._source.commit(offsets)
+
+    def _enter_processed(self, *, whole_chunks_only: bool = False) -> None:
+        """Enters into the ledger what the application has processed since the last time."""
+        for acknowledgement in self._buffer.take_acknowledged():
+            self._ledger.acknowledge(*acknowledgement)
+        for epoch, newest in self._buffer.take_processed(whole_chunks_only=whole_chunks_only):
+            if not self._one_by_one:
+                for partition, offset in newest.items():
+                    self._ledger.done(partition, offset, epoch)
+
+    # Owner: called by the source from within its own methods
+
+    def is_wanted(self) -> bool:
+        return not self._buffer.is_closing
+
+    def owns(self, partition: TopicPartition) -> bool:
+        return self._ledger.owns(partition, self._ledger.epoch)
+
+    def connected(self, partitions: Collection[TopicPartition]) -> None:
+        self._starting_positions.check_exist(partitions)
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._ledger.assign(partitions)
+        self._publish_ownership()
+        positions = self._starting_positions.of(partitions)
+        for partition, offset in positions.items():
+            self.positioned(partition, offset)
+        return positions
+
+    def positioned(self, partition: TopicPartition, offset: int) -> None:
+        self._ledger.position(partition, offset)
+        self._publish_ownership()
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._enter_processed()
+        uncommitted = self._ledger.revoke(partitions)
+        self._publish_ownership()
+        return uncommitted
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None:
+        uncommitted = self.revoked(partitions)
+        now = datetime.now(timezone.utc)
+        self._buffer.add_signal(PartitionsLost(at=now, partitions=tuple(sorted(partitions)), uncommitted=uncommitted))
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        return self._ledger.expected(partition)
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._ledger.committed(offsets)
+        self._starting_positions.committed(offsets)
+
+    def _publish_ownership(self) -> None:
+        self._buffer.set_ownership(Ownership(self._ledger.epoch, self._ledger.owned_since()))
