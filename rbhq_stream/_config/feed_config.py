@@ -18,7 +18,9 @@ from typing_extensions import Self
 
 from rbhq_stream._config import checks, settings
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream._kinds import EVENT_KINDS
 from rbhq_stream.errors import ConfigError
+from rbhq_stream.events import Event
 
 __all__ = ["FeedConfig", "KafkaProperties", "Secret", "Topics"]
 
@@ -72,7 +74,25 @@ class Topics:
     @property
     def names(self) -> tuple[str, ...]:
         """The names that were given, prices first."""
-        return tuple(name for name in (self.prices, self.race_status, self.race_results) if name is not None)
+        return tuple(self.kinds)
+
+    @property
+    def kinds(self) -> dict[str, type[Event]]:
+        """The class of the events in each topic, by the topic's name, prices first. For `decode`."""
+        names = ((getattr(self, kind.topic), kind.event) for kind in EVENT_KINDS)
+        return {name: event for name, event in names if name is not None}
+
+    def of(self, event: type[Event]) -> str:
+        """Returns the name of the topic that has events of this class.
+
+        Raises:
+            ValueError: no such topic was given.
+        """
+        (topic,) = (kind.topic for kind in EVENT_KINDS if kind.event is event)
+        name: str | None = getattr(self, topic)
+        if name is None:
+            raise ValueError(f"there is no topic for {event.__name__}: set topics.{topic}")
+        return name
 
 
 def _to_topics(value: Topics | Mapping[str, str | None]) -> Topics:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import get_args
 
 from attrs import frozen
 
+from rbhq_stream._kinds import EVENT_KINDS
 from rbhq_stream._wire import MAX_BYTES, decode
 from rbhq_stream.errors import DecodeError, Fault, RbhqStreamError
 from rbhq_stream.events import Event
 from rbhq_stream.record import Record
 
-_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+_KINDS: dict[str, type[Event]] = {kind.event.__name__: kind.event for kind in EVENT_KINDS}
 
 
 class DeadLetterError(RbhqStreamError):

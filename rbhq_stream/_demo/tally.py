@@ -6,11 +6,12 @@ import time
 from collections import Counter, deque
 from statistics import quantiles
 
-from rbhq_stream import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
+from rbhq_stream import Event, PriceEvent
+from rbhq_stream._kinds import EVENT_KINDS
 
 PUBLISHED_AT = "published-at"
 """The header in which the publisher notes its monotonic clock, in nanoseconds."""
-_KINDS = {PriceEvent: "price", RaceStatusEvent: "race status", RaceResultEvent: "race result"}
+_NAMES: dict[type[Event], str] = {kind.event: kind.name for kind in EVENT_KINDS}
 # the rate shown while the demo runs is that of the last so many seconds
 _WINDOW = 2.0
 
@@ -37,7 +38,7 @@ class Tally:
         self.last = now_ns / 1e9
         if self.first is None:
             self.first = self.last
-        self.kinds[_KINDS[type(event)]] += 1
+        self.kinds[_NAMES[type(event)]] += 1
         if isinstance(event, PriceEvent):
             self.price_updates += len(event.price_updates)
             self.scratchings += len(event.scratchings)

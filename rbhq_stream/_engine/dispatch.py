@@ -6,18 +6,18 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, Union, overload
 
+from rbhq_stream._kinds import EVENT_KINDS, SIGNALS
 from rbhq_stream.events import (
     Event,
     PriceEvent,
     PriceUpdate,
     RaceEvent,
     RaceResultEvent,
-    RaceStatusEvent,
     RunnerResult,
     Scratching,
     Unscratching,
 )
-from rbhq_stream.signals import PartitionsLost, Signal
+from rbhq_stream.signals import Signal
 
 Handler = Callable[..., object]
 _W = TypeVar("_W", bound=Union[RaceEvent, Signal])
@@ -26,15 +26,8 @@ _P = TypeVar("_P")
 _R = TypeVar("_R")
 
 _PARTS: dict[type[Any], tuple[tuple[type[Any], str], ...]] = {
-    # scratchings first: who reprices wants to know who is out
-    PriceEvent: (
-        (Scratching, "scratchings"),
-        (Unscratching, "unscratchings"),
-        (PriceUpdate, "price_updates"),
-    ),
-    RaceStatusEvent: (),
-    RaceResultEvent: ((RunnerResult, "results"),),
-    PartitionsLost: (),
+    **{kind.event: kind.parts for kind in EVENT_KINDS},
+    **dict.fromkeys(SIGNALS, ()),
 }
 _FAMILIES: set[type[Any]] = {RaceEvent, Signal}
 _KINDS: set[type[Any]] = {*_FAMILIES, *_PARTS, *(part for parts in _PARTS.values() for part, _ in parts)}

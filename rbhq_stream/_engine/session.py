@@ -13,7 +13,7 @@ from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._kafka import KafkaSource
 from rbhq_stream.errors import FeedClosedError
-from rbhq_stream.events import Event, PriceEvent, RaceEvent, RaceResultEvent, RaceStatusEvent
+from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.positions import Positions
 from rbhq_stream.source import Source
 
@@ -51,7 +51,7 @@ class Session:
         )
         self.cursor = Cursor(
             self._buffer,
-            _kinds(config),
+            config.topics.kinds,
             on_bad_record=on_bad_record,
             manual=self._manual,
             max_bytes=config.max_record_bytes,
@@ -150,13 +150,3 @@ class Session:
         self._buffer.raise_failure()
         if self._buffer.is_ended and not self.is_closed:
             raise FeedClosedError("the feed's poll thread has ended")
-
-
-def _kinds(config: FeedConfig) -> dict[str, type[Event]]:
-    topics = config.topics
-    kinds: dict[str | None, type[Event]] = {
-        topics.prices: PriceEvent,
-        topics.race_status: RaceStatusEvent,
-        topics.race_results: RaceResultEvent,
-    }
-    return {name: kind for name, kind in kinds.items() if name is not None}

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig, Topics
 from rbhq_stream._wire import encode
 from rbhq_stream.errors import RbhqStreamError
-from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
+from rbhq_stream.events import Event
 from rbhq_stream.record import Record
 from rbhq_stream.testing._mock_cluster import MockCluster
 from rbhq_stream.testing._publisher import Outgoing, Publisher
@@ -69,7 +69,7 @@ class EmbeddedBroker:
     def __enter__(self) -> Self:
         self._cluster = cluster = MockCluster(self._brokers)
         try:
-            for topic in self._topic_names():
+            for topic in self.topics.names:
                 cluster.create_topic(topic, self.partitions)
             self._publisher = Publisher(self._client_properties(), timeout=self._timeout, logger=_log)
         except BaseException:
@@ -127,7 +127,10 @@ class EmbeddedBroker:
             ValueError: the broker was given no topic for an event.
         """
         return self._write(
-            [Outgoing(self._topic_of(event), encode(event), str(event.race_id).encode(), headers) for event in events]
+            [
+                Outgoing(self.topics.of(type(event)), encode(event), str(event.race_id).encode(), headers)
+                for event in events
+            ]
         )
 
     def publish_raw(
@@ -211,19 +214,5 @@ class EmbeddedBroker:
             raise BrokerClosedError("the embedded broker is not running: use it inside its `with` block")
         return self._cluster
 
-    def _topic_of(self, event: Event) -> str:
-        topic = {
-            PriceEvent: self.topics.prices,
-            RaceStatusEvent: self.topics.race_status,
-            RaceResultEvent: self.topics.race_results,
-        }[type(event)]
-        if topic is None:
-            raise ValueError(f"the broker was given no topic for {type(event).__name__}")
-        return topic
-
-    def _topic_names(self) -> list[str]:
-        topics = self.topics
-        return [topic for topic in (topics.prices, topics.race_status, topics.race_results) if topic is not None]
-
     def _topic_partitions(self) -> list[TopicPartition]:
-        return [TopicPartition(topic, number) for topic in self._topic_names() for number in range(self.partitions)]
+        return [TopicPartition(topic, number) for topic in self.topics.names for number in range(self.partitions)]

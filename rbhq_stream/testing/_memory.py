@@ -12,7 +12,7 @@ from attrs import frozen
 from rbhq_stream._config import Topics
 from rbhq_stream._wire import encode
 from rbhq_stream.errors import DataLossError
-from rbhq_stream.events import Event, PriceEvent, RaceStatusEvent
+from rbhq_stream.events import Event
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
 
@@ -72,7 +72,7 @@ class MemorySource:
     def publish(self, *events: Event) -> None:
         """Appends the events, each to the topic of its class."""
         for event in events:
-            self.publish_raw(self._topic_of(event), encode(event), key=str(event.race_id).encode())
+            self.publish_raw(self._topics.of(type(event)), encode(event), key=str(event.race_id).encode())
 
     def publish_raw(self, topic: str, value: bytes | None, *, key: bytes | None = None) -> None:
         """Appends a record with any bytes."""
@@ -101,16 +101,6 @@ class MemorySource:
         with self._changed:
             self._orders.append(order)
             self._changed.notify_all()
-
-    def _topic_of(self, event: Event) -> str:
-        topics = self._topics
-        if isinstance(event, PriceEvent):
-            name = topics.prices
-        else:
-            name = topics.race_status if isinstance(event, RaceStatusEvent) else topics.race_results
-        if name is None:
-            raise ValueError(f"no topic was configured for a {type(event).__name__}")
-        return name
 
     # Source
 
