@@ -37,7 +37,11 @@ NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
 def run_in_terminal(
     arguments: Sequence[str], *, lines: int = 30, columns: int = 100, interrupt_after: float | None = None
 ) -> tuple[int, str]:
-    """Runs the demo with a terminal for its output; says its exit status and all it wrote there."""
+    """Runs the demo with a terminal for its output, and returns its exit status and all that it wrote there.
+
+    Args:
+        interrupt_after: seconds from its first output to Ctrl-C. Before that Python itself is still starting.
+    """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
@@ -47,9 +51,10 @@ def run_in_terminal(
     os.close(slave)
     written = b""
     started = time.monotonic()
+    first_output = float("inf")
     try:
         while True:
-            if interrupt_after is not None and time.monotonic() > started + interrupt_after:
+            if interrupt_after is not None and time.monotonic() > first_output + interrupt_after:
                 process.send_signal(signal.SIGINT)
                 interrupt_after = None
             if select.select([master], [], [], 0.05)[0]:
@@ -59,6 +64,7 @@ def run_in_terminal(
                     data = b""
                 if not data:
                     break
+                first_output = min(first_output, time.monotonic())
                 written += data
             elif time.monotonic() > started + 30:
                 pytest.fail(f"no end of the demo: {written[-2000:]!r}")
@@ -122,13 +128,13 @@ def test_plain_in_a_terminal_and_in_one_too_small() -> None:
         assert "RBHQ demo: complete" in written
 
 
-@pytest.mark.parametrize("after", [0.4, 0.9])
+@pytest.mark.parametrize("after", [0.0, 0.5])
 @pytest.mark.parametrize("arguments", [["--plain"], []])
 def test_ctrl_c_ends_it_with_the_summary_so_far(after: float, arguments: list[str]) -> None:
     started = time.monotonic()
     status, written = run_in_terminal(arguments, interrupt_after=after)
 
-    assert time.monotonic() - started < after + 5
+    assert time.monotonic() - started < after + 8
     assert "Traceback" not in written
     assert status == 0
     assert "stopped" in written
