@@ -43,6 +43,7 @@ from rbhq_stream.events import (
     Unscratching,
 )
 from rbhq_stream.offsets import SqlOffsets
+from rbhq_stream.plain_data import to_dict
 from rbhq_stream.positions import Positions
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.retry import NO_RETRY, Retry
@@ -112,4 +113,5 @@ __all__ = [
     "decode",
     "diagnose",
     "encode",
+    "to_dict",
 ]

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
+from rbhq_stream import _field_checks as checks
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -28,35 +30,51 @@ class RawRecord(Protocol):
     def headers(self) -> Any: ...  # pairs of a name and bytes, or None
 
 
+_optional_bytes = checks.optional(checks.instance_of(bytes))
+
+
 @frozen
 class Record:
     """The Kafka record that an event came in.
 
     `value` holds the bytes as RBHQ sent them, for a dead-letter store or a dispute. Its repr shortens them.
+    `Record.of(message)` makes one of a message of confluent-kafka.
     """
 
-    topic: str
+    topic: str = field(validator=checks.text)
     """The topic's name."""
-    partition: int
-    offset: int
-    timestamp: datetime | None = None
-    """When the record was written, by the producer's or the broker's clock, as the topic is set up (UTC, aware,
-    milliseconds). `None`: not told, or no time that there is.
+    partition: int = field(validator=checks.integer)
+    offset: int = field(validator=checks.integer)
+    timestamp: datetime | None = field(default=None, converter=checks.to_utc, validator=checks.optional(checks.time))
+    """When the record was written, by the clock of the producer or of the broker, as the topic is configured (aware, in
+    UTC, to the millisecond). `None`: the record has none, or one that no calendar has.
     """
-    key: bytes | None = None
-    value: bytes | None = field(default=None, repr=lambda value: _shortened(value))  # noqa: PLW0108  # defined below
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    key: bytes | None = field(default=None, validator=_optional_bytes)
+    value: bytes | None = field(
+        default=None,
+        validator=_optional_bytes,
+        repr=lambda value: _shortened(value),  # noqa: PLW0108  # defined below
+    )
+    headers: tuple[tuple[str, bytes | None], ...] = field(default=(), validator=checks.each(checks.instance_of(tuple)))
     """Pairs of a name and a value, in the producer's order. A name that is not UTF-8 is replaced by U+FFFD."""
-    part: int = 0
-    """Which of the record's events this is, from 0."""
-    parts: int = 1
-    """How many events the record has: one, but for a document with a list of them."""
-    delivery_tag: str | None = field(default=None, eq=False, repr=False, kw_only=True)
+    part: int = field(default=0, validator=checks.integer)
+    """Which of the record's events this is, counted from 0."""
+    parts: int = field(default=1, validator=checks.integer)
+    """How many events the record has: one, except for a document with a list of them."""
+    delivery_tag: str | None = field(
+        default=None, eq=False, repr=False, kw_only=True, validator=checks.optional(checks.text)
+    )
     """By which `ack` knows the events that its feed handed over, with `commit="manual"`. No part of `==`."""
 
     @classmethod
     def of(cls, raw: RawRecord) -> Record:
-        """The record as a value, from what the Kafka client gave."""
+        """Returns the record of a message of the Kafka client, for an application with a consumer of its own.
+
+        Args:
+            raw: A `confluent_kafka.Message` without an error, or anything else with its methods. A header whose name is
+                not UTF-8 is read safely; the client's own `headers()` raises `SystemError` for it and can then crash
+                the process.
+        """
         kind, milliseconds = raw.timestamp()
         return cls(
             topic=raw.topic() or "",

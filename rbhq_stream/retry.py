@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
+
+from rbhq_stream import _field_checks as checks
+
+_DAY = 86_400
 
 
 @frozen
@@ -15,13 +19,13 @@ class Retry:
     consumer group meanwhile.
     """
 
-    attempts: int = field(default=5, validator=validators.ge(1))
-    """How often a handler is called in all."""
-    wait: float = field(default=0.1, validator=validators.ge(0))
+    attempts: int = field(default=5, validator=checks.positive)
+    """How often a handler is called in all, at most."""
+    wait: float = field(default=0.1, validator=checks.from_to(0, _DAY))
     """Seconds before the second call."""
-    factor: float = field(default=2.0, validator=validators.ge(1))
+    factor: float = field(default=2.0, validator=checks.from_to(1, 1_000))
     """Each wait is so many times the one before."""
-    max_wait: float = field(default=10.0, validator=validators.ge(0))
+    max_wait: float = field(default=10.0, validator=checks.from_to(0, _DAY))
     """The longest wait, in seconds."""
 
     def waits(self) -> Iterator[float]:

@@ -5,10 +5,13 @@ A line that must be refused carries a `type: ignore`, which mypy reports when it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
+from confluent_kafka import Message
 from typing_extensions import assert_never, assert_type
 
 from rbhq_stream import (
@@ -26,6 +29,7 @@ from rbhq_stream import (
     RaceResultEvent,
     RaceStatus,
     RaceStatusEvent,
+    RawRecord,
     Record,
     RunnerResult,
     Scratching,
@@ -35,6 +39,7 @@ from rbhq_stream import (
     Unscratching,
     decode,
     encode,
+    to_dict,
 )
 
 
@@ -45,6 +50,9 @@ def iterate(config: FeedConfig) -> None:
             assert_type(event, Event)
             assert_type(event.race_id, RaceId)
             assert_type(event.record, Record | None)
+            assert_type(event.require_record().offset, int)
+            meeting_id, event_number = event.race_id
+            assert_type((meeting_id, event_number), tuple[int, int])
             match event:
                 case PriceEvent():
                     assert_type(event, PriceEvent)
@@ -141,6 +149,22 @@ def by_itself(raw: bytes) -> None:
     for event in decode(RaceStatusEvent, raw):
         assert_type(encode(event), bytes)
     decode(int, raw)  # type: ignore[type-var]
+
+
+def made_by_hand(raw: RawRecord, message: Message) -> None:
+    update = PriceUpdate(3, "ep", price="4.40", extra={"new": 1})
+    assert_type(update.price_type, PriceType)
+    assert_type(update.price, Decimal | None)
+    PriceUpdate(3, PriceType.WIN, price=4)
+    PriceUpdate(3, PriceType.WIN, price=4.4)  # type: ignore[arg-type]
+    RaceStatusEvent(1, 2, "OPEN", record=raw)
+    RaceStatusEvent(1, 2, 7)  # type: ignore[arg-type]
+    PriceEvent(1, 2, [update])  # type: ignore[arg-type]
+    update.extra["new"] = 2
+    assert_type(to_dict(update), dict[str, Any])
+    to_dict(7)  # type: ignore[arg-type]
+    assert_type(json.dumps(update, default=to_dict), str)
+    assert_type(Record.of(message), Record)
 
 
 def configured() -> None:

@@ -219,12 +219,12 @@ _new: Any = object.__new__
 (
     _set_meeting_id,
     _set_event_number,
-    _set_record,
     _set_price_updates,
     _set_scratchings,
     _set_unscratchings,
     _set_extra,
 ) = (getattr(PriceEvent, a.name).__set__ for a in attrs.fields(PriceEvent))
+_set_record: Any = PriceEvent._record.__set__  # type: ignore[union-attr]  # noqa: SLF001
 
 
 def _plain_prices(raw: bytes, record: Record | RawRecord | None) -> Any:

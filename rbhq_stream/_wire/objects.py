@@ -47,7 +47,7 @@ def _camel(name: str) -> str:
 
 
 def _wire_names(cls: type[Any], **renamed: str) -> dict[str, str]:
-    kept = (a.name for a in attrs.fields(cls) if a.name not in {"extra", "_record"})
+    kept = (a.name for a in attrs.fields(cls) if a.name != "extra")
     return {name: renamed.get(name) or _camel(name) for name in kept}
 
 
@@ -156,8 +156,6 @@ def builder(cls: type[_T]) -> Callable[[Fields], _T]:
         hooks["price"] = override(struct_hook=_hook(values.price))
     if cls is PoolDividend:
         hooks["selections"] = override(struct_hook=_hook(lambda value: each(value, values.natural)))
-    if issubclass(cls, RaceEvent):
-        hooks["_record"] = override(omit=True)
     structure = make_dict_structure_fn(cls, _reading, _cattrs_detailed_validation=True, **cast("Any", hooks))
 
     def build(fields: Fields) -> _T:
@@ -228,8 +226,6 @@ def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
     hooks["extra"] = override(omit=True)
     if cls is PriceUpdate:
         hooks["price"] = override(unstruct_hook=lambda price: None if price is None else str(_finite(price)))
-    if issubclass(cls, RaceEvent):
-        hooks["_record"] = override(omit=True)
     fields_of = make_dict_unstructure_fn(cls, _writing, **cast("Any", hooks))
 
     def to_object(value: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def main(job: Job) -> None:
         for message in messages:
             if message.error():
                 raise RuntimeError(message.error())
-            event = PriceEvent.model_validate_json(message.value())
+            event = PriceEvent.model_validate_json(message.value() or b"")
             watch.prices += len(event.price_updates)
             if job.check:
                 add(checksum, event)

@@ -1,0 +1,139 @@
+"""Converters and validators for the fields of public values: they check types, and convert what is exact.
+
+They run in the constructors only. The fast path of `_wire` sets the slots of the events itself, so it pays for none of
+this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any, cast
+
+import attrs
+
+Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def shown(value: object) -> str:
+    """Returns a value as an error shows it: short."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python is willing to write
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# whatever the thread's own context does with a string that is no number
+_STRICT = Context(traps=[InvalidOperation])
+
+# --- converters: what they cannot convert exactly they leave to the validator, which knows the field ---
+
+
+def to_decimal(value: Decimal | int | str) -> Decimal:
+    """Converts an integer or a string such as `"4.40"`, without losing a digit."""
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return Decimal(value, _STRICT)
+        except InvalidOperation:
+            pass
+    return cast("Decimal", value)
+
+
+def to_optional_decimal(value: Decimal | int | str | None) -> Decimal | None:
+    """The same for a field that may be `None`."""
+    return None if value is None else to_decimal(value)
+
+
+def to_utc(value: datetime | None) -> datetime | None:
+    """Converts an aware time to UTC."""
+    if isinstance(value, datetime) and value.tzinfo is not timezone.utc and value.utcoffset() is not None:
+        try:
+            return value.astimezone(timezone.utc)
+        except OverflowError:  # before the year 1 or after 9999 in UTC
+            pass
+    return value
+
+
+# --- validators ---
+
+
+def optional(check: Check) -> Check:
+    """Returns the same check for a field that may be `None`."""
+
+    def checked(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None:
+            check(instance, attribute, value)
+
+    return checked
+
+
+def instance_of(kind: type[Any]) -> Check:
+    """Returns the check for values of a class."""
+    expected = f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind):
+            raise _wrong_type(attribute, expected, value)
+
+    return check
+
+
+text = instance_of(str)
+time = instance_of(datetime)
+
+
+def integer(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """An integer, which a `bool` is not."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong_type(attribute, "an int", value)
+
+
+def positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """An integer from 1 on."""
+    integer(_, attribute, value)
+    if value < 1:
+        raise ValueError(f"{attribute.alias}={shown(value)}: expected 1 or more")
+
+
+def number(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """A price, a deduction, a factor or an amount of money: exact."""
+    if isinstance(value, float):
+        raise TypeError(
+            f"{attribute.alias}={value!r}: a float is binary, so it holds most decimal numbers only nearly;"
+            f" give Decimal({str(value)!r}) or {str(value)!r}"
+        )
+    if isinstance(value, str):
+        raise ValueError(f'{attribute.alias}={shown(value)}: expected a decimal number, such as "4.40"')  # noqa: TRY004 - the type will do
+    if not isinstance(value, Decimal):
+        raise _wrong_type(attribute, "a Decimal, an int or a string of digits", value)
+
+
+def from_to(lowest: float, highest: float) -> Check:
+    """Returns the check for a quantity in a range, for which a float is exact enough."""
+    expected = f"a number from {lowest:g} to {highest:g}"
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise _wrong_type(attribute, expected, value)
+        if not lowest <= value <= highest:  # written so that NaN is refused too
+            raise ValueError(f"{attribute.alias}={shown(value)}: expected {expected}")
+
+    return check
+
+
+def each(check: Check) -> Check:
+    """Returns the check for a tuple whose items all pass `check`. A list is refused: it could change."""
+
+    def checked(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, tuple):
+            raise _wrong_type(attribute, "a tuple", value)
+        for item in value:
+            check(instance, attribute, item)
+
+    return checked
+
+
+def _wrong_type(attribute: attrs.Attribute[Any], expected: str, value: object) -> TypeError:
+    return TypeError(f"{attribute.alias}={shown(value)}: expected {expected}, got {type(value).__name__}")
