@@ -17,6 +17,7 @@ demo: $(READY)  ## watch a simulated race day arrive as typed events (about 20 s
 
 test: $(READY)  ## everything, against a real Apache Kafka over TLS and SCRAM
 	@$(BIN)/python -m tests.broker.install
+	@$(BIN)/python -m tests.postgres.install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term $(ARGS)
 
 lint: $(READY)  ## style, import rules
@@ -48,6 +49,7 @@ soak: $(READY)  ## random faults for ten minutes
 
 long: $(READY)  ## outages and storms in their long form (half an hour)
 	@$(BIN)/python -m tests.broker.install
+	@$(BIN)/python -m tests.postgres.install
 	@RBHQ_LONG=1 $(BIN)/python -m pytest --timeout 900 tests/reliability $(ARGS)
 
 clean:  ## forget the virtual environment and all that was built

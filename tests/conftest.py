@@ -1,3 +1,6 @@
-"""Every test may use the real broker of `tests.broker`; only those that ask for it start it."""
+"""Every test may use the real broker of `tests.broker` and the real PostgreSQL of `tests.postgres`.
 
-pytest_plugins = ["tests.broker.fixtures", "tests.memory_feeds"]
+Only tests that ask for them start them.
+"""
+
+pytest_plugins = ["tests.broker.fixtures", "tests.postgres.fixtures"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from typing_extensions import Self
 
-from rbhq_stream import Event, RaceStatus, RaceStatusEvent
+import rbhq_stream
+from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, RaceStatus, RaceStatusEvent, SqlOffsets
 from rbhq_stream.testing import EmbeddedBroker
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -49,37 +54,85 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Embedded
         yield broker
 
 
-def stored() -> list[int]:
-    with closing(sqlite3.connect("app.db")) as db:
-        return sorted(number for (number,) in db.execute("SELECT race FROM events"))
+def races(db: Any) -> set[int]:
+    cursor = db.cursor()
+    cursor.execute("SELECT race FROM events")
+    return {race for (race,) in cursor.fetchall()}
 
 
-def test_exactly_once(broker: EmbeddedBroker) -> None:
-    with closing(sqlite3.connect("app.db")) as db:
-        db.execute("CREATE TABLE events (race INT)")
-    crashes = {5, 15}
+class Store:
+    """`store` and `store_async` of the page: they stop the feed after the last event, and crash twice before that."""
 
-    def store(db: sqlite3.Connection, event: Event) -> None:
-        race = event.event_number
-        db.execute("INSERT INTO events VALUES (?)", (race,))
-        if race in crashes:
-            crashes.remove(race)
+    def __init__(self, connect: Callable[[], Any], space: dict[str, Any]) -> None:
+        self._connect = connect
+        self._space = space
+        self._crashes = {5, 15}
+        with closing(connect()) as db:
+            db.cursor().execute("CREATE TABLE events (race INT)")  # no unique key: what is stored twice is there twice
+            db.commit()
+
+    def __call__(self, db: Any, event: Event) -> None:
+        db.cursor().execute(f"INSERT INTO events VALUES ({event.event_number})")
+        self._finish(event, races(db))
+
+    async def store_async(self, db: psycopg.AsyncConnection, event: Event) -> None:
+        await db.execute(b"INSERT INTO events VALUES (%s)", (event.event_number,))
+        rows = await (await db.execute("SELECT race FROM events")).fetchall()
+        self._finish(event, {race for (race,) in rows})
+
+    def _finish(self, event: Event, seen: set[int]) -> None:
+        if event.event_number in self._crashes:
+            self._crashes.remove(event.event_number)
             raise ZeroDivisionError("the application crashes in a transaction")
-        if len(stored()) + len(in_hand(db)) == len(EVENTS):
-            space["feed"].stop()
+        if len(seen) == len(EVENTS):
+            self._space["feed"].stop()
 
-    def in_hand(db: sqlite3.Connection) -> set[int]:
-        return {race for (race,) in db.execute("SELECT race FROM events")} - set(stored())
+    def stored(self) -> list[int]:
+        with closing(self._connect()) as db:
+            cursor = db.cursor()
+            cursor.execute("SELECT race FROM events")
+            return sorted(race for (race,) in cursor.fetchall())
 
-    space: dict[str, Any] = {"store": store}
+
+SQLITE, BATCHES, PSYCOPG, PSYCOPG_ASYNC, PSYCOPG2 = range(5)
+
+
+def test_exactly_once_with_sqlite3(broker: EmbeddedBroker) -> None:
+    space: dict[str, Any] = {}
+    store = space["store"] = Store(partial(sqlite3.connect, "app.db"), space)
     with pytest.raises(ZeroDivisionError):
-        run("exactly-once.md", 0, space)
+        run("exactly-once.md", SQLITE, space)
     with pytest.raises(ZeroDivisionError):
-        run("exactly-once.md", 1, space)  # in batches
-    before = stored()
-    assert not {5, 15} <= set(before), "it was undone"
-    run("exactly-once.md", 0, space)
-    assert stored() == list(range(20)), "each once"
+        run("exactly-once.md", BATCHES, space)
+    assert not {5, 15} <= set(store.stored()), "it was undone"
+    run("exactly-once.md", SQLITE, space)
+    assert store.stored() == list(range(20)), "each once"
+
+
+@pytest.mark.parametrize("block", [PSYCOPG, PSYCOPG_ASYNC, PSYCOPG2], ids=["psycopg", "psycopg async", "psycopg2"])
+def test_exactly_once_with_postgresql(
+    broker: EmbeddedBroker, dsn: str, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    connect = partial(psycopg.connect, dsn)
+    space: dict[str, Any] = {"partial": partial, "closing": closing, "Feed": Feed, "FeedConfig": FeedConfig}
+    space |= {"os": os, "psycopg": psycopg, "SqlOffsets": SqlOffsets, "offsets": SqlOffsets(connect)}
+    space["offsets"].create()
+    store = space["store"] = Store(connect, space)
+    space["store_async"] = store.store_async
+
+    class KnownAsyncFeed(AsyncFeed):
+        async def __aenter__(self) -> Self:
+            space["feed"] = self  # there it is a local name of main()
+            return await super().__aenter__()
+
+    monkeypatch.setattr(rbhq_stream, "AsyncFeed", KnownAsyncFeed)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            run("exactly-once.md", block, space)
+    assert not {5, 15} <= set(store.stored()), "it was undone"
+    run("exactly-once.md", block, space)
+    assert store.stored() == list(range(20)), "each once"
 
 
 def test_batches(broker: EmbeddedBroker) -> None:
@@ -117,7 +170,7 @@ def test_configurations(broker: EmbeddedBroker) -> None:
     run("scaling.md", 4, space)
     assert space["settlement"].group_id == "settlement"
     assert len(blocks("scaling.md")) == 5, "all of them ran"
-    assert len(blocks("exactly-once.md")) == 2
+    assert len(blocks("exactly-once.md")) == 5
 
 
 def test_the_interactive_examples() -> None:

@@ -1,12 +1,14 @@
-"""An application that keeps the feed in SQLite, exactly once; `test_exactly_once` runs it, kills it and runs it again.
+"""An application that stores the feed in SQL, exactly once; `test_exactly_once` runs it, kills it and runs it again.
 
 `python -m tests.reliability.sql_app CONFIG DATABASE` loads all it needs and then, for each line on its standard input,
-starts the application as a process of its own by a fork, as the member of the group that the line names, and says
-its process id: sooner than a new Python could.
+starts the application as a process of its own by a fork, as the member of the group that the line names, and prints its
+process id: this is faster than to start a new Python. DATABASE is an SQLite file or PostgreSQL's connection string. A
+line `NAME async` starts the application that uses AsyncFeed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -15,56 +17,111 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from typing import Any
 
-from rbhq_stream import Feed, FeedConfig
+import psycopg
+
+from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig
 from rbhq_stream.offsets import SqlOffsets
 
+# no unique key: an event that is handled twice is there twice
+_CREATE_EVENTS = """CREATE TABLE events (id {serial} PRIMARY KEY,
+    topic TEXT, kafka_partition INT, kafka_offset INT, part INT, race TEXT, process INT)"""
+_CREATE_SKIPPED = "CREATE TABLE skipped (topic TEXT, kafka_partition INT, kafka_offset INT, process INT)"
+_EVENT = """INSERT INTO events (topic, kafka_partition, kafka_offset, part, race, process)
+    VALUES ({0}, {0}, {0}, {0}, {0}, {0})"""
+_SKIPPED = "INSERT INTO skipped VALUES ({0}, {0}, {0}, {0})"
 
-def connect(database: str) -> sqlite3.Connection:
+
+def is_postgres(database: str) -> bool:
+    return database.startswith("host=")
+
+
+def connect(database: str) -> Any:
+    """Opens a connection whose transactions `transaction` begins and ends."""
+    if is_postgres(database):
+        return psycopg.connect(database, autocommit=True, application_name=str(os.getpid()))
     connection = sqlite3.connect(database, timeout=30)
     connection.execute("PRAGMA synchronous = OFF")  # a process that is killed needs no fsync, and it takes long
     return connection
 
 
+def transaction(db: Any) -> Any:
+    return db.transaction() if isinstance(db, psycopg.Connection) else db
+
+
 def create(database: str) -> None:
     SqlOffsets(partial(connect, database)).create()
-    with closing(connect(database)) as db, db:
-        # no unique key: what came twice would be there twice
-        db.execute(
-            "CREATE TABLE events (id INTEGER PRIMARY KEY, topic TEXT, kafka_partition INT, kafka_offset INT, part INT,"
-            " race TEXT, process INT)"
-        )
-        db.execute("CREATE TABLE skipped (topic TEXT, kafka_partition INT, kafka_offset INT, process INT)")
+    serial = "SERIAL" if is_postgres(database) else "INTEGER"
+    with closing(connect(database)) as db, transaction(db):
+        db.execute(_CREATE_EVENTS.format(serial=serial))
+        db.execute(_CREATE_SKIPPED)
+
+
+def event_row(event: Event) -> tuple[str, tuple[object, ...]]:
+    assert event.record is not None
+    return _EVENT, (*event.record.place, event.record.part, str(event.race_id), os.getpid())
+
+
+def skipped_row(event: Event) -> tuple[str, tuple[object, ...]]:
+    assert event.record is not None
+    return _SKIPPED, (*event.record.place, os.getpid())
 
 
 def run(config: FeedConfig, database: str) -> None:
-    """The application: each event and where it stood, in one transaction."""
+    """The application: each event and its offset in one transaction, with room for a kill everywhere."""
     offsets = SqlOffsets(partial(connect, database))
+    placeholder = "%s" if is_postgres(database) else "?"
     with (
         closing(connect(database)) as db,
         Feed(config, positions=offsets.positions, on_bad_record="skip") as feed,
     ):
         for event in feed:
-            record = event.record
-            assert record is not None
-            time.sleep(random.random() * 0.002)  # room for a kill
-            with db:
-                if offsets.advance(db, record):
+            time.sleep(random.random() * 0.002)
+            with transaction(db):
+                if offsets.advance(db, event.record):
                     time.sleep(random.random() * 0.002)
-                    row = *record.place, record.part, str(event.race_id), os.getpid()
-                    db.execute("INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
-                    time.sleep(random.random() * 0.002)
+                    sql, row = event_row(event)
                 else:
-                    db.execute("INSERT INTO skipped VALUES (?, ?, ?, ?)", (*record.place, os.getpid()))
+                    sql, row = skipped_row(event)
+                db.execute(sql.format(placeholder), row)
+                time.sleep(random.random() * 0.002)
+
+
+async def run_async(config: FeedConfig, database: str) -> None:
+    """The same with AsyncFeed and PostgreSQL."""
+    offsets = SqlOffsets(partial(connect, database))
+    options: dict[str, Any] = {"autocommit": True, "application_name": str(os.getpid())}
+    async with (
+        await psycopg.AsyncConnection.connect(database, **options) as db,
+        AsyncFeed(config, positions=offsets.positions, on_bad_record="skip") as feed,
+    ):
+        async for event in feed:
+            await asyncio.sleep(random.random() * 0.002)
+            async with db.transaction():
+                if await offsets.advance_async(db, event.record):
+                    await asyncio.sleep(random.random() * 0.002)
+                    sql, row = event_row(event)
+                else:
+                    sql, row = skipped_row(event)
+                await db.execute(sql.format("%s").encode(), row)
+                await asyncio.sleep(random.random() * 0.002)
 
 
 def main(config_file: str, database: str) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever was killed is forgotten
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system forgets the processes that were killed
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
             try:
-                run(FeedConfig.from_toml(config_file, group_instance_id=line.strip()), database)
+                name, *mode = line.split()
+                config = FeedConfig.from_toml(config_file, group_instance_id=name)
+                if mode == ["async"]:
+                    asyncio.run(run_async(config, database))
+                else:
+                    run(config, database)
+            except BaseException as error:  # noqa: BLE001  # the log shows it
+                print(f"{os.getpid()}: {error!r}", file=sys.stderr, flush=True)
             finally:
                 os._exit(1)  # it only ends by being killed
         print(pid, flush=True)

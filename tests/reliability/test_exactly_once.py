@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from typing_extensions import Self
@@ -24,7 +25,6 @@ from tests.broker.kafka import KafkaCluster
 from tests.reliability import sql_app
 
 ROOT = Path(__file__).parents[2]
-KILLS = 50
 SEED = 20261121
 PARTITIONS = 2
 SESSION_TIMEOUT = 1
@@ -95,12 +95,12 @@ class Publisher:
 
 
 class Application:
-    """`sql_app` in processes of its own, and its database."""
+    """`sql_app` in processes of its own, and its database: an SQLite file or PostgreSQL's connection string."""
 
-    def __init__(self, kafka: KafkaCluster, partner: Partner, folder: Path) -> None:
+    def __init__(self, kafka: KafkaCluster, partner: Partner, folder: Path, database: str | None = None) -> None:
         self.kafka = kafka
         self.partner = partner
-        self.database = str(folder / "app.db")
+        self.database = database or str(folder / "app.db")
         sql_app.create(self.database)
         config = folder / "rbhq.toml"
         config.write_text(
@@ -142,15 +142,20 @@ class Application:
         self._starter.communicate()
         self._log.close()
 
-    def is_in_a_transaction(self) -> bool:
-        """Whether there is a journal to roll back: what SQLite writes before it changes its file."""
-        with suppress(FileNotFoundError):
+    def is_in_a_transaction(self, pid: int) -> bool:
+        """Whether the process, which was just suspended or killed, has begun a transaction."""
+        if sql_app.is_postgres(self.database):
+            return bool(
+                self.ask(f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{pid}' AND xact_start < now()")
+            )
+        with suppress(FileNotFoundError):  # the journal: what SQLite writes before it changes its file
             return Path(f"{self.database}-journal").stat().st_size > 0
         return False
 
     def ask(self, sql: str) -> list[tuple[int, ...]]:
-        with closing(sqlite3.connect(self.database, timeout=30)) as db:
-            return db.execute(sql).fetchall()
+        with closing(sql_app.connect(self.database)) as db:
+            rows: list[tuple[int, ...]] = db.execute(sql).fetchall()
+            return rows
 
     def is_written_by(self, processes: set[int]) -> bool:
         """Whether these, each of them and no other, wrote the newest rows of the partitions."""
@@ -174,10 +179,8 @@ class Application:
                     return
 
     def rows(self) -> list[Row]:
-        with closing(sqlite3.connect(self.database, timeout=30)) as db:
-            return db.execute(
-                "SELECT topic, kafka_partition, kafka_offset, part, race FROM events ORDER BY id"
-            ).fetchall()
+        rows: Any = self.ask("SELECT topic, kafka_partition, kafka_offset, part, race FROM events ORDER BY id")
+        return cast("list[Row]", rows)
 
 
 @pytest.fixture
@@ -208,31 +211,47 @@ def check(application: Application, publisher: Publisher) -> None:
     assert by_partition(application.rows()) == by_partition(publisher.rows)
 
 
-def test_killed_fifty_times(application: Application) -> None:
-    """Fifty lives of one process, each ended by SIGKILL: while it starts, connects, handles, and in transactions."""
+def check_kills(application: Application, kills: int, *members: str) -> None:
+    """So many lives of one process, each ended by SIGKILL: while it starts, connects, handles, and in transactions."""
     chance = random.Random(SEED)
     in_a_transaction, starting = 0, 0.0
+    lives = itertools.cycle(members)
     with Publisher(application.kafka, application.partner, SEED) as publisher:
-        for _ in range(2):
+        for kill in range(kills):
             before = len(application.rows())
             began = time.monotonic()
-            process = application.start("one")
-            eventually(partial(application.has_more_than, before))
-            starting = time.monotonic() - began  # on this machine; the first is slower
+            process = application.start(next(lives))
+            if kill % 4 < 2:
+                eventually(partial(application.has_more_than, before))
+                starting = time.monotonic() - began  # on this machine
+                time.sleep(chance.uniform(0, 0.02))
+            else:
+                time.sleep(chance.uniform(0.05, starting + 0.2))
+            os.kill(process, signal.SIGSTOP)
+            in_a_transaction += application.is_in_a_transaction(process)
             application.kill(process)
-        for _ in range(KILLS - 2):
-            process = application.start("one")
-            time.sleep(chance.uniform(0.05, starting + 0.2))
-            application.kill(process)
-            in_a_transaction += application.is_in_a_transaction()
         publisher.stop()
-        application.start("one")
+        application.start(next(lives))
         check(application, publisher)
-    lives = application.ask("SELECT count(DISTINCT process) FROM events")[0][0]
-    print(f"seed {SEED}: {len(publisher.rows)} events, {KILLS} kills, {in_a_transaction} of them in a transaction,"
-          f" {lives} lives that wrote")  # fmt: skip
-    assert lives > KILLS / 4, "most kills came before there was anything to break"
-    assert in_a_transaction > KILLS / 10
+    wrote = application.ask("SELECT count(DISTINCT process) FROM events")[0][0]
+    print(f"seed {SEED}: {len(publisher.rows)} events, {kills} kills, {in_a_transaction} of them in a transaction,"
+          f" {wrote} lives that wrote")  # fmt: skip
+    assert wrote > kills / 4, "most kills came before there was anything to break"
+    assert in_a_transaction > kills / 10
+
+
+def test_killed_fifty_times_with_sqlite(application: Application) -> None:
+    check_kills(application, 50, "one")
+
+
+def test_killed_with_postgresql_by_turns_as_feed_and_as_async_feed(
+    kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path, dsn: str
+) -> None:
+    application = Application(kafka, make_partner(partitions=PARTITIONS), tmp_path, dsn)
+    try:
+        check_kills(application, 12, "one", "one async")
+    finally:
+        application.end()
 
 
 def test_evicted_and_back(application: Application) -> None:
