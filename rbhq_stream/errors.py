@@ -6,14 +6,25 @@ Each error has its facts as fields; the text is made from them, says what to do,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from attrs import frozen
 
 from rbhq_stream.record import Record
 
+_E = TypeVar("_E", bound="RbhqStreamError")
+
 
 class RbhqStreamError(Exception):
-    """The base of every error of this library."""
+    """The base of every error of this library. All of them can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an exception is restored by calling its class with `args`, which fails for every keyword-only argument
+        return _without_init, (type(self), self.args), vars(self)
+
+
+def _without_init(cls: type[_E], args: tuple[Any, ...]) -> _E:
+    return cls.__new__(cls, *args)
 
 
 class ConfigError(RbhqStreamError, ValueError):

@@ -1,0 +1,237 @@
+"""Every exported value can be pickled and copied: it crosses to another process, or a queue, and is the same there.
+
+A class that is exported and not listed here fails the first test.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import rbhq_stream
+import rbhq_stream.testing
+from rbhq_stream import (
+    AuthenticationError,
+    AuthorizationError,
+    ConfigError,
+    ConnectError,
+    DataLossError,
+    DeadLetter,
+    DeadLetterError,
+    DecodeError,
+    Diagnosis,
+    Dividend,
+    Extra,
+    Fault,
+    FeedClosedError,
+    FeedConfig,
+    FeedStats,
+    KafkaProperties,
+    PartitionsLost,
+    PayoutFactors,
+    PoolDividend,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceEvent,
+    RaceId,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    RbhqStreamError,
+    Record,
+    Retry,
+    RunnerResult,
+    Scratching,
+    Secret,
+    Signal,
+    Step,
+    TlsError,
+    TopicPartition,
+    Topics,
+    UnknownTopicError,
+    UnreachableError,
+    Unscratching,
+    decode,
+)
+from rbhq_stream.testing import (
+    BrokerClosedError,
+    Code,
+    Happening,
+    Meeting,
+    MemoryRecord,
+    PublishError,
+    Race,
+    Runner,
+    Simulator,
+    TimedEvent,
+)
+
+AT = datetime(2022, 11, 27, 20, 25, 30, tzinfo=timezone.utc)
+PARTITION = TopicPartition("prices", 0)
+RECORD = Record("prices", 0, 5, AT, b"1-2", b"{", (("trace", None),), delivery_tag="3:tag")
+UPDATE = PriceUpdate(3, PriceType.WIN, 12, Decimal("4.40"), extra={"new": [Decimal("1.0")]})
+RESULT = RunnerResult(3, "Third Home", 3, Decimal(1), PayoutFactors(place3=Decimal("0.5")))
+DIVIDEND = Dividend("SP", (PoolDividend((3,), Decimal("4.60")),))
+FAULT = Fault("$.price", '"SCR"', "a price")
+SECRET = Secret("hidden")
+CONFIG = FeedConfig(
+    bootstrap_servers="a",
+    username="u",
+    password=SECRET,
+    topics=Topics(prices="p"),
+    group_id="g",
+    kafka={"ssl.key.password": "hidden", "fetch.min.bytes": 1},
+)
+RACE = next(iter(Simulator(1).meetings)).races[0]
+
+VALUES: dict[type[Any], list[Any]] = {
+    # values of the feed
+    PriceEvent: [
+        PriceEvent(1, 2, (UPDATE,), (Scratching(5, scratch_time=AT),), (Unscratching(5, AT),), record=RECORD),
+        *decode(PriceEvent, b'{"meetingId":1,"eventNumber":2}', record=MemoryRecord("prices", 0, 5, b"{}", b"k", 1.5)),
+    ],
+    RaceStatusEvent: [RaceStatusEvent(1, 2, RaceStatus("DELAYED"), 3, extra={"new": {"a": None}})],
+    RaceResultEvent: [
+        RaceResultEvent(
+            1, 2, RaceStatus.FINAL, venue="Randwick", date_created=AT, results=(RESULT,), dividends=(DIVIDEND,)
+        )
+    ],
+    RaceEvent: [RaceEvent(1, 2, record=RECORD)],
+    RaceId: [RaceId(1, 2)],
+    PriceUpdate: [UPDATE],
+    Scratching: [Scratching(5, Decimal("0.07"), scratch_type=1, scratch_time=AT)],
+    Unscratching: [Unscratching(5, AT)],
+    RunnerResult: [RESULT],
+    PayoutFactors: [PayoutFactors(Decimal("0.5"))],
+    Dividend: [DIVIDEND],
+    PoolDividend: [*DIVIDEND.pool_dividends],
+    Extra: [Extra(), Extra({"new": [1, {"a": None}]})],
+    PriceType: [*PriceType, PriceType("new")],
+    RaceStatus: [*RaceStatus, RaceStatus("new")],
+    Record: [RECORD],
+    Signal: [Signal(at=AT)],
+    PartitionsLost: [PartitionsLost(at=AT, partitions=(PARTITION,), uncommitted={PARTITION: 7})],
+    # configuration
+    FeedConfig: [CONFIG],
+    Topics: [Topics(prices="p", race_results="r")],
+    Secret: [SECRET],
+    KafkaProperties: [CONFIG.kafka_properties()],
+    Retry: [Retry(attempts=3)],
+    TopicPartition: [PARTITION],
+    # findings
+    FeedStats: [FeedStats(1, 2, 3, 4)],
+    Diagnosis: [Diagnosis((Step("resolve", "a:1", "ok", "1.2.3.4", seconds=0.1, facts={"error": "x"}),), AT, 1.5)],
+    Step: [Step("resolve", "a:1", "ok", "1.2.3.4", seconds=0.1, facts={"error": "x"})],
+    DeadLetter: [DeadLetter(RECORD, "PriceEvent", (FAULT,), AT)],
+    Fault: [FAULT],
+    # errors
+    RbhqStreamError: [RbhqStreamError("text")],
+    ConfigError: [
+        ConfigError("group_id", "is empty", origin="key group_id in feed.toml"),
+        ConfigError("group_id", "is empty"),
+    ],
+    ConnectError: [ConnectError("down", broker="a:1", hint="wait"), ConnectError("down")],
+    UnreachableError: [UnreachableError("down", broker="a:1")],
+    TlsError: [TlsError("no handshake", broker="a:1", hint="look")],
+    AuthenticationError: [AuthenticationError("refused", broker="a:1")],
+    AuthorizationError: [AuthorizationError("refused", resource="prices", broker="a:1", hint="ask")],
+    UnknownTopicError: [UnknownTopicError("unknown", topic="prices", broker="a:1")],
+    DecodeError: [DecodeError("PriceEvent", [FAULT], record=RECORD), DecodeError("PriceEvent", [FAULT])],
+    DataLossError: [DataLossError("prices", 0, 5, 9)],
+    DeadLetterError: [DeadLetterError("file", "is full", RECORD)],
+    FeedClosedError: [FeedClosedError("closed")],
+    BrokerClosedError: [BrokerClosedError("closed")],
+    PublishError: [PublishError("prices", "no broker")],
+    # the testing kit
+    Code: [*Code],
+    Happening: [*Happening],
+    Meeting: [*Simulator(1).meetings][:1],
+    MemoryRecord: [MemoryRecord("prices", 0, 5, b"{}", b"k", 1.5)],
+    Race: [RACE],
+    Runner: [*RACE.runners],
+    TimedEvent: [next(iter(Simulator(1).events()))],
+}
+"""Examples of every exported class that is a value."""
+
+OWNERS = set(
+    """
+AsyncFeed Feed DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets EmbeddedBroker MemorySource Simulator
+OnEvent OnPart Owner RawRecord Source
+""".split()  # noqa: SIM905  # easier to read and to add to
+)
+"""What is exported and no value: it holds a connection, a file or a state; or it is a protocol."""
+
+
+def exported_classes() -> dict[str, type[Any]]:
+    modules = (rbhq_stream, rbhq_stream.testing)
+    exported = {name: getattr(module, name) for module in modules for name in module.__all__}
+    return {name: value for name, value in exported.items() if inspect.isclass(value)}
+
+
+def test_every_exported_class_is_listed() -> None:
+    values = {name for name, cls in exported_classes().items() if VALUES.get(cls)}
+    assert values | OWNERS == set(exported_classes())
+    assert not values & OWNERS
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    **{
+        f"pickle-{protocol}": lambda value, protocol=protocol: pickle.loads(pickle.dumps(value, protocol))  # type: ignore[misc]
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}
+EXAMPLES = [(cls, number) for cls, examples in VALUES.items() for number in range(len(examples))]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("cls", "number"), EXAMPLES, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_every_value_can_be_pickled_and_copied(cls: type[Any], number: int, way: str) -> None:
+    value = VALUES[cls][number]
+    same = WAYS[way](value)
+    assert type(same) is type(value) is cls
+    assert (str(same), repr(same)) == (str(value), repr(value))
+    if isinstance(value, BaseException):
+        assert (same.args, vars(same)) == (value.args, vars(value))
+    else:
+        assert same == value
+    if isinstance(value, RaceEvent):
+        assert same.record == value.record
+    for record in (getattr(value, "record", None), value):
+        if isinstance(record, Record):
+            copied = same if record is value else same.record
+            assert copied.delivery_tag == record.delivery_tag, "so that a copy of an event can be acknowledged"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_keeps_what_was_added_to_it(way: str) -> None:
+    error = AuthorizationError("refused", resource="prices")
+    error.during = "start"  # type: ignore[attr-defined]
+    same = WAYS[way](error)
+    assert (same.resource, same.during, str(same)) == ("prices", "start", str(error))
+
+
+def refuse(number: int) -> None:
+    errors = [AuthorizationError("refused", resource="prices"), UnknownTopicError("unknown", topic="prices")]
+    raise errors[number]
+
+
+def test_an_error_crosses_a_process_pool() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(AuthorizationError, match="refused: 'prices'") as caught:
+            pool.submit(refuse, 0).result()
+        assert caught.value.resource == "prices"
+        with pytest.raises(UnknownTopicError) as unknown:
+            pool.submit(refuse, 1).result()
+        assert unknown.value.topic == "prices"
