@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from rbhq_stream._config import FeedConfig, Topics
-from rbhq_stream._config.properties import REFUSED, REFUSED_PATTERNS, RawProperties
+from rbhq_stream._config.properties import MINIMUM, REFUSED, REFUSED_PATTERNS, RawProperties
 
 DOC = Path(__file__).parents[1] / "docs" / "configuration.md"
 TEXT = DOC.read_text(encoding="utf-8")
@@ -59,6 +59,8 @@ def test_a_row_says_what_the_class_says(name: str, default: object) -> None:
 def test_every_refused_property_has_its_reason() -> None:
     assert {name: reason for name, reason in REASONS.items() if name in REFUSED} == REFUSED
     families = {name: reason for name, reason in REASONS.items() if name not in REFUSED}
+    least = {name: families.pop(name) for name in MINIMUM}
+    assert least == {name: f"{minimum}: {reason}" for name, (minimum, reason) in MINIMUM.items()}
     assert set(families) == {"test.*", "ut_*"}
     for reason in REFUSED_PATTERNS.values():
         assert reason in TEXT

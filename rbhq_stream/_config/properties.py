@@ -64,7 +64,7 @@ class RawProperties(Mapping[str, PropertyValue]):
 
     def __init__(self, values: Mapping[str, PropertyValue] | Iterable[tuple[str, PropertyValue]] = ()) -> None:
         self._values: dict[str, PropertyValue] = {
-            name: _value(name, value) for name, value in sorted(_named(dict(values)).items())
+            name: _checked(name, value) for name, value in sorted(_named(dict(values)).items())
         }
 
     def __getitem__(self, name: str) -> PropertyValue:
@@ -130,6 +130,16 @@ def _named(values: dict[Any, Any]) -> dict[str, Any]:
     return values
 
 
+def _checked(name: str, given: Any) -> PropertyValue:
+    value = _value(name, given)
+    if name in MINIMUM:
+        text = value.reveal() if isinstance(value, Secret) else str(value)
+        least, reason = MINIMUM[name]
+        if not _WHOLE.fullmatch(text) or int(text) < least:
+            raise ConfigError(property_field(name), f"expected a whole number of at least {least}: {reason}")
+    return value
+
+
 def _value(name: str, value: Any) -> PropertyValue:
     def wrong(problem: str) -> ConfigError:
         return ConfigError(property_field(name), problem)
@@ -164,7 +174,7 @@ def _check_text(text: str, wrong: Callable[[str], ConfigError]) -> None:
         raise wrong("holds a character that can't be handed to the Kafka client (NUL, or not valid UTF-8)")
 
 
-_COUNTED = re.compile(r"\.(ms|bytes|kbytes|messages|seconds)$")
+_COUNTED = re.compile(r"\.(ms|bytes|kbytes|messages|seconds)$|^log_level$")
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 
 
@@ -190,6 +200,14 @@ _WHERE_TO_BEGIN = (
 _TLS = "can't be set: it would let anyone pose as the broker. To trust an authority of your own use ca_file or ca_pem"
 _CALLBACK = "can't be set: the feed has the Kafka client's callbacks to itself, and one that raises would lose records"
 _NATIVE = "can't be set: it would run foreign code inside the Kafka client"
+_LOG = (
+    "the feed learns from the Kafka client's log why a connection fails. To see less of that log, give the logger"
+    " rbhq_stream.kafka a higher level"
+)
+_OLD_PROTOCOL = (
+    "can't be set: the feed would speak to the brokers as to very old ones, which don't know which records were aborted"
+)
+_STORM = "a refused password would be tried in quick succession, which can lock the account"
 _STORE = "can't be set: offsets are kept by the broker, where every member of the group finds them"
 
 
@@ -224,6 +242,12 @@ REFUSED: dict[str, str] = {
     "statistics.interval.ms": "can't be set: the feed uses the Kafka client's statistics to see whether it still works",
     "enable.partition.eof": "can't be set: the feed uses it to know when it has caught up",
     "group.protocol.type": "can't be set: only consumer works, and it is the default",
+    "isolation.level": "can't be set: the feed would hand over records of transactions that are open or were aborted",
+    "api.version.request": _OLD_PROTOCOL,
+    "api.version.fallback.ms": _OLD_PROTOCOL,
+    "broker.version.fallback": _OLD_PROTOCOL,
+    "socket.max.fails": "can't be set: a connection that has gone silent would never be given up",
+    "enable.sparse.connections": f"can't be set: with a connection to each broker, {_STORM}",
     "topic.blacklist": "can't be set: it would hide topics in silence. Leave the topic out of the field topics",
     "allow.auto.create.topics": "can't be set: a mistyped topic must be an error, not a new and empty topic",
     "ssl.endpoint.identification.algorithm": _TLS,
@@ -232,12 +256,14 @@ REFUSED: dict[str, str] = {
     "enabled_events": "can't be set: it would take errors and rebalances away from the feed's callbacks",
     "log.queue": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
     "logger": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
+    "log.connection.close": f"can't be set: {_LOG}",
     "on_commit": _CALLBACK,
     "opaque": _CALLBACK,
     "interceptors": _NATIVE,
     "plugin.library.paths": _NATIVE,
     "ssl.engine.location": _NATIVE,
     "ssl.engine.id": _NATIVE,
+    "ssl.providers": _NATIVE,
     "ssl_engine_callback_data": _NATIVE,
     "ssl_key": _use('kafka["ssl.key.pem"]'),
     "ssl_certificate": _use('kafka["ssl.certificate.pem"]'),
@@ -252,3 +278,11 @@ REFUSED_PATTERNS: dict[str, str] = {
     r"test\..*|ut_.*": "can't be set: it is for librdkafka's own tests. rbhq_stream.testing has a broker for yours",
 }
 """The same for whole families of names, as regular expressions."""
+
+MINIMUM: dict[str, tuple[int, str]] = {
+    "log_level": (6, _LOG),
+    "reconnect.backoff.ms": (100, f"with less, {_STORM}"),
+    "reconnect.backoff.max.ms": (100, f"with less, {_STORM}"),
+    "topic.metadata.refresh.interval.ms": (1, "without it, partitions that are added to a topic would never be read"),
+}
+"""The least that a librdkafka property may be set to, and why."""
