@@ -157,9 +157,12 @@ class DecodeError(RbhqStreamError, ValueError):
 class DataLossError(RbhqStreamError):
     """Records that were not handled yet are gone from the broker: its retention overtook the committed offset.
 
-    The records from `expected_offset` up to, not including, `available_offset` of the partition can't be had any more.
-    Or, when `is_beyond_end`, the partition ends before `expected_offset`, at `available_offset`: its topic was made
-    anew, or the brokers lost its end; how much is missing can't be known then.
+    The offsets from `expected_offset` up to, not including, `available_offset` of the partition are gone. Some of them
+    may never have held a record, but a control record of a transaction, or an aborted or compacted record: once they
+    are gone, nobody can tell.
+
+    Or, when `is_beyond_end`, the partition ends before `expected_offset`, at `available_offset`: its topic was
+    recreated, or the brokers lost its end; how much is missing can't be known then.
     """
 
     def __init__(self, topic: str, partition: int, expected_offset: int, available_offset: int) -> None:
@@ -176,7 +179,7 @@ class DataLossError(RbhqStreamError):
 
     @property
     def lost(self) -> int:
-        """How many records are gone; 0 when `is_beyond_end`."""
+        """How many offsets are gone, and so at most how many records; 0 when `is_beyond_end`."""
         return max(0, self.available_offset - self.expected_offset)
 
     def __str__(self) -> str:
@@ -188,8 +191,8 @@ class DataLossError(RbhqStreamError):
                 " with on_data_loss, or with positions, where to go on"
             )
         return (
-            f"{where}, but the broker's first is {self.available_offset}: {self.lost} records are gone. Take the races'"
-            " state from RBHQ by other means, then say with on_data_loss, or with positions, where to go on"
+            f"{where}, but the broker's first is {self.available_offset}: up to {self.lost} records are gone. Take the"
+            " races' state from RBHQ by other means, then say with on_data_loss, or with positions, where to go on"
         )
 
 

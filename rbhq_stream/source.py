@@ -47,7 +47,10 @@ class Owner(Protocol):
         ...
 
     def positioned(self, partition: TopicPartition, offset: int) -> None:
-        """The first record to come from this partition is `offset`: it had no committed offset, or skipped some."""
+        """Tells that the next record of this partition has this offset or a later one: the partition had no committed
+        offset, it was read to its end, or records are gone. A lower offset than `expected` means that the topic was
+        recreated.
+        """
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """These are no longer ours; answers the offsets to commit for them."""
@@ -58,6 +61,10 @@ class Owner(Protocol):
 
     def expected(self, partition: TopicPartition) -> int | None:
         """The offset of the next record to come from this partition, where known."""
+        ...
+
+    def processed(self, partition: TopicPartition) -> int | None:
+        """Returns the offset before which all records of this partition are processed, where known."""
         ...
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -135,6 +135,53 @@ def test_a_position_further_on_leaves_what_was_awaited() -> None:
     assert ledger.committable() == {A: 10}
 
 
+def test_offsets_without_a_record_are_passed_once_all_before_them_is_handled() -> None:
+    ledger = a_ledger(A, at=3)
+    for offset in (3, 4, 6, 9):
+        ledger.taken_in_one(A, offset)
+    ledger.done(A, 3, ledger.epoch)
+    assert ledger.committable() == {A: 4}
+    ledger.done(A, 4, ledger.epoch)
+    assert ledger.committable() == {A: 6}, "it does not stay before 5, which is no record"
+    ledger.done(A, 6, ledger.epoch)
+    assert ledger.committable() == {A: 9}
+    assert ledger.processed(A) == 9
+
+
+def test_the_end_of_a_partition_is_passed_at_once_when_all_is_handled() -> None:
+    ledger = a_ledger(A, at=3)
+    ledger.taken_in_one(A, 3)
+    ledger.done(A, 3, ledger.epoch)
+    ledger.committed({A: 4})
+    ledger.position(A, 6)
+    assert ledger.committable() == {A: 6}
+    ledger.position(A, 6)
+    ledger.committed({A: 6})
+    assert ledger.committable() == {}
+    ledger.taken_in_one(A, 6)
+    ledger.done(A, 6, ledger.epoch)
+    assert ledger.committable() == {A: 7}
+
+
+def test_an_end_that_moves_on_while_a_handler_is_busy_takes_no_memory() -> None:
+    ledger = a_ledger(A, at=0)
+    ledger.taken_in_one(A, 0)
+    for end in range(2, 1000):  # a producer whose transactions all fail
+        ledger.position(A, end)
+    assert len(ledger._pages[A].gaps) == 1
+    assert ledger.committable() == {}
+    ledger.done(A, 0, ledger.epoch)
+    assert ledger.committable() == {A: 999}
+
+
+def test_gaps_are_looked_for_where_offsets_and_records_do_not_match() -> None:
+    ledger = a_ledger(A, B, at=5)
+    assert not ledger.has_gaps({A: 7, B: 5}, 4)
+    assert ledger.has_gaps({A: 8, B: 5}, 4)
+    ledger.assign([B])
+    assert ledger.has_gaps({A: 7, B: 5}, 4), "where B begins is not known"
+
+
 def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
     ledger = a_ledger(A, at=1000)
     ledger.taken_in(A, 1005)
@@ -237,13 +284,20 @@ class Books(RuleBasedStateMachine):
                 self.group.update(offsets)
             del self.ours[partition]
 
-    @rule(target=read, partition=st.sampled_from(partitions), count=st.integers(1, 4))
-    def take_in(self, partition: TopicPartition, count: int) -> object:
+    @rule(target=read, partition=st.sampled_from(partitions), hole=st.integers(0, 2), count=st.integers(1, 4))
+    def take_in(self, partition: TopicPartition, hole: int, count: int) -> object:
+        """Takes in some records, perhaps after offsets that hold none, as at the end of a transaction."""
         if partition not in self.ours:
             return multiple()
-        offsets = range(self.next[partition], self.next[partition] + count)
-        self.next[partition] += count
-        self.ledger.taken_in(partition, offsets[-1])
+        begin = self.next[partition]
+        offsets = range(begin + hole, begin + hole + count)
+        self.next[partition] = offsets[-1] + 1
+        self.handled[partition].update(range(begin, begin + hole))
+        if self.ledger.has_gaps({partition: offsets[-1]}, count):
+            for offset in offsets:
+                self.ledger.taken_in_one(partition, offset)
+        else:
+            self.ledger.taken_in(partition, offsets[-1])
         for offset in offsets:
             self.ledger.awaits(partition, offset)
         assert self.ledger.expected(partition) == self.next[partition]

@@ -619,7 +619,7 @@ def test_a_failure_to_open_is_raised_on_entering(make: Callable[..., Face], sour
         raise DataLossError("prices", 0, 5, 9)
 
     source.open = refuse  # type: ignore[method-assign]
-    with pytest.raises(DataLossError, match="4 records are gone"):
+    with pytest.raises(DataLossError, match="up to 4 records are gone"):
         make().enter()
 
 

@@ -74,6 +74,8 @@ class Client:
         self.ends = {P0: (0, 1000), P1: (0, 1000)}
         self.assigned: dict[TopicPartition, int] = {}
         self.commits: list[dict[TopicPartition, int]] = []
+        self.metadata: dict[TopicPartition, str | None] = {}
+        self.notes: dict[TopicPartition, str | None] = {}
         self.paused: set[TopicPartition] = set()
         self.unanswered: list[KafkaError] = []
         self.topic_error: KafkaError | None = None
@@ -114,8 +116,8 @@ class Client:
     def committed(self, partitions: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
         self._asked()
         return [
-            KafkaPartition(p.topic, p.partition, self.group.get(TopicPartition(p.topic, p.partition), -1001))
-            for p in partitions
+            KafkaPartition(*key, self.group.get(key, -1001), self.notes.get(key) or "")
+            for key in [TopicPartition(p.topic, p.partition) for p in partitions]
         ]
 
     def offsets_for_times(self, partitions: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
@@ -125,6 +127,9 @@ class Client:
             KafkaPartition(p.topic, p.partition, self.ends[TopicPartition(p.topic, p.partition)][at[p.offset]])
             for p in partitions
         ]
+
+    def get_watermark_offsets(self, partition: KafkaPartition, cached: bool) -> tuple[int, int]:
+        return self.ends[TopicPartition(partition.topic, partition.partition)]
 
     def list_topics(self, topic: str, timeout: float) -> Listing:
         self._asked()
@@ -155,6 +160,7 @@ class Client:
     def commit(self, offsets: list[KafkaPartition], asynchronous: bool) -> list[KafkaPartition]:
         self._asked()
         self.commits.append({TopicPartition(p.topic, p.partition): p.offset for p in offsets})
+        self.metadata = {TopicPartition(p.topic, p.partition): p.metadata for p in offsets}
         return offsets
 
     def close(self) -> None:
@@ -218,7 +224,7 @@ class Stage:
         self.client.script.extend(steps)
         found: list[Any] = list(self.source.poll(0.1))
         for record in found:
-            self.books.taken_in((record.topic(), record.partition()), record.offset())
+            self.books.taken_in_one((record.topic(), record.partition()), record.offset())
         return [(record.partition(), record.offset()) for record in found]
 
 
@@ -310,6 +316,168 @@ def test_an_error_beside_the_committed_offset_is_not_taken_for_none(
     with pytest.raises(AuthorizationError) as raised:
         stage.poll()
     assert raised.value.resource == "app"
+
+
+# the ends of partitions
+
+
+def end(partition: int, offset: int) -> Message:
+    return Message(partition, offset, KafkaError(KafkaError._PARTITION_EOF))
+
+
+def test_an_end_is_passed_on_after_the_records_before_it(stage: Stage) -> None:
+    stage.client.group = {P0: 5}
+    assert stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6), end(0, 8)) == [(0, 5), (0, 6)]
+    stage.poll()
+    assert stage.books.expected(P0) == 8
+    stage.books.done(P0, 5, stage.books.epoch)
+    assert stage.books.committable() == {P0: 6}
+    stage.books.done(P0, 6, stage.books.epoch)
+    assert stage.books.committable() == {P0: 8}
+
+
+def test_an_end_behind_which_records_came_means_nothing(stage: Stage) -> None:
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 6), *records(0, 6, 7))
+    stage.poll(end(0, 7))
+    stage.poll()
+    assert stage.books.expected(P0) == 8
+
+
+def test_an_end_without_a_record_before_it_is_committed(stage: Stage) -> None:
+    """All from the committed offset on were aborted records, say."""
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), end(0, 9))
+    stage.poll()
+    assert stage.books.committable() == {P0: 9}
+
+
+@pytest.mark.parametrize("how", ["on_revoke", "on_lost"])
+def test_the_end_of_a_partition_that_went_away_means_nothing(stage: Stage, how: str) -> None:
+    stage.client.group = {P0: 5, P1: 5}
+    stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5), end(1, 9), lambda: stage.client.take(P1, how=how))
+    stage.poll(end(1, 9))
+    stage.poll(lambda: stage.client.give(P1))
+    stage.poll()
+    assert stage.books.expected(P1) is None
+    assert stage.books.committable() == {}
+    assert stage.client.commits == []
+
+
+def test_an_end_from_before_a_partition_came_back_means_nothing(stage: Stage) -> None:
+    """The end may be that of an earlier assignment, and the group's offset another one by now."""
+    stage.client.group = {P0: 5, P1: 9}
+    stage.poll(
+        lambda: stage.client.give(P0, P1),
+        *records(0, 5),
+        lambda: stage.client.take(P1),
+        lambda: stage.client.give(P1),
+        end(1, 5),
+        *records(0, 6),
+    )
+    stage.poll()
+    assert stage.client.assigned[P1] == stage.books.expected(P1) == 9
+
+
+def test_the_end_before_a_topic_was_recreated_says_nothing_of_the_new_one(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(on_data_loss="earliest")
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 8))
+    stage.poll(end(0, 8), Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    stage.client.ends[P0] = (0, 3)
+    stage.poll()
+    assert stage.books.expected(P0) == 0
+    stage.source.commit({P0: 8})
+    assert stage.client.metadata == {P0: None}
+
+
+def test_an_end_is_committed_with_the_first_offset_that_holds_no_record(stage: Stage) -> None:
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 8))
+    stage.poll(end(0, 11))
+    stage.poll()
+    stage.source.commit({P0: 11})
+    assert stage.client.metadata == {P0: "no records from 6"}
+    stage.source._commits.answered(None, [KafkaPartition(*P0, 11)])
+    stage.poll(*records(0, 11))
+    stage.source.commit({P0: 12})
+    assert stage.client.metadata == {P0: None}
+
+
+@pytest.mark.parametrize(
+    ("position", "is_loss"), [(5, True), (6, False), (8, False), (9, False)], ids=["before", "first", "between", "end"]
+)
+def test_a_position_of_the_application_that_is_gone_is_no_loss_where_there_was_no_record(
+    stage: Stage, position: int, is_loss: bool
+) -> None:
+    stage.client.group = {P0: 11}
+    stage.client.notes = {P0: "no records from 6"}
+    stage.client.ends[P0] = (10, 20)
+    stage.books.given = {P0: position}
+    stage.poll(lambda: stage.client.give(P0), Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    if is_loss:
+        with pytest.raises(DataLossError):
+            stage.poll()
+        return
+    stage.poll()
+    assert stage.client.assigned[P0] == 11
+    assert stage.books.committable() == {P0: 11}
+    stage.source.commit({P0: 11})
+    assert stage.client.metadata == {P0: "no records from 6"}, "the next start needs it too"
+
+
+@pytest.mark.parametrize(
+    ("committed", "notes"), [(9, "no records from 6"), (11, None), (11, "somebody's own"), (11, "")]
+)
+def test_without_that_knowledge_it_is_a_loss(stage: Stage, committed: int, notes: str | None) -> None:
+    stage.client.group = {P0: committed}
+    stage.client.notes = {P0: notes}
+    stage.client.ends[P0] = (10, 20)
+    stage.books.given = {P0: 7}
+    stage.poll(lambda: stage.client.give(P0), Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    with pytest.raises(DataLossError):
+        stage.poll()
+
+
+@pytest.mark.parametrize(
+    ("steps", "offset"),
+    [([end(0, 8)], 8), (records(0, 7), 6), ([], 6), ([end(1, 5)], 6)],
+    ids=["end", "record", "silence", "another's end"],
+)
+def test_closing_waits_for_the_end_of_a_partition_whose_records_are_all_handled(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, steps: list[Step], offset: int
+) -> None:
+    stage.client.group = {P0: 5, P1: 5}
+    stage.client.ends[P0] = (0, 8)
+    stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5))
+    stage.books.done(P0, 5, stage.books.epoch)
+    script = deque(steps)
+
+    def poll(timeout: float) -> Step | None:
+        if stage.client.commits:
+            stage.source._commits.answered(None, [KafkaPartition(*P0, offset)])
+            return None
+        stage.now += timeout
+        return script.popleft() if script else None
+
+    monkeypatch.setattr(stage.client, "poll", poll)
+    began = stage.now
+    stage.source.close({P0: 6}, 10.0)
+    assert stage.client.commits[-1][P0] == offset
+    assert stage.now - began <= consumer.END_TIMEOUT
+
+
+def test_closing_waits_for_nothing_where_all_is_known(stage: Stage) -> None:
+    """The partition was read to its end, and behind it is a transaction that is still open."""
+    stage.client.group = {P0: 5}
+    stage.client.ends[P0] = (0, 8)
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 6))
+    stage.books.done(P0, 5, stage.books.epoch)
+    stage.source.commit({P0: 6})
+    stage.books.committed({P0: 6})
+    stage.source.close({}, 10.0)
+    assert stage.client.commits == [{P0: 6}]
+    assert stage.client.closed
 
 
 # where to read

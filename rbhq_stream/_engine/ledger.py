@@ -26,7 +26,7 @@ class _Page:
     next: int | None = None  # all records before this offset are done
     committed: int | None = None  # what the group is known to have committed
     expected: int | None = None  # the offset after the newest record taken in
-    gaps: deque[tuple[int, int]] = Factory(deque)  # of records that won't come: the first, and the first after them
+    gaps: deque[tuple[int, int]] = Factory(deque)  # offsets without a record: the first, and the first after them
     waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
     acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
     parts: dict[int, set[int]] = Factory(dict)  # of records with several events, which of them were acknowledged
@@ -35,6 +35,18 @@ class _Page:
         while self.gaps and offset >= self.gaps[0][0]:
             offset = max(offset, self.gaps.popleft()[1])
         self.next = offset
+
+    def skip_to(self, offset: int) -> None:
+        """Notes that the offsets from the expected one up to, not including, `offset` hold no record."""
+        if self.expected is None or offset <= self.expected:
+            return
+        if self.next == self.expected:
+            self.next = offset
+        elif self.gaps and self.gaps[-1][1] == self.expected:
+            self.gaps[-1] = self.gaps[-1][0], offset  # one gap, however often its end moves on
+        else:
+            self.gaps.append((self.expected, offset))
+        self.expected = offset
 
 
 class Ledger:
@@ -80,9 +92,8 @@ class Ledger:
         page = self._pages.get(partition)
         if page is None:
             return
-        if page.expected is not None and page.next != page.expected <= offset:
-            page.gaps.append((page.expected, offset))
-            page.expected = offset
+        if page.expected is not None and page.expected <= offset:
+            page.skip_to(offset)
             return
         self.epoch += 1
         page.counts_from = self.epoch
@@ -98,8 +109,39 @@ class Ledger:
         page = self._pages.get(partition)
         return None if page is None else page.expected
 
+    def processed(self, partition: _Key) -> int | None:
+        """Returns the offset before which all records are processed, or `None` where that is not known."""
+        page = self._pages.get(partition)
+        return None if page is None else page.next
+
+    def has_gaps(self, newest: Mapping[_Key, int], count: int) -> bool:
+        """Returns whether offsets were left out, or may have been, among records that were read together.
+
+        Args:
+            newest: the last offset of each partition among them.
+            count: how many records they are.
+        """
+        span = 0
+        for partition, offset in newest.items():
+            expected = self._pages[partition].expected
+            if expected is None:
+                return True
+            span += offset + 1 - expected
+        return span != count
+
+    def taken_in_one(self, partition: _Key, offset: int) -> None:
+        """The record was read. The offsets between it and the one before it hold no record: they are those of control
+        records of transactions, of aborted records, or of records that were compacted away.
+
+        They are processed as soon as all before them is. If the group's offset stayed before them, their removal by
+        the broker's retention would look like a loss of records.
+        """
+        page = self._pages[partition]
+        page.skip_to(offset)
+        page.expected = offset + 1
+
     def taken_in(self, partition: _Key, offset: int) -> None:
-        """The records up to this one were read."""
+        """The records up to this one were read, none of them left out."""
         page = self._pages[partition]
         page.expected = offset + 1
 

@@ -124,8 +124,12 @@ class PollThread:
     def _append(self, records: Sequence[RawRecord]) -> None:
         ledger = self._ledger
         newest = newest_offsets(records)
-        for partition, offset in newest.items():
-            ledger.taken_in(partition, offset)
+        if ledger.has_gaps(newest, len(records)):
+            for record in records:
+                ledger.taken_in_one((record.topic(), record.partition()), record.offset())  # type: ignore[arg-type]  # a record from Kafka has them all
+        else:
+            for partition, offset in newest.items():
+                ledger.taken_in(partition, offset)
         if self._one_by_one:
             for record in records:
                 ledger.awaits((record.topic(), record.partition()), record.offset())  # type: ignore[arg-type]  # a record from Kafka has them all
@@ -204,6 +208,9 @@ class PollThread:
 
     def expected(self, partition: TopicPartition) -> int | None:
         return self._ledger.expected(partition)
+
+    def processed(self, partition: TopicPartition) -> int | None:
+        return self._ledger.processed(partition)
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._ledger.committed(offsets)

@@ -27,14 +27,20 @@ class Commits:
         group_id: what may be forbidden.
         reports: is told of failures, and of those that don't pass as fatal.
         committed: is told of the offsets that were committed.
+        metadata: returns what to store beside an offset.
     """
 
     def __init__(
-        self, group_id: str, reports: Reports, committed: Callable[[Mapping[TopicPartition, int]], None]
+        self,
+        group_id: str,
+        reports: Reports,
+        committed: Callable[[Mapping[TopicPartition, int]], None],
+        metadata: Callable[[TopicPartition, int], str | None],
     ) -> None:
         self._group_id = group_id
         self._reports = reports
         self._committed = committed
+        self._metadata = metadata
         self._since: float | None = None  # there is one whose answer is awaited
         self._failed: set[int] = set()  # with these codes the last one failed
 
@@ -50,7 +56,7 @@ class Commits:
     def now(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
         """Commits and waits for the answer, from within a rebalance: afterwards these partitions are another's."""
         try:
-            answers = consumer.commit(offsets=kafka_offsets(offsets), asynchronous=False)
+            answers = consumer.commit(offsets=self._to_commit(offsets), asynchronous=False)
             self._committed(_succeeded(answers))
         except KafkaException as error:
             log.warning(
@@ -113,13 +119,16 @@ class Commits:
             log.debug("could not take in the answer to a commit", exc_info=True)
 
     def _make(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
-        consumer.commit(offsets=kafka_offsets(offsets), asynchronous=True)
+        consumer.commit(offsets=self._to_commit(offsets), asynchronous=True)
         self._since = time.monotonic()
 
-
-def kafka_offsets(offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
-    """In the client's words."""
-    return [KafkaPartition(*partition, offset) for partition, offset in offsets.items()]
+    def _to_commit(self, offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
+        return [
+            KafkaPartition(*partition, offset, metadata)
+            if (metadata := self._metadata(partition, offset)) is not None
+            else KafkaPartition(*partition, offset)
+            for partition, offset in offsets.items()
+        ]
 
 
 def _succeeded(partitions: list[KafkaPartition]) -> dict[TopicPartition, int]:

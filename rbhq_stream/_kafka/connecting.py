@@ -42,6 +42,8 @@ def make_consumer(config: FeedConfig, reports: Reports, on_commit: CommitCallbac
                 "logger": reports,
                 "stats_cb": reports.statistics,
                 "statistics.interval.ms": round(STATISTICS_EVERY * 1000),
+                # tells the offset after control records and aborted records, which are never handed over
+                "enable.partition.eof": True,
             }
         )
     except KafkaException as error:

@@ -18,8 +18,9 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
-from rbhq_stream._kafka.commits import Commits, kafka_offsets
+from rbhq_stream._kafka.commits import Commits
 from rbhq_stream._kafka.connecting import check, find_topic, make_consumer
+from rbhq_stream._kafka.ends import PartitionEnds, is_end, partition_of
 from rbhq_stream._kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
 from rbhq_stream._kafka.starting import starting_offsets
 from rbhq_stream.errors import AuthenticationError, ConnectError
@@ -40,6 +41,9 @@ LOOK_EVERY = 5.0
 TOPIC_GONE_AFTER = 5.0
 """Seconds that brokers may say that there is no such topic before that is believed: a new one is not known to all of
 them at once."""
+END_TIMEOUT = 1.0
+"""Seconds to wait, when closing, for the client to say that the offsets after the last record hold no record. It does
+so `fetch.wait.max.ms` after that record, which is half a second by default."""
 BROKERLESS_AFTER = 2
 """So many times in a row the client must say that it knows no broker until it is replaced: for a moment that is so
 while it makes a new list of them."""
@@ -65,10 +69,11 @@ class KafkaSource:
         self._doubted: dict[str, float] = {}  # topics that may be gone, and since when
         self._next_look = time.monotonic() + LOOK_EVERY
         self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
+        self._ends = PartitionEnds()
         self._rebalanced = False
         self._gone: set[TopicPartition] = set()  # revoked or lost since closing began
         self._paused = False
-        self._commits = Commits(config.group_id, self._reports, self._on_committed)
+        self._commits = self._new_commits()
 
     # Source
 
@@ -101,6 +106,7 @@ class KafkaSource:
         if self._reports.brokerless >= BROKERLESS_AFTER:
             self._replace()
         consumer = self._opened()
+        self._ends.pass_on(self._owner_of_callbacks())
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY
@@ -113,13 +119,14 @@ class KafkaSource:
         if first is None:
             return ()
         messages = [first, *consumer.consume(BATCH, 0)]
-        records = [message for message in messages if message.error() is None]
-        errors = [message for message in messages if message.error() is not None]
         if self._rebalanced or self._unplaced:
-            records = self._still_ours(records)
+            messages = self._still_ours(messages)
+        records = [message for message in messages if message.error() is None]
         self._after_callbacks()
-        for message in errors:
-            self._on_error(message)
+        if len(records) < len(messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._on_error(message)
         return records
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -144,6 +151,7 @@ class KafkaSource:
         deadline = time.monotonic() + timeout
         self._gone.clear()
         try:
+            offsets = self._with_ends(consumer, offsets, min(timeout / 2, END_TIMEOUT))
             if offsets:
                 consumer.pause(consumer.assignment())
                 self._commits.finish(consumer, offsets, deadline, self._gone)
@@ -199,6 +207,7 @@ class KafkaSource:
         self._gone.update(gone)
         self._fresh.difference_update(gone)
         self._unplaced.difference_update(gone)
+        self._ends.forget(gone)
         self._rebalanced = True
 
     def _after_callbacks(self) -> None:
@@ -214,36 +223,84 @@ class KafkaSource:
         if self._reports.fatal is not None:
             raise self._reports.fatal
 
-    def _still_ours(self, records: Sequence[Message]) -> list[Message]:
-        """The records less those of partitions that changed hands meanwhile, or whose place is still to be found."""
+    def _still_ours(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages less the records and ends of partitions that were revoked or assigned meanwhile, or whose
+        position is still to be found.
+        """
         owner = self._owner_of_callbacks()
         kept = []
-        for record in records:
-            partition = TopicPartition(str(record.topic()), int(record.partition() or 0))
+        for message in messages:
+            if message.error() is not None and not is_end(message):
+                kept.append(message)
+                continue
+            partition = partition_of(message)
             if partition in self._fresh:
-                self._unplaced.add(partition)
-                self._ask_again = 0.0
+                self._unplace(partition)
             elif partition not in self._unplaced and owner.owns(partition):
-                kept.append(record)
+                kept.append(message)
         return kept
+
+    def _with_ends(
+        self, consumer: Consumer, offsets: Mapping[TopicPartition, int], timeout: float
+    ) -> Mapping[TopicPartition, int]:
+        """Returns the last offsets to commit: these, and beyond the ends of partitions whose records are all handled.
+
+        Where the client knows that there is more, but all that was read is handled, the rest may be the end of a
+        transaction. The client says so only after its next fetch, so this waits for it. If a record comes instead, it
+        is dropped: nobody would handle it any more.
+        """
+        owner = self._owner_of_callbacks()
+        ours = _partitions(consumer.assignment())
+        before = {partition: owner.processed(partition) for partition in ours}
+        self._ends.pass_on(owner)
+        waiting = set()
+        if not self._paused:
+            waiting = {p for p in ours if p not in self._unplaced and self._is_behind_its_end(consumer, p)}
+        deadline = time.monotonic() + timeout
+        while waiting and self._reports.fatal is None and (left := deadline - time.monotonic()) > 0:
+            message = consumer.poll(left)
+            if message is not None and (message.error() is None or is_end(message)):
+                waiting.discard(partition_of(message))
+                if is_end(message):
+                    self._ends.report(message)
+        self._ends.pass_on(owner)
+        processed = {partition: owner.processed(partition) for partition in ours}
+        return {**offsets, **{p: at for p, at in processed.items() if at is not None and at != before[p]}}
+
+    def _is_behind_its_end(self, consumer: Consumer, partition: TopicPartition) -> bool:
+        """Returns whether all that was read of the partition is handled, and yet that is not all there is."""
+        owner = self._owner_of_callbacks()
+        expected = owner.expected(partition)
+        if expected is None or owner.processed(partition) != expected or self._ends.is_at_end(partition, expected):
+            return False
+        _, end = consumer.get_watermark_offsets(KafkaPartition(*partition), cached=True)
+        return end > expected
 
     # positions
 
     def _on_error(self, message: Message) -> None:
         """An error that came in place of a record."""
+        if is_end(message):
+            self._ends.report(message)
+            return
         error = message.error()
         assert error is not None
         code, topic, number = error.code(), message.topic(), message.partition()
         about = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
-            self._unplaced.add(TopicPartition(str(topic), int(number or 0)))
-            self._ask_again = 0.0
+            self._unplace(partition_of(message))
             return
         if code in UNKNOWN_TOPIC and topic is not None:
             self._doubted.setdefault(topic, time.monotonic())
         elif code in NEVER_PASSES:
             raise standing_error(error, resource=topic or self._config.group_id)
         self._reports.line(logging.WARNING, about, error.name(), f"{about}: {said(error)[0]}")
+
+    def _unplace(self, partition: TopicPartition) -> None:
+        """Has the position of a partition looked up. Until then nothing of it is handed over."""
+        self._unplaced.add(partition)
+        self._ends.forget([partition])
+        self._ask_again = 0.0
 
     def _doubt(self, consumer: Consumer, now: float) -> None:
         """Doubts the topics that nothing came from since the last look."""
@@ -273,7 +330,7 @@ class KafkaSource:
         """Has the partitions that have no place to read from read from the right one."""
         owner = self._owner_of_callbacks()
         expected = {partition: owner.expected(partition) for partition in self._unplaced}
-        places = starting_offsets(consumer, self._config, expected, self._known)
+        places = starting_offsets(consumer, self._config, expected, self._known, self._ends)
         for partition, offset in places.items():
             if offset != expected[partition]:
                 owner.positioned(partition, offset)
@@ -285,7 +342,7 @@ class KafkaSource:
         ours = _partitions(consumer.assignment())
         if self._incremental:
             consumer.incremental_unassign([KafkaPartition(*partition) for partition in places if partition in ours])
-            consumer.incremental_assign(kafka_offsets(places))
+            consumer.incremental_assign([KafkaPartition(*partition, offset) for partition, offset in places.items()])
         else:
             owner = self._owner_of_callbacks()
             expected = {partition: owner.expected(partition) for partition in ours}
@@ -312,7 +369,7 @@ class KafkaSource:
             self._lose(ours)
         self._abandon()
         self._reports.brokerless = 0
-        self._commits = Commits(self._config.group_id, self._reports, self._on_committed)
+        self._commits = self._new_commits()
         self._consumer = make_consumer(self._config, self._reports, self._commits.answered)
         self._subscribe(self._consumer)
 
@@ -327,6 +384,9 @@ class KafkaSource:
         last_reference = [self._consumer]
         self._consumer = None
         threading.Thread(target=last_reference.clear, name="rbhq_stream client's end", daemon=True).start()
+
+    def _new_commits(self) -> Commits:
+        return Commits(self._config.group_id, self._reports, self._on_committed, self._ends.metadata)
 
     # what is there once opened
 

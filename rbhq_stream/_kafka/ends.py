@@ -1,0 +1,83 @@
+"""The ends of partitions: how far the group's offset may go although no record says so.
+
+The last offsets of a partition may hold no record that a consumer is ever handed: the control records of transactions,
+aborted records, and gaps that compaction left. The group's offset has to pass them as well. If it stayed before them, a
+group that has handled every record would look, once retention has removed everything, as if records had been lost.
+
+The client says where a partition ends with a message in place of a record, some `fetch.wait.max.ms` after the last
+record. All offsets from the next expected one up to that end are without a record.
+
+An application that keeps its own positions keeps those of records: it doesn't hear of the end. So the commit of an end
+carries, as its metadata, the first of the offsets without a record before it. A position from there on misses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from confluent_kafka import KafkaError, Message
+
+from rbhq_stream.source import Owner, TopicPartition
+
+_METADATA = re.compile(r"no records from (\d+)", re.ASCII)
+
+
+class PartitionEnds:
+    """The ends that the client has reported. Used by the poll thread only."""
+
+    def __init__(self) -> None:
+        self._reported: dict[TopicPartition, int] = {}  # and not passed on to the owner yet
+        self._gaps: dict[TopicPartition, tuple[int, int]] = {}  # the offsets without a record before the last end
+
+    def report(self, message: Message) -> None:
+        """Takes in a message for which `is_end` is true."""
+        self._reported[partition_of(message)] = int(message.offset() or 0)
+
+    def pass_on(self, owner: Owner) -> None:
+        """Tells the owner of the ends reported before. It must have taken in the records that came before them."""
+        while self._reported:
+            partition, end = self._reported.popitem()
+            expected = owner.expected(partition)
+            if expected is None or expected <= end:  # or else records have come since
+                self.skipped(partition, end if expected is None else expected, end)
+            # where nothing came since the assignment, there is no record from the committed offset on
+            if expected is None or expected < end:
+                owner.positioned(partition, end)
+
+    def skipped(self, partition: TopicPartition, first: int, end: int) -> None:
+        """Notes that the offsets from `first` up to, not including, `end` hold no record."""
+        before = self._gaps.get(partition)
+        self._gaps[partition] = (before[0] if before is not None and before[1] == first else first, end)
+
+    def is_at_end(self, partition: TopicPartition, offset: int) -> bool:
+        """Returns whether the client has said that the partition ends at this offset, and nothing came since."""
+        return partition in self._gaps and self._gaps[partition][1] == offset
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Forgets partitions that are not ours any more, or are read from another offset."""
+        for partition in partitions:
+            self._reported.pop(partition, None)
+            self._gaps.pop(partition, None)
+
+    def metadata(self, partition: TopicPartition, offset: int) -> str | None:
+        """Returns the metadata for a commit of this offset."""
+        first, end = self._gaps.get(partition, (0, 0))
+        return f"no records from {first}" if first < offset == end else None
+
+
+def first_without_record(metadata: str | None) -> int | None:
+    """Returns the offset from which on there are no records, up to the committed one that has this metadata."""
+    match = _METADATA.fullmatch(metadata or "")
+    return None if match is None else int(match[1])
+
+
+def is_end(message: Message) -> bool:
+    """Returns whether the message says that its partition has been read to its end."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001  # the client's public code
+
+
+def partition_of(message: Message) -> TopicPartition:
+    """Returns the partition of a record or an end."""
+    return TopicPartition(str(message.topic()), int(message.partition() or 0))
