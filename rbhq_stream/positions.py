@@ -1,4 +1,4 @@
-"""Where to begin, as the application says: explicit offsets for the partitions that the feed is assigned."""
+"""`Positions`: the application's own offsets, for the partitions that are assigned to the feed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Positions = Union[
     Mapping[tuple[str, int], int],
     Callable[[Collection[TopicPartition]], Mapping[tuple[str, int], int]],
 ]
-"""Offsets of the next record to read (the last handled one + 1), by topic and partition, or a callable that tells them.
+"""Offsets of the next record to read (the last processed one + 1) by topic and partition, or a callable returning them.
 
-A mapping says where to begin: it counts until the group has committed how far the feed went on from there. A callable
-is asked on the poll thread each time partitions are assigned to the feed, with those partitions, and so has the last
-word after each rebalance and restart. What isn't named starts at the group's committed offset, else at
+A mapping says where to begin. It applies until the group has committed an offset of its own. A callable is called on
+the poll thread each time partitions are assigned to the feed, with those partitions, and so decides after each
+rebalance and restart. Partitions that are not named start at the group's committed offsets, else at
 `FeedConfig.start`.
 """

@@ -1,4 +1,4 @@
-"""What the feed says about itself, told in line with the events: attrs classes only."""
+"""Signals: what the feed reports about itself, delivered to handlers in line with the events."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from rbhq_stream.source import TopicPartition
 
 @frozen(kw_only=True)
 class Signal:
-    """Something about the feed itself. Handlers are registered with `on`, and called however the feed is read."""
+    """Something about the feed itself. Handlers are registered with `on` and called however the feed is read."""
 
     at: datetime
-    """When the feed heard of it, in UTC."""
+    """When the feed noticed it (UTC)."""
 
 
 @frozen(kw_only=True)
 class PartitionsLost(Signal):
-    """The consumer group has thrown this process out: the partitions may be another member's already.
+    """This process was evicted from the consumer group, and its partitions may already be assigned to another member.
 
-    The group heard nothing of the process for `session_timeout`, or the feed's own thread could not poll for
-    `max_poll_interval`: the process was frozen or swapped out, or the network or all brokers were away. Nothing is
-    committed for what was lost, and nothing of it that waits in the buffer is handed over. The feed joins the group
-    again by itself, and partitions that it gets then begin at the group's committed offsets.
+    The group did not hear from the process for `session_timeout`, or the feed's poll thread could not poll for
+    `max_poll_interval`: the process was suspended or swapped out, or the network or all brokers were down. Nothing is
+    committed for the lost partitions, and none of their buffered events is handed over. The feed rejoins the group by
+    itself, and partitions that are assigned to it then start at the group's committed offsets.
     """
 
     partitions: tuple[TopicPartition, ...]
     uncommitted: Mapping[TopicPartition, int] = field(hash=False)
-    """How far this process was done with each partition, as far as that was not committed: the offset of the next
-    record. The events before it that come again, here or at another member, were handled here.
+    """How far this process had processed each partition beyond the committed offset: the offset of the next record.
+    Events before it that are delivered again, here or at another member, were already processed here.
     """

@@ -1,6 +1,7 @@
 """Where records come from: what the poll thread needs of Kafka, a recording or a list in memory.
 
-All methods of a `Source` are called from one thread, the poll thread, which is never the application's main thread.
+All methods of a `Source` are called on one thread, the feed's poll thread, which is never the application's main
+thread. The source calls its `Owner` back on the same thread, from within its own methods.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ class TopicPartition(NamedTuple):
 
 
 class Owner(Protocol):
-    """Who keeps the books on the partitions: told by the source, from within its own calls, when they change hands."""
+    """Keeps track of the assigned partitions. The feed implements it; a source calls it when they change."""
 
     def is_wanted(self) -> bool:
-        """Whether the feed is not being closed. For what takes long."""
+        """Returns whether the feed is not being closed. A source asks this while it does something slow."""
         ...
 
     def owns(self, partition: TopicPartition) -> bool:
-        """Whether the partition is ours."""
+        """Returns whether the partition is assigned to this process."""
         ...
 
     def connected(self, partitions: Collection[TopicPartition]) -> None:
@@ -40,35 +41,44 @@ class Owner(Protocol):
         """
 
     def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These are ours from now on; answers the offsets to read them from, as far as the application says.
+        """These partitions are assigned to this process from now on.
 
-        Raises: what the application raises when asked.
+        Returns:
+            The offsets to read them from, for those that the application's `positions` name.
+
+        Raises:
+            Exception: what the application's `positions` callable raises.
         """
         ...
 
     def positioned(self, partition: TopicPartition, offset: int) -> None:
-        """Tells that the next record of this partition has this offset or a later one: the partition had no committed
-        offset, it was read to its end, or records are gone. A lower offset than `expected` means that the topic was
-        recreated.
+        """The next record to come from this partition has this offset or a later one.
+
+        Called where the partition had no committed offset, was read to its end, or has lost records. A lower offset
+        than `expected` means that the topic was recreated.
         """
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These are no longer ours; answers the offsets to commit for them."""
+        """These partitions are no longer assigned to this process.
+
+        Returns:
+            The offsets to commit for them.
+        """
         ...
 
     def lost(self, partitions: Collection[TopicPartition]) -> None:
-        """These are another member's already: nothing may be committed for them."""
+        """These partitions may already be assigned to another member, so nothing may be committed for them."""
 
     def expected(self, partition: TopicPartition) -> int | None:
-        """The offset of the next record to come from this partition, where known."""
+        """Returns the offset of the next record to come from this partition, where it is known."""
         ...
 
     def processed(self, partition: TopicPartition) -> int | None:
-        """Returns the offset before which all records of this partition are processed, where known."""
+        """Returns the offset before which all records of this partition are processed, where it is known."""
         ...
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """The group's committed offsets are now at least these."""
+        """The committed offsets of the consumer group are now at least these."""
 
 
 class Source(Protocol):
@@ -78,27 +88,36 @@ class Source(Protocol):
         """Connects and subscribes, within the configured time.
 
         Raises:
-            ConnectError: why it can't be had.
+            ConnectError: why it can't.
         """
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
-        """The records there are, oldest first in each partition; waits up to `timeout` seconds for the first.
+        """Returns the next records, those of each partition in the order of their offsets.
+
+        Args:
+            timeout: seconds to wait for the first record.
 
         Raises:
-            RbhqStreamError: the feed can't go on.
+            RbhqStreamError: the feed can't continue.
         """
         ...
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Starts to commit: `offset` is the next record to read. Doesn't wait, doesn't raise;
-        `Owner.committed` hears of it.
+        """Starts to commit these offsets, each that of the next record to read. Neither waits nor raises.
+
+        `Owner.committed` is called when they are committed.
         """
 
     def pause(self) -> None:
-        """No more records for now; `poll` goes on being called, to stay in the consumer group."""
+        """Returns no more records from `poll` for now. `poll` is still called, to stay in the consumer group."""
 
     def resume(self) -> None:
-        """Records again."""
+        """Returns records again."""
 
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
-        """Commits these last offsets and leaves the group, within about `timeout` seconds whatever the brokers do."""
+        """Commits these last offsets and leaves the consumer group.
+
+        Args:
+            offsets: each that of the next record to read.
+            timeout: about how many seconds it may take, whatever the brokers do.
+        """
