@@ -18,6 +18,7 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import OnBadRecord
 from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream.events import Event
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
@@ -185,6 +186,7 @@ class AsyncFeed(Driver):
 
         Raises:
             Exception: what a handler raised.
+            TypeError: a handler returned without having run: see `on`. It is not called again.
             DecodeError: a record is bad (with `on_bad_record="raise"`).
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
@@ -209,16 +211,19 @@ class AsyncFeed(Driver):
             try:
                 step = steps.send(outcome)
             except StopIteration as end:
-                result: _T = end.value
-                return result
+                returned: _T = end.value
+                return returned
             outcome = None
             if isinstance(step, Call):
                 try:
-                    returned = step.handler(*step.arguments)
-                    if inspect.isawaitable(returned):
-                        await returned
+                    result = step.handler(*step.arguments)
+                    if inspect.isawaitable(result):
+                        result = await result
                 except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
                     outcome = error
+                else:
+                    if result is not None:
+                        check_result(result, f"the handler of {type(step.arguments[0]).__name__}", step.handler)
             elif isinstance(step, Wait):
                 await self._wait(step.timeout)
             elif isinstance(step, Raise):

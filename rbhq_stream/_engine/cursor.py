@@ -29,6 +29,7 @@ from attrs import frozen
 
 from rbhq_stream._engine.buffer import Acknowledgement, Buffer
 from rbhq_stream._engine.delivery_tags import DeliveryTags
+from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream._wire import decode
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event, RaceEvent
@@ -246,9 +247,10 @@ class Cursor:
             raise error
         if callable(self._on_bad_record):
             try:
-                self._on_bad_record(error)
+                result = self._on_bad_record(error)
             except (StopIteration, StopAsyncIteration) as stop:  # would be taken for the end of the events
                 raise RuntimeError("on_bad_record raised StopIteration") from stop
+            check_result(result, "on_bad_record", self._on_bad_record)
         else:
             _log.error("skipped a bad record: %s", error)
         self._bad += 1

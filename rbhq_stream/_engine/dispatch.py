@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, Union, overload
 
+from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._kinds import EVENT_KINDS, SIGNALS
 from rbhq_stream.events import (
     Event,
@@ -77,14 +78,17 @@ class Handlers:
         are called however the feed is read, in the same thread or task: after the event in hand, before the next one is
         handed over. What such a handler raises reaches whoever asked for that, and the signal is told again.
 
+        An event is processed when its handlers have returned, so a handler must do its work itself. One that returns a
+        generator, or something awaitable that nothing awaits, has not, and ends `run` with a `TypeError`. A handler
+        that passes its event to another thread needs `commit="manual"`.
+
         Raises:
             TypeError: the feed has no events of this kind, or the handler can't be called with one, or it is a
-                coroutine function and the feed is not an `AsyncFeed`.
+                generator function, or it is a coroutine function and the feed is not an `AsyncFeed`.
         """
 
         def register(handler: Handler) -> Handler:
-            if not self._may_await and inspect.iscoroutinefunction(handler):
-                raise TypeError(f"on({kind.__name__}): {handler!r} is a coroutine function: that takes an AsyncFeed")
+            check_function(handler, f"on({getattr(kind, '__name__', kind)})", may_await=self._may_await)
             self._dispatcher.add(kind, handler)
             return handler
 
@@ -100,7 +104,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._whole: dict[type[Any], list[Handler]] = {kind: [] for kind in _PARTS}
-        self._parts: dict[type[Any], list[Handler]] = {kind: [] for kind in _KINDS}
+        self._parts: dict[type[Any], list[tuple[Handler, bool]]] = {kind: [] for kind in _KINDS}
 
     def add(self, kind: type[Any], handler: Handler) -> None:
         """Registers the handler.
@@ -120,7 +124,7 @@ class Dispatcher:
         else:
             takes_event = _positional(handler) >= 2  # the part and its event
             checked = _checked(handler, kind, 2 if takes_event else 1)
-            self._parts[kind].append(checked if takes_event else _without_event(checked))
+            self._parts[kind].append((checked, takes_event))
 
     def calls(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
         """Each handler to be called for the event or signal, with its arguments, in order."""
@@ -130,12 +134,8 @@ class Dispatcher:
             handlers = self._parts[kind]
             if handlers:
                 for part in getattr(event, attribute):
-                    for handler in handlers:
-                        yield handler, (part, event)
-
-
-def _without_event(handler: Handler) -> Handler:
-    return lambda part, _event: handler(part)
+                    for handler, takes_event in handlers:
+                        yield handler, (part, event) if takes_event else (part,)
 
 
 def _positional(handler: Handler) -> int:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import OnBadRecord
 from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream.events import Event
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
@@ -182,6 +183,7 @@ class Feed(Driver):
 
         Raises:
             Exception: what a handler raised.
+            TypeError: a handler returned without having run: see `on`. It is not called again.
             DecodeError: a record is bad (with `on_bad_record="raise"`).
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
@@ -205,14 +207,17 @@ class Feed(Driver):
             try:
                 step = steps.send(outcome)
             except StopIteration as end:
-                result: _T = end.value
-                return result
+                returned: _T = end.value
+                return returned
             outcome = None
             if isinstance(step, Call):
                 try:
-                    step.handler(*step.arguments)
+                    result = step.handler(*step.arguments)
                 except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
                     outcome = error
+                else:
+                    if result is not None:
+                        check_result(result, f"the handler of {type(step.arguments[0]).__name__}", step.handler)
             elif isinstance(step, Wait):
                 self._wait(step.timeout)
             elif isinstance(step, Raise):

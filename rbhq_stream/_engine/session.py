@@ -11,6 +11,7 @@ from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
+from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._kafka import KafkaSource
 from rbhq_stream.errors import FeedClosedError
 from rbhq_stream.events import Event, RaceEvent
@@ -38,6 +39,7 @@ class Session:
             raise ValueError(f"commit={commit!r}: expected 'auto' or 'manual'")
         if on_bad_record not in ("raise", "skip") and not callable(on_bad_record):
             raise ValueError(f"on_bad_record={on_bad_record!r}: expected 'raise', 'skip' or a callable")
+        check_function(on_bad_record, "on_bad_record")
         self._config = config
         self._manual = commit == "manual"
         self._buffer = Buffer(max_records=config.buffer_records, max_bytes=64 * 1024 * 1024, wake_application=wake)

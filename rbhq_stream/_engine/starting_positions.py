@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from rbhq_stream._engine.unfinished_work import check_function, check_result
 from rbhq_stream.errors import ConfigError
 from rbhq_stream.positions import Positions
 from rbhq_stream.source import TopicPartition
@@ -24,6 +25,7 @@ class StartingPositions:
                 if partition.topic not in topics:
                     raise ValueError(f"positions: {partition} is of no topic of this feed; it has {sorted(topics)}")
         elif positions is None or callable(positions):
+            check_function(positions, "positions")
             self._callable = positions
         else:
             raise TypeError(
@@ -57,7 +59,12 @@ class StartingPositions:
         """
         if not partitions:
             return {}
-        positions = self._mapping if self._callable is None else _checked(self._callable(partitions))
+        if self._callable is None:
+            positions = self._mapping
+        else:
+            returned = self._callable(partitions)
+            check_result(returned, "positions", self._callable)
+            positions = _checked(returned)
         return {partition: positions[partition] for partition in partitions if partition in positions}
 
     def committed(self, partitions: Collection[TopicPartition]) -> None:
