@@ -380,8 +380,6 @@ class RaceResultEvent(RaceEvent):
 
 Event = Union[PriceEvent, RaceStatusEvent, RaceResultEvent]
 """Anything the feed yields."""
-EventPart = Union[PriceUpdate, Scratching, Unscratching, RunnerResult]
-"""What handlers can be registered for besides whole events."""
 
 
 def _hide_record(cls: Any) -> None:

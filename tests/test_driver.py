@@ -13,7 +13,7 @@ from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import PRICES, config_of_memory, prices
 from tests.reliability.flow import wait_for
 
-NEVER = 1e9
+NEVER = 86_400
 
 
 class ByHand(Driver):
