@@ -172,7 +172,7 @@ def test_an_event_of_a_partition_that_was_lost_changes_nothing(
     face.enter()
     events = [face.next() for _ in range(4)]
     memory_source.lose("prices")
-    wait_for(lambda: not memory_source._orders, "the partition is lost")
+    wait_for(lambda: not memory_source._actions, "the partition is lost")
     for event in events:
         face.feed.ack(event)
     face.leave()

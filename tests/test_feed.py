@@ -647,7 +647,7 @@ def test_a_partition_that_comes_back_starts_at_its_committed_offset(
     source.revoke("prices")
     source.assign("prices")
     eventually(lambda: source.committed.get(PRICES) == 2)
-    eventually(lambda: not source._orders)
+    eventually(lambda: not source._actions)
     time.sleep(0.1)
     assert [face.next() for _ in range(3)] == prices(5)[2:]
     face.leave()

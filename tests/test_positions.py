@@ -133,7 +133,7 @@ def test_a_callable_is_asked_again_when_a_partition_comes_back(make: Callable[..
     stored["prices", 0] = 8  # another member of the group got so far meanwhile
     source.revoke("prices")
     source.assign("prices")
-    eventually(lambda: not source._orders and source._next == {PRICES: 10, STATUS: 10})
+    eventually(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10})
     assert read(face, 2) == {"prices": [8, 9]}
 
 
@@ -144,7 +144,7 @@ def test_a_mapping_is_not_gone_back_to(make: Callable[..., Face], source: Memory
     eventually(lambda: source.committed[PRICES] == 7)
     source.revoke("prices")
     source.assign("prices")
-    eventually(lambda: not source._orders and source._next == {PRICES: 10, STATUS: 10})
+    eventually(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10})
     assert read(face, 3) == {"prices": [7, 8, 9]}
 
 
@@ -158,7 +158,7 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[...,
     assert read(face, 2) == {"prices": [5, 6]}
     source.revoke("prices")
     source.assign("prices")
-    eventually(lambda: not source._orders)
+    eventually(lambda: not source._actions)
     with pytest.raises(IndexError, match="pop from empty list"):
         read(face, 9)
     face.leave()

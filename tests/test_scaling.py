@@ -114,7 +114,7 @@ def test_an_exception_in_a_thread_loses_nothing(source: MemorySource) -> None:
     again = source.committed[STATUS]
     failed = next(
         offset
-        for offset, record in enumerate(source._logs[STATUS])
+        for offset, (_, record) in enumerate(source._logs[STATUS])
         if b'"eventNumber":7,' in (record.value() or b"") and b'"runnerNumber":3' in (record.value() or b"")
     )
     assert again <= failed, "it was not done"

@@ -1,6 +1,7 @@
 """For your own tests and demos: a Kafka broker inside the process, and race days to put on it."""
 
-from rbhq_stream.testing._broker import BrokerClosedError, EmbeddedBroker
+from rbhq_stream.testing._broker import EmbeddedBroker
+from rbhq_stream.testing._cluster import BrokerClosedError
 from rbhq_stream.testing._memory import MemoryRecord, MemorySource
 from rbhq_stream.testing._publisher import PublishError
 from rbhq_stream.testing._race_life import Happening, TimedEvent

@@ -6,54 +6,50 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
 from typing_extensions import Self
 
 from rbhq_stream._config import FeedConfig, Topics
 from rbhq_stream._wire import encode
-from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.events import Event
 from rbhq_stream.record import Record
-from rbhq_stream.testing._mock_cluster import MockCluster
-from rbhq_stream.testing._publisher import Outgoing, Publisher
+from rbhq_stream.testing._cluster import BrokerClosedError, Cluster
+from rbhq_stream.testing._publisher import Outgoing, Publisher, to_milliseconds
+from rbhq_stream.testing._unhandled import unhandled
 
 _log = logging.getLogger("rbhq_stream.testing")
-_SESSION_TIMEOUT = 2.0
-_FETCH_WAIT_MS = 2
+_COMMIT_INTERVAL = 0.1
+_SESSION_TIMEOUT = 6.0
+_HEARTBEAT_MS = 200
+_FETCH_WAIT_MS = 20
 _numbers = itertools.count(1)
 
 
-class BrokerClosedError(RbhqStreamError):
-    """The embedded broker was asked for something outside its `with` block."""
-
-
 class EmbeddedBroker:
-    """A small Kafka of your own, filled by `publish`, read by a `Feed` like the real one.
+    """A small Kafka cluster in this process: filled by `publish`, and read by a `Feed` like the real one.
 
     >>> with EmbeddedBroker() as broker:
     ...     broker.publish(RaceStatusEvent(1397808, 7, RaceStatus.OPEN))
     ...     with Feed(broker.config(group_id="my-app")) as feed:
-    ...         event = next(iter(feed))
+    ...         event = next(feed)
 
-    It is librdkafka's mock cluster: real TCP, consumer groups, commits and several partitions, but no TLS, no
-    passwords, no look-up by time, nothing on disk. Each partition keeps its newest 5 MiB only.
+    Clients reach it by TCP on the loopback interface. It has topics with partitions, consumer groups, commits and
+    look-up by time. It has no TLS, no passwords and no transactions, and keeps everything in memory. Any thread may use
+    it. Closing takes milliseconds, also while clients are connected.
 
-    Any thread may publish. Closing is prompt, also while clients are connected.
+    Args:
+        partitions: The number of partitions of each topic.
+        brokers: The number of brokers. Each can serve every partition.
+        topics: The names of the topics. By default each `EmbeddedBroker` has new ones.
+        timeout: Seconds after which `publish` gives up, for example during an `outage`.
     """
 
     def __init__(
         self, partitions: int = 3, brokers: int = 1, *, topics: Topics | None = None, timeout: float = 10
     ) -> None:
-        """
-        Args:
-            partitions: of each topic.
-            brokers: how many brokers the cluster has.
-            topics: the topics' names; by default they are new ones for each `EmbeddedBroker`.
-            timeout: seconds that the broker may take to answer before `publish` and the look-ups raise.
-        """
         number = next(_numbers)
         self.topics = topics or Topics(
             prices=f"embedded-{number}.prices",
@@ -63,15 +59,15 @@ class EmbeddedBroker:
         self.partitions = partitions
         self._brokers = brokers
         self._timeout = timeout
-        self._cluster: MockCluster | None = None
+        self._cluster: Cluster | None = None
         self._publisher: Publisher | None = None
 
     def __enter__(self) -> Self:
-        self._cluster = cluster = MockCluster(self._brokers)
+        self._cluster = cluster = Cluster(self._brokers)
         try:
             for topic in self.topics.names:
                 cluster.create_topic(topic, self.partitions)
-            self._publisher = Publisher(self._client_properties(), timeout=self._timeout, logger=_log)
+            self._publisher = Publisher(self.bootstrap_servers, timeout=self._timeout, logger=_log)
         except BaseException:
             self.close()
             raise
@@ -83,7 +79,7 @@ class EmbeddedBroker:
         self.close()
 
     def close(self) -> None:
-        """Stops the brokers, at once; whoever is still connected sees the connection break. Again is harmless."""
+        """Stops the brokers at once; clients that are connected see their connections break. Idempotent."""
         publisher, self._publisher = self._publisher, None
         cluster, self._cluster = self._cluster, None
         if publisher is not None:
@@ -93,42 +89,66 @@ class EmbeddedBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` of each broker, for clients other than ours."""
+        """`host:port` of each broker, for Kafka clients other than a feed.
+
+        Raises:
+            BrokerClosedError: Used outside the `with` block.
+        """
         return self._running().bootstrap_servers
 
-    def config(self, group_id: str = "embedded", **overrides: Any) -> FeedConfig:
-        """A configuration that reads this broker's topics from their beginning.
+    def config(self, group_id: str | None = "embedded", **fields: Any) -> FeedConfig:
+        """Returns a configuration that reads this broker's topics from their beginning.
 
-        `overrides` are fields of `FeedConfig`.
+        Commits and heartbeats are more frequent than by default, so that tests don't have to wait for them.
+
+        Args:
+            group_id: The consumer group.
+            fields: Any other fields of `FeedConfig`.
+
+        Raises:
+            BrokerClosedError: Used outside the `with` block.
+            ConfigError: A field has a value that can't work.
         """
-        # the mock answers a fetch that finds nothing only when its time is up, whatever is written meanwhile
-        kafka = {"fetch.wait.max.ms": _FETCH_WAIT_MS, **overrides.pop("kafka", {})}
-        fields: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "topics": self.topics,
             "group_id": group_id,
             "security": "PLAINTEXT",
-            # the mock makes whoever joins after a member left wait for the session timeout less a second
+            "commit_interval": _COMMIT_INTERVAL,
             "session_timeout": _SESSION_TIMEOUT,
-            "kafka": kafka,
         }
-        return FeedConfig(**{**fields, **overrides})
+        # a broker responds to one request after the other: what is asked after a fetch waits until that is over
+        kafka: dict[str, Any] = {"fetch.wait.max.ms": _FETCH_WAIT_MS}
+        if "session_timeout" not in fields:
+            # a member learns with its next heartbeat that another one has joined
+            kafka["heartbeat.interval.ms"] = _HEARTBEAT_MS
+        kafka.update(fields.pop("kafka", {}))
+        return FeedConfig(**{**defaults, "kafka": kafka, **fields})
 
-    def publish(self, *events: Event, headers: Mapping[str, bytes] | None = None) -> list[Record]:
+    def publish(
+        self, *events: Event, headers: Mapping[str, bytes] | None = None, timestamp: datetime | None = None
+    ) -> list[Record]:
         """Writes events, each to the topic of its class, and waits until the broker has them.
 
-        The key is the race's id, so that a race stays in one partition and in order.
+        The key is the race's id, so a race stays in one partition and in order.
+
+        Args:
+            events: What to write, in this order.
+            headers: The headers of each record.
+            timestamp: When the records were written, an aware time; now by default.
 
         Returns:
-            Where each event stands now, in the order given.
+            The records as they were written, in the order given.
 
         Raises:
-            PublishError: an event was not taken. Those before and after it may have been.
-            ValueError: the broker was given no topic for an event.
+            PublishError: A record was not written. Those before and after it may have been.
+            ValueError: The broker was given no topic for an event, or the time has no time zone.
+            BrokerClosedError: Used outside the `with` block.
         """
+        milliseconds = to_milliseconds(timestamp)
         return self._write(
             [
-                Outgoing(self.topics.of(type(event)), encode(event), str(event.race_id).encode(), headers)
+                Outgoing(self.topics.of(type(event)), encode(event), str(event.race_id).encode(), headers, milliseconds)
                 for event in events
             ]
         )
@@ -141,39 +161,94 @@ class EmbeddedBroker:
         headers: Mapping[str, bytes] | None = None,
         *,
         partition: int | None = None,
+        timestamp: datetime | None = None,
     ) -> Record:
-        """Writes any bytes: what doesn't decode, an empty value, or a tombstone (`None`).
+        """Writes any bytes: a bad record, an empty value, or a tombstone (`None`).
 
-        `partition` is chosen by `key` when not given, at random when neither is.
+        Args:
+            topic: The topic's name.
+            value: The record's value.
+            key: The record's key.
+            headers: The record's headers.
+            partition: The partition; by default the key decides, or chance when there is no key.
+            timestamp: When the record was written, an aware time; now by default.
+
+        Returns:
+            The record as it was written.
 
         Raises:
-            PublishError: the record was not taken.
+            PublishError: The record was not written.
+            ValueError: The time has no time zone.
+            BrokerClosedError: Used outside the `with` block.
         """
-        return self._write([Outgoing(topic, value, key, headers, partition)])[0]
+        return self._write([Outgoing(topic, value, key, headers, to_milliseconds(timestamp), partition)])[0]
 
     def committed(self, group_id: str) -> dict[tuple[str, int], int]:
-        """What a consumer group has committed: the offset it reads next, by topic and partition.
+        """Returns what a consumer group has committed: the offset that it reads next, by topic and partition.
 
-        A partition that the group never committed is missing.
+        A partition that the group has never committed is missing.
+
+        Raises:
+            BrokerClosedError: Used outside the `with` block.
         """
-        with self._look_up(group_id) as client:
-            positions = client.committed(self._topic_partitions(), timeout=self._timeout)
-        return {(position.topic, position.partition): position.offset for position in positions if position.offset >= 0}
+        return self._running().committed(group_id)
 
     def end_offsets(self) -> dict[tuple[str, int], int]:
-        """The offset that the next record of each partition will have, by topic and partition."""
-        ends = {}
-        with self._look_up("embedded-broker") as client:
-            for position in self._topic_partitions():
-                _, end = client.get_watermark_offsets(position, timeout=self._timeout)
-                ends[position.topic, position.partition] = end
-        return ends
+        """Returns the offset that the next record of each partition will have, by topic and partition.
+
+        Raises:
+            BrokerClosedError: Used outside the `with` block.
+        """
+        return self._running().end_offsets()
+
+    def wait_until_handled(self, group_id: str = "embedded", *, timeout: float = 10) -> None:
+        """Waits until a consumer group has handled everything that is on the broker.
+
+        A record counts as handled when the group has committed an offset beyond it. A feed commits when the application
+        has acknowledged the event: by asking for the next one, by returning from its handlers, or with `ack`.
+
+        Args:
+            group_id: The consumer group.
+            timeout: The longest wait, in seconds.
+
+        Raises:
+            TimeoutError: The group has not handled everything in time. The text says what is left.
+            BrokerClosedError: Used outside the `with` block, or closed meanwhile.
+        """
+        cluster = self._running()
+        if not cluster.wait_until_handled(group_id, timeout):
+            committed = cluster.committed(group_id)
+            left = {
+                partition: end - committed.get(partition, 0)
+                for partition, end in cluster.end_offsets().items()
+                if end > committed.get(partition, 0)
+            }
+            raise TimeoutError(unhandled(f"group {group_id!r}", timeout, left))
+
+    def expire(self, before: datetime | None = None) -> None:
+        """Deletes the oldest records, as retention does, from every partition of every topic.
+
+        Args:
+            before: Deletes the records that were written before this aware time; all records by default. Records that
+                were published together by one call go together, when the newest of them is old enough.
+
+        Raises:
+            ValueError: The time has no time zone.
+            BrokerClosedError: Used outside the `with` block.
+        """
+        self._running().expire(to_milliseconds(before))
 
     @contextmanager
     def outage(self, *brokers: int) -> Iterator[None]:
-        """Inside the `with` block brokers drop every connection and refuse new ones.
+        """Makes brokers unreachable within a `with` block: they drop every connection and refuse new ones.
 
-        `brokers` are counted from 1; all of them by default. Clients may take a second or two to come back afterwards.
+        Clients may take a second or two to come back afterwards.
+
+        Args:
+            brokers: Which ones, counted from 1; all of them by default.
+
+        Raises:
+            BrokerClosedError: Used outside the broker's own `with` block.
         """
         cluster = self._running()
         chosen = brokers or tuple(range(1, self._brokers + 1))
@@ -190,29 +265,7 @@ class EmbeddedBroker:
         assert self._publisher is not None
         return self._publisher.write(outgoing)
 
-    @contextmanager
-    def _look_up(self, group_id: str) -> Iterator[Consumer]:
-        # subscribes to nothing, so it doesn't become a member of the group
-        properties = {**self._client_properties(), "group.id": group_id, "enable.auto.commit": False}
-        client = Consumer(properties, logger=_log)
-        try:
-            yield client
-        finally:
-            client.close()
-
-    def _client_properties(self) -> dict[str, Any]:
-        return {
-            "bootstrap.servers": self.bootstrap_servers,
-            "security.protocol": "PLAINTEXT",
-            "socket.nagle.disable": True,
-            "reconnect.backoff.ms": 10,
-            "reconnect.backoff.max.ms": 100,
-        }
-
-    def _running(self) -> MockCluster:
+    def _running(self) -> Cluster:
         if self._cluster is None:
-            raise BrokerClosedError("the embedded broker is not running: use it inside its `with` block")
+            raise BrokerClosedError
         return self._cluster
-
-    def _topic_partitions(self) -> list[TopicPartition]:
-        return [TopicPartition(topic, number) for topic in self.topics.names for number in range(self.partitions)]

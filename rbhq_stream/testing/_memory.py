@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 
 from attrs import frozen
 
@@ -15,11 +17,21 @@ from rbhq_stream.errors import DataLossError
 from rbhq_stream.events import Event
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
+from rbhq_stream.testing._unhandled import unhandled
 
 
 @frozen
 class MemoryRecord:
-    """A `RawRecord` made by hand."""
+    """A `RawRecord` made by hand, for a source that isn't Kafka.
+
+    Args:
+        topic: The topic's name.
+        partition: The number of the partition.
+        offset: The offset in the partition.
+        value: The record's bytes; `None` for a tombstone.
+        key: The record's key.
+        timestamp: When it was written, in seconds since 1970.
+    """
 
     _topic: str
     _partition: int
@@ -29,134 +41,204 @@ class MemoryRecord:
     _timestamp: float = 0.0
 
     def topic(self) -> str:
+        """Returns the topic's name."""
         return self._topic
 
     def partition(self) -> int:
+        """Returns the number of the partition."""
         return self._partition
 
     def offset(self) -> int:
+        """Returns the offset in the partition."""
         return self._offset
 
     def timestamp(self) -> tuple[int, int]:
+        """Returns 1, Kafka's mark for the producer's time, and the milliseconds since 1970."""
         return 1, round(self._timestamp * 1000)
 
     def key(self) -> bytes | None:
+        """Returns the record's key."""
         return self._key
 
     def value(self) -> bytes | None:
+        """Returns the record's bytes."""
         return self._value
 
     def headers(self) -> None:
-        return None
+        """Returns `None`: there are no headers."""
+        return
 
 
 class MemorySource:
-    """A source of what was `publish`ed, of one partition a topic; it remembers what was committed.
+    """A `Source` in memory, with one partition for each topic. It remembers what was committed.
 
-    Give the same one to a second feed to see what comes again after a restart: it begins at the committed offsets.
-    `fail` makes the next poll raise, `revoke` and `assign` play a rebalance, `lose` an eviction, before the next poll.
+    A feed gets the records in the order in which they were published, across all topics. Give the same source to a
+    second feed to see what comes again after a restart: it begins at the committed offsets. `revoke`, `lose`, `assign`
+    and `fail` do what a test can't make a broker do on demand; they take effect in the feed's next poll.
+
+    Args:
+        topics: The names of the topics.
     """
 
     def __init__(self, topics: Topics) -> None:
         self.committed: dict[TopicPartition, int] = {}
+        """The offset of the next record to read, by partition."""
         self.closed_in: str | None = None
-        """The name of the thread that closed it; `None` while it is open."""
+        """The name of the thread that closed the source; `None` while it is open."""
         self._topics = topics
-        self._logs: dict[TopicPartition, list[RawRecord]] = {TopicPartition(name, 0): [] for name in topics.names}
+        # the records of each partition, each with its number in the order of publishing
+        self._logs: dict[TopicPartition, list[tuple[int, RawRecord]]] = {
+            TopicPartition(name, 0): [] for name in topics.names
+        }
         self._next: dict[TopicPartition, int] = {}
         self._changed = threading.Condition()
-        self._orders: deque[BaseException | tuple[str, TopicPartition]] = deque()
+        self._actions: deque[Callable[[], None]] = deque()
         self._owner: Owner | None = None
         self._paused = False
 
-    def publish(self, *events: Event) -> None:
-        """Appends the events, each to the topic of its class."""
-        for event in events:
-            self.publish_raw(self._topics.of(type(event)), encode(event), key=str(event.race_id).encode())
+    def publish(self, *events: Event, timestamp: datetime | None = None) -> None:
+        """Appends events, each to the topic of its class.
 
-    def publish_raw(self, topic: str, value: bytes | None, *, key: bytes | None = None) -> None:
-        """Appends a record with any bytes."""
+        Args:
+            events: What to append, in this order.
+            timestamp: When they were written; now by default.
+
+        Raises:
+            ValueError: There is no topic for an event.
+        """
+        for event in events:
+            topic, key = self._topics.of(type(event)), str(event.race_id).encode()
+            self.publish_raw(topic, encode(event), key=key, timestamp=timestamp)
+
+    def publish_raw(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, timestamp: datetime | None = None
+    ) -> None:
+        """Appends a record with any bytes.
+
+        Args:
+            topic: The topic's name.
+            value: The record's bytes; `None` for a tombstone.
+            key: The record's key.
+            timestamp: When it was written; now by default.
+
+        Raises:
+            KeyError: There is no such topic.
+        """
+        written = time.time() if timestamp is None else timestamp.timestamp()
         with self._changed:
+            number = sum(map(len, self._logs.values()))
             log = self._logs[TopicPartition(topic, 0)]
-            log.append(MemoryRecord(topic, 0, len(log), value, key, time.time()))
+            log.append((number, MemoryRecord(topic, 0, len(log), value, key, written)))
             self._changed.notify_all()
 
+    def wait_until_handled(self, *, timeout: float = 10) -> None:
+        """Waits until the feed has handled everything that was published.
+
+        A record counts as handled when the feed has committed an offset beyond it. It does so when the application has
+        acknowledged the event: by asking for the next one, by returning from its handlers, or with `ack`.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Raises:
+            TimeoutError: Not everything was handled in time. The text says what is left.
+        """
+
+        def left() -> dict[tuple[str, int], int]:
+            return {
+                partition: len(log) - self.committed.get(partition, 0)
+                for partition, log in self._logs.items()
+                if len(log) > self.committed.get(partition, 0)
+            }
+
+        with self._changed:
+            if not self._changed.wait_for(lambda: not left(), timeout):
+                raise TimeoutError(unhandled("the feed", timeout, left()))
+
     def fail(self, error: BaseException) -> None:
-        """The next poll raises this."""
-        self._order(error)
+        """Makes the feed's next poll raise an error."""
+        self._act(partial(_raise, error))
 
     def revoke(self, topic: str) -> None:
-        """Before the next poll the topic's partition goes to another member of the group."""
-        self._order(("revoke", TopicPartition(topic, 0)))
+        """Takes a topic's partition away, as a rebalance does: the feed may commit before it goes."""
+        self._act(partial(self._revoke, TopicPartition(topic, 0)))
 
     def lose(self, topic: str) -> None:
-        """Before the next poll it turns out that the topic's partition is another member's already."""
-        self._order(("lose", TopicPartition(topic, 0)))
+        """Takes a topic's partition away, as an eviction from the group does: it is another member's already."""
+        self._act(partial(self._lose, TopicPartition(topic, 0)))
 
     def assign(self, topic: str) -> None:
-        """Before the next poll the topic's partition is ours (again), from its committed offset."""
-        self._order(("assign", TopicPartition(topic, 0)))
+        """Gives a topic's partition to the feed (again), from its committed offset on."""
+        self._act(partial(self._assign, [TopicPartition(topic, 0)]))
 
-    def _order(self, order: BaseException | tuple[str, TopicPartition]) -> None:
+    def _act(self, action: Callable[[], None]) -> None:
         with self._changed:
-            self._orders.append(order)
+            self._actions.append(action)
             self._changed.notify_all()
 
     # Source
 
     def open(self, owner: Owner) -> None:
+        """Assigns all partitions to the feed. Called by the feed."""
         self._owner = owner
         self.closed_in = None
         owner.connected(self._logs)
-        self._take(owner, list(self._logs))
+        self._assign(list(self._logs))
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
+        """Returns what was published since the last call. Called by the feed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._orders or self._has_records(), timeout)
-            while self._orders:
-                self._obey(self._orders.popleft())
+            self._changed.wait_for(lambda: self._actions or self._has_records(), timeout)
+            while self._actions:
+                self._actions.popleft()()
             if self._paused:
                 return ()
-            records: list[RawRecord] = []
+            found: list[tuple[int, RawRecord]] = []
             for partition, offset in self._next.items():
-                records += self._logs[partition][offset:]
+                found += self._logs[partition][offset:]
                 self._next[partition] = len(self._logs[partition])
-            return records
+            found.sort(key=lambda numbered: numbered[0])
+            return [record for _, record in found]
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self.committed.update(offsets)
-        self._owned().committed(offsets)
+        """Remembers the offsets. Called by the feed."""
+        self._commit(offsets)
+        self._opened().committed(offsets)
 
     def pause(self) -> None:
+        """Hands over no records until `resume`. Called by the feed."""
         self._paused = True
 
     def resume(self) -> None:
+        """Hands over records again. Called by the feed."""
         self._paused = False
 
-    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:  # noqa: ARG002  # as the protocol has it
-        self.committed.update(offsets)
+    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:  # noqa: ARG002  # as in Source
+        """Remembers the last offsets. Called by the feed."""
+        self._commit(offsets)
         self._next.clear()
-        self._orders.clear()
+        self._actions.clear()
         self._paused = False
         self.closed_in = threading.current_thread().name
 
     def _has_records(self) -> bool:
         return not self._paused and any(offset < len(self._logs[p]) for p, offset in self._next.items())
 
-    def _obey(self, order: BaseException | tuple[str, TopicPartition]) -> None:
-        if isinstance(order, BaseException):
-            raise order
-        what, partition = order
-        if what == "revoke":
-            self._next.pop(partition, None)
-            self.committed.update(self._owned().revoked([partition]))
-        elif what == "lose":
-            self._next.pop(partition, None)
-            self._owned().lost([partition])
-        else:
-            self._take(self._owned(), [partition])
+    def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        with self._changed:
+            self.committed.update(offsets)
+            self._changed.notify_all()
 
-    def _take(self, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
+    def _revoke(self, partition: TopicPartition) -> None:
+        self._next.pop(partition, None)
+        self._commit(self._opened().revoked([partition]))
+
+    def _lose(self, partition: TopicPartition) -> None:
+        self._next.pop(partition, None)
+        self._opened().lost([partition])
+
+    def _assign(self, partitions: Sequence[TopicPartition]) -> None:
+        owner = self._opened()
         given = owner.assigned(partitions)
         for partition in partitions:
             self._next[partition] = offset = given.get(partition, self.committed.get(partition, 0))
@@ -164,6 +246,10 @@ class MemorySource:
                 raise DataLossError(*partition, offset, len(self._logs[partition]))
             owner.positioned(partition, offset)
 
-    def _owned(self) -> Owner:
+    def _opened(self) -> Owner:
         assert self._owner is not None, "open() comes first"
         return self._owner
+
+
+def _raise(error: BaseException) -> None:
+    raise error

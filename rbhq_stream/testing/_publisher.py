@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from attrs import define
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -33,29 +32,43 @@ class PublishError(RbhqStreamError):
         return f"nothing was written to topic {self.topic!r}: {self.reason}"
 
 
+def to_milliseconds(moment: datetime | None) -> int | None:
+    """Returns an aware time as Kafka writes it, in milliseconds since 1970.
+
+    Raises:
+        ValueError: The time has no time zone.
+    """
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone: pass an aware datetime, for example with tzinfo=timezone.utc")
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
 @define
 class Outgoing:
-    """A record to write, and on its way."""
+    """A record that is to be written, or has been."""
 
     topic: str
     value: bytes | None
     key: bytes | None
     headers: Mapping[str, bytes] | None = None
+    milliseconds: int | None = None
+    """When it was written, since 1970; the time of sending by default."""
     partition: int | None = None
-    # the mock broker's answer has a made-up time in it: the time is given with the record instead
-    _milliseconds: int = 0
     _error: KafkaError | None = None
     _offset: int | None = None
 
     def send(self, producer: Producer) -> None:
-        self._milliseconds = time.time_ns() // 1_000_000
+        if self.milliseconds is None:
+            self.milliseconds = time.time_ns() // 1_000_000
         producer.produce(
             self.topic,
             self.value,
             self.key,
             partition=-1 if self.partition is None else self.partition,
             headers=dict(self.headers or {}),
-            timestamp=self._milliseconds,
+            timestamp=self.milliseconds,
             on_delivery=self._reported,
         )
 
@@ -68,11 +81,12 @@ class Outgoing:
             raise PublishError(self.topic, self._error.str())
         assert self.partition is not None
         assert self._offset is not None
+        assert self.milliseconds is not None
         return Record(
             topic=self.topic,
             partition=self.partition,
             offset=self._offset,
-            timestamp=_EPOCH + timedelta(milliseconds=self._milliseconds),
+            timestamp=_EPOCH + timedelta(milliseconds=self.milliseconds),
             key=self.key,
             value=self.value,
             headers=tuple((self.headers or {}).items()),
@@ -87,10 +101,14 @@ class Outgoing:
 class Publisher:
     """Any thread may write; each waits for its own records."""
 
-    def __init__(self, properties: Mapping[str, Any], *, timeout: float, logger: logging.Logger) -> None:
+    def __init__(self, bootstrap_servers: str, *, timeout: float, logger: logging.Logger) -> None:
         self._producer = Producer(
             {
-                **properties,
+                "bootstrap.servers": bootstrap_servers,
+                "security.protocol": "PLAINTEXT",
+                "socket.nagle.disable": True,
+                "reconnect.backoff.ms": 10,
+                "reconnect.backoff.max.ms": 100,
                 "linger.ms": 0,
                 # keeps the order when a record is sent again; idempotence would too, but takes a second to start
                 "max.in.flight.requests.per.connection": 1,

@@ -11,8 +11,6 @@ from rbhq_stream import Feed, RaceStatus, RaceStatusEvent
 from rbhq_stream.testing import EmbeddedBroker
 from tests.reliability.flow import wait_for
 
-OFFSET_COMMIT = 8
-"""Its number in Kafka's protocol."""
 REFUSALS = {
     "rebalance in progress": 27,
     "illegal generation": 22,
@@ -35,10 +33,10 @@ def test_a_commit_that_fails_is_made_later(caplog: pytest.LogCaptureFixture, nam
         assert broker._cluster is not None
         assert topic is not None
         broker.publish(*[RaceStatusEvent(1, number, RaceStatus.OPEN) for number in range(1, 31)])
-        with Feed(broker.config("app", commit_interval=0.05)) as feed:
+        with Feed(broker.config("app", commit_interval=0.05, session_timeout=2)) as feed:
             seen = [next(feed).race_id.event_number for _ in range(10)]
             wait_for(lambda: broker.committed("app").get((topic, 0), 0) >= 9, "it commits")
-            broker._cluster.fail(OFFSET_COMMIT, *[REFUSALS[name]] * (2 if name in THROWN_OUT else 8))
+            broker._cluster.fail_commits(*[REFUSALS[name]] * (2 if name in THROWN_OUT else 8))
             began = time.monotonic()
             while broker.committed("app")[topic, 0] < 30:
                 assert time.monotonic() < began + 30, "it commits again"

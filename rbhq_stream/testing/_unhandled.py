@@ -1,0 +1,20 @@
+"""The text of the error when `EmbeddedBroker` or `MemorySource` has waited in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def unhandled(who: str, timeout: float, left: Mapping[tuple[str, int], int]) -> str:
+    """Returns a text that says which records were not handled.
+
+    Args:
+        who: Who was to handle them.
+        timeout: How long that was waited for, in seconds.
+        left: The number of records that are left, by topic and partition.
+    """
+    records = ", ".join(f"{count} in {topic}[{partition}]" for (topic, partition), count in sorted(left.items()))
+    return (
+        f"{who} has not handled everything within {timeout:g} s; records left: {records}. Check that a feed is running,"
+        " that it asks for the next event after the last one, and that its handlers return"
+    )

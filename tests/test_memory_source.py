@@ -1,0 +1,70 @@
+"""The source in memory: the order of its records, their times, and waiting until they are handled."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timezone
+
+import pytest
+
+from rbhq_stream import Event, Feed, FeedConfig, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent, Topics
+from rbhq_stream.testing import MemorySource
+
+TOPICS = Topics(prices="prices", race_status="status", race_results="results")
+CONFIG = FeedConfig(
+    bootstrap_servers="nowhere", security="PLAINTEXT", topics=TOPICS, group_id="app", commit_interval=0.05
+)
+NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
+
+
+def test_topics_are_interleaved_as_they_were_published() -> None:
+    source = MemorySource(TOPICS)
+    sent: list[Event] = [
+        RaceResultEvent(1, 1, RaceStatus.FINAL),
+        PriceEvent(1, 2),
+        RaceStatusEvent(1, 3, RaceStatus.OPEN),
+        PriceEvent(1, 4),
+        RaceResultEvent(1, 5, RaceStatus.FINAL),
+        RaceStatusEvent(1, 6, RaceStatus.OPEN),
+    ]
+    source.publish(*sent)
+    with Feed(CONFIG, source=source) as feed:
+        assert [next(feed) for _ in sent[:4]] == sent[:4]
+    with Feed(CONFIG, source=source) as feed:
+        assert [next(feed) for _ in sent[4:]] == sent[4:], "also from the committed offsets on"
+
+
+def test_a_record_has_the_time_that_it_was_published_with() -> None:
+    source = MemorySource(TOPICS)
+    source.publish(PriceEvent(1, 1), timestamp=NOON)
+    with Feed(CONFIG, source=source) as feed:
+        event = next(feed)
+    assert event.record is not None
+    assert event.record.timestamp == NOON
+
+
+def test_waiting_ends_when_all_is_handled() -> None:
+    source = MemorySource(TOPICS)
+    feed = Feed(CONFIG, source=source)
+    seen: list[int] = []
+    feed.on(PriceEvent)(lambda event: seen.append(event.event_number))
+    running = threading.Thread(target=feed.run)
+    running.start()
+    try:
+        for number in range(5):
+            source.publish(PriceEvent(1, number), RaceStatusEvent(1, number, RaceStatus.OPEN))
+            source.wait_until_handled()
+            assert number in seen
+    finally:
+        feed.stop()
+        running.join()
+
+
+def test_waiting_in_vain_raises_what_is_left() -> None:
+    source = MemorySource(TOPICS)
+    source.publish(PriceEvent(1, 1), PriceEvent(1, 2))
+    with Feed(CONFIG, source=source) as feed:
+        next(feed)
+        next(feed)  # which acknowledges the first one
+        with pytest.raises(TimeoutError, match=r"the feed has not handled everything within 0\.3 s.* 1 in prices\[0\]"):
+            source.wait_until_handled(timeout=0.3)
