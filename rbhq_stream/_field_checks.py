@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Context, Decimal, InvalidOperation
+from enum import Enum
 from typing import Any, cast
 
 import attrs
@@ -28,7 +29,9 @@ def shown(value: object) -> str:
 # whatever the thread's own context does with a string that is no number
 _STRICT = Context(traps=[InvalidOperation])
 
-# --- converters: what they cannot convert exactly they leave to the validator, which knows the field ---
+# --- converters ---
+# They raise nothing: what they cannot convert exactly they leave to the validator. It knows the field, and it runs when
+# all fields are set, so that a debugger which shows the failing instance does not fail itself.
 
 
 def to_decimal(value: Decimal | int | str) -> Decimal:
@@ -69,13 +72,25 @@ def optional(check: Check) -> Check:
     return checked
 
 
-def instance_of(kind: type[Any]) -> Check:
-    """Returns the check for values of a class."""
-    expected = f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
+def instance_of(kind: type[Any], expected: str | None = None) -> Check:
+    """Returns the check for values of a class. `expected` says what the class's converter takes."""
+    what = expected or f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, kind):
-            raise _wrong_type(attribute, expected, value)
+            raise _wrong_type(attribute, what, value)
+
+    return check
+
+
+def member_of(kind: type[Enum]) -> Check:
+    """Returns the check for members of an enumeration of strings."""
+    check_type = instance_of(kind)
+
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, str) and not isinstance(value, kind):
+            raise ValueError(f"{attribute.alias}={shown(value)}: a {kind.__name__} is not blank")  # noqa: TRY004 - any other is one
+        check_type(instance, attribute, value)
 
     return check
 
@@ -105,7 +120,7 @@ def number(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
             f" give Decimal({str(value)!r}) or {str(value)!r}"
         )
     if isinstance(value, str):
-        raise ValueError(f'{attribute.alias}={shown(value)}: expected a decimal number, such as "4.40"')  # noqa: TRY004 - the type will do
+        raise ValueError(f'{attribute.alias}={shown(value)}: expected a decimal number, such as "4.40"')  # noqa: TRY004 - a string may hold one
     if not isinstance(value, Decimal):
         raise _wrong_type(attribute, "a Decimal, an int or a string of digits", value)
 

@@ -24,6 +24,7 @@ from rbhq_stream import _field_checks as checks
 from rbhq_stream.record import RawRecord, Record
 
 _E = TypeVar("_E", bound="RaceEvent")
+_M = TypeVar("_M", bound="_OpenEnum")
 
 
 class _OpenEnum(str, Enum):
@@ -120,25 +121,31 @@ NO_EXTRA = Extra()
 
 
 def _to_extra(fields: Mapping[str, Any]) -> Extra:
-    if isinstance(fields, Extra):
-        return fields
-    if not isinstance(fields, Mapping):
-        raise TypeError(f"extra={checks.shown(fields)}: expected a mapping, got {type(fields).__name__}")
-    return Extra(fields)
+    if isinstance(fields, Mapping) and not isinstance(fields, Extra) and all(isinstance(name, str) for name in fields):
+        return Extra(fields)
+    return cast("Extra", fields)
 
 
 def _to_price_type(value: PriceType | str) -> PriceType:
-    return PriceType(value) if isinstance(value, str) else value
+    return _member(PriceType, value)
 
 
 def _to_race_status(value: RaceStatus | str) -> RaceStatus:
-    return RaceStatus(value) if isinstance(value, str) else value
+    return _member(RaceStatus, value)
+
+
+def _member(kind: type[_M], value: Any) -> _M:
+    try:
+        return kind(value)
+    except ValueError:
+        return cast("_M", value)
 
 
 _integer = checks.optional(checks.integer)
 _time = checks.optional(checks.time)
 _number = checks.optional(checks.number)
 _text = checks.optional(checks.text)
+_extra = checks.instance_of(Extra, "a mapping with strings as keys")
 
 
 @frozen(order=True)
@@ -183,14 +190,14 @@ class PriceUpdate:
     """
 
     runner_number: int = field(validator=checks.integer)
-    price_type: PriceType = field(converter=_to_price_type, validator=checks.instance_of(PriceType))
+    price_type: PriceType = field(converter=_to_price_type, validator=checks.member_of(PriceType))
     property_id: int | None = field(default=None, validator=_integer)
     """RBHQ's number for the price type; `None` if the record had none."""
     price: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=_number)
     """The decimal odds, stake included, always 1 or above. `None`: no price is offered (RBHQ sent none, an empty one,
     or one below 1).
     """
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -212,7 +219,7 @@ class Scratching:
     """RBHQ's number for the kind of scratching. Only 1 has been seen; the values are not documented."""
     scratch_time: datetime | None = field(default=None, converter=checks.to_utc, validator=_time)
     """When the runner was scratched (UTC)."""
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -222,7 +229,7 @@ class Unscratching:
     runner_number: int = field(validator=checks.integer)
     unscratch_time: datetime | None = field(default=None, converter=checks.to_utc, validator=_time)
     """When the runner was reinstated (UTC)."""
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -236,7 +243,7 @@ class PayoutFactors:
     place2: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=_number)
     place3: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=_number)
     place4: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=_number)
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -250,7 +257,7 @@ class RunnerResult:
     """1 for the winner. On a dead heat runners share a position."""
     payout_factor: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=_number)
     payout_factors: PayoutFactors = field(default=PayoutFactors(), validator=checks.instance_of(PayoutFactors))
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -261,7 +268,7 @@ class PoolDividend:
     """Runner numbers: one, or several for an exotic."""
     amount: Decimal = field(converter=checks.to_decimal, validator=checks.number)
     """Dollars for a stake of one dollar."""
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -273,7 +280,7 @@ class Dividend:
     pool_dividends: tuple[PoolDividend, ...] = field(
         default=(), validator=checks.each(checks.instance_of(PoolDividend))
     )
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 def _check_record(_: Any, __: Any, value: object) -> None:
@@ -348,16 +355,16 @@ class PriceEvent(RaceEvent):
     scratchings: tuple[Scratching, ...] = field(default=(), validator=checks.each(checks.instance_of(Scratching)))
     """A newly scratched runner and, again, all that were scratched before it; usually empty."""
     unscratchings: tuple[Unscratching, ...] = field(default=(), validator=checks.each(checks.instance_of(Unscratching)))
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
 class RaceStatusEvent(RaceEvent):
     """A race's new status."""
 
-    status: RaceStatus = field(converter=_to_race_status, validator=checks.instance_of(RaceStatus))
+    status: RaceStatus = field(converter=_to_race_status, validator=checks.member_of(RaceStatus))
     runner_number: int | None = field(default=None, validator=_integer)
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 @frozen
@@ -368,14 +375,14 @@ class RaceResultEvent(RaceEvent):
     """
 
     venue: str | None = field(default=None, kw_only=True, validator=_text)
-    status: RaceStatus = field(converter=_to_race_status, validator=checks.instance_of(RaceStatus))
+    status: RaceStatus = field(converter=_to_race_status, validator=checks.member_of(RaceStatus))
     source: str | None = field(default=None, validator=_text)
     host: str | None = field(default=None, validator=_text)
     date_created: datetime | None = field(default=None, converter=checks.to_utc, validator=_time)
     """When RBHQ made this result (UTC)."""
     results: tuple[RunnerResult, ...] = field(default=(), validator=checks.each(checks.instance_of(RunnerResult)))
     dividends: tuple[Dividend, ...] = field(default=(), validator=checks.each(checks.instance_of(Dividend)))
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
 
 
 Event = Union[PriceEvent, RaceStatusEvent, RaceResultEvent]

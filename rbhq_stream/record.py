@@ -33,6 +33,12 @@ class RawRecord(Protocol):
 _optional_bytes = checks.optional(checks.instance_of(bytes))
 
 
+def _shortened(value: object, length: int = 80) -> str:
+    if not isinstance(value, bytes) or len(value) <= length:
+        return repr(value)
+    return f"{value[:length]!r}… ({len(value)} bytes)"
+
+
 @frozen
 class Record:
     """The Kafka record that an event came in.
@@ -53,7 +59,7 @@ class Record:
     value: bytes | None = field(
         default=None,
         validator=_optional_bytes,
-        repr=lambda value: _shortened(value),  # noqa: PLW0108  # defined below
+        repr=_shortened,
     )
     headers: tuple[tuple[str, bytes | None], ...] = field(default=(), validator=checks.each(checks.instance_of(tuple)))
     """Pairs of a name and a value, in the producer's order. A name that is not UTF-8 is replaced by U+FFFD."""
@@ -138,9 +144,3 @@ def _moment(milliseconds: int) -> datetime | None:
 
 def _number(value: int | None) -> int:
     return -1 if value is None else value
-
-
-def _shortened(value: bytes | None, length: int = 80) -> str:
-    if value is None or len(value) <= length:
-        return repr(value)
-    return f"{value[:length]!r}… ({len(value)} bytes)"

@@ -6,7 +6,7 @@ import copy
 import pickle
 import pprint
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import attrs
 import pytest
 import trustme
 
-from rbhq_stream._config import FeedConfig
-from rbhq_stream._config.feed_config import Secret
-from rbhq_stream.errors import ConfigError
+import rbhq_stream
+from rbhq_stream import ConfigError, DeadLetterTopic, Feed, FeedConfig, Secret, Topics, diagnose
 
 CANARY = "CANARY-5d41402a"
+PACKAGE = str(Path(rbhq_stream.__file__).parent)
 LEAST: dict[str, Any] = {
     "bootstrap_servers": "broker.example",
     "username": "partner",
@@ -57,8 +57,20 @@ def assert_clean(error: BaseException) -> None:
     for one in chain(error):
         attributes = {name: getattr(one, name, None) for name in dir(one) if not name.startswith("__")}
         assert CANARY not in f"{one} {one!r} {one.args!r} {vars(one)!r} {attributes!r}"
+        for frame, local, shown in captured(one):
+            assert CANARY not in shown, f"{frame} has it in {local}"
     assert CANARY not in "".join(traceback.format_exception(error))
     assert CANARY.encode() not in pickle.dumps(error)
+
+
+def captured(error: BaseException) -> Iterator[tuple[str, str, str]]:
+    """The locals of the library's frames, as Sentry, `pytest -l` or a debugger shows them."""
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for one in filter(None, (report, report.__cause__, report.__context__)):
+        for frame in one.stack:
+            if frame.filename.startswith((PACKAGE, "<attrs generated")):
+                for name, shown in (frame.locals or {}).items():
+                    yield f"{frame.filename}:{frame.lineno} {frame.name}", name, shown
 
 
 def test_a_secret_prints_masked() -> None:
@@ -230,3 +242,91 @@ def test_a_config_from_toml_prints_masked(tmp_path: Path) -> None:
     config = FeedConfig.from_toml(path)
     assert CANARY not in f"{config} {attrs.asdict(config)} {config.kafka_properties()}"
     assert config.kafka_properties()["ssl.key.password"] == CANARY
+
+
+def test_an_instance_under_construction_can_be_shown() -> None:
+    bare = object.__new__(FeedConfig)
+    assert repr(bare) == "FeedConfig()"
+    object.__setattr__(bare, "password", Secret(CANARY))
+    assert repr(bare) == "FeedConfig(password=Secret('***'))"
+    whole = FeedConfig(**LEAST)
+    assert all(f"{attribute.name}=" in repr(whole) for attribute in attrs.fields(FeedConfig))
+
+
+def test_an_error_keeps_what_the_application_was_doing() -> None:
+    try:
+        try:
+            raise KeyError("the application's own")
+        except KeyError:
+            FeedConfig(**{**LEAST, "password": ""})
+    except ConfigError as error:
+        assert_clean(error)
+        report = "".join(traceback.format_exception(error))
+        assert "the application's own" in report
+        assert 'FeedConfig(**{**LEAST, "password": ""})' in report, "the line that made it"
+
+
+def test_an_interrupt_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Topics, "__attrs_post_init__", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        FeedConfig.from_env(ENVIRON)
+    assert_clean(caught.value)
+
+
+class AMapping(Mapping[str, Any]):
+    """One that breaks when it is read."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["ssl.key.password"])
+
+    def __len__(self) -> int:
+        return 1
+
+    def __repr__(self) -> str:
+        return CANARY
+
+
+@pytest.mark.parametrize(
+    "fields", [{"pasword": CANARY}, {"kafka": AMapping()}, {"kafka": [("ssl.key.password", CANARY)]}]
+)
+def test_an_error_of_another_kind_shows_no_secret(fields: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ZeroDivisionError, ConfigError)) as caught:
+        FeedConfig(**{**LEAST, **fields})
+    assert_clean(caught.value)
+    with pytest.raises((TypeError, ZeroDivisionError, ConfigError)) as caught:
+        FeedConfig.from_env(ENVIRON, **fields)
+    assert_clean(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kafka",
+    [
+        {"sasl.password": CANARY},
+        {"bootstrap.servers": "a", "sasl.password": CANARY, "acks": 1},
+        {"bootstrap.servers": "a", "sasl.password": CANARY, "no.such.property": 1},
+        {"bootstrap.servers": "a", "security.protocol": "SSL", "ssl.key.pem": CANARY},
+        [("sasl.password", CANARY)],
+        AMapping(),
+    ],
+)
+def test_an_error_of_a_dead_letter_topic_shows_no_secret(kafka: Any) -> None:
+    with pytest.raises((ConfigError, ZeroDivisionError)) as caught:
+        DeadLetterTopic("bad", kafka)
+    assert_clean(caught.value)
+
+
+def test_what_the_kafka_client_refuses_shows_no_secret() -> None:
+    config = FeedConfig(**LEAST, ca_pem=trustme.CA().cert_pem.bytes().decode())
+    feed = Feed(config)
+    with pytest.raises(ConfigError) as caught:
+        feed.__enter__()
+    assert_clean(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        diagnose(config)
+    assert_clean(caught.value)

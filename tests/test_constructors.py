@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, localcontext
 from typing import Any
@@ -56,8 +57,10 @@ def build(cls: type[Any], **fields: Any) -> Any:
 @pytest.mark.parametrize(("cls", "name"), EVERY_FIELD)
 @pytest.mark.parametrize("wrong", [object(), {1: 2}.keys(), [object()]], ids=["object", "keys", "list"])
 def test_every_field_refuses_a_value_of_another_type(cls: type[Any], name: str, wrong: Any) -> None:
-    with pytest.raises(TypeError, match=rf"^{name}=.*: expected .*, got "):
+    with pytest.raises(TypeError, match=rf"^{name}=.*: expected .*, got ") as caught:
         build(cls, **{name: wrong})
+    # an error tracker or `pytest -l` can show the locals, which an instance without some of its fields would break
+    assert traceback.TracebackException.from_exception(caught.value, capture_locals=True)
 
 
 @pytest.mark.parametrize("cls", [PriceEvent, RaceStatusEvent, RaceResultEvent])
@@ -126,7 +129,7 @@ def test_strings_become_price_types_and_statuses() -> None:
     assert PriceUpdate(3, "new").price_type == PriceType("new")
     assert RaceStatusEvent(1, 2, "closed").status is RaceStatus.CLOSED
     for blank in ("", " "):
-        with pytest.raises(ValueError, match="is not a valid PriceType"):
+        with pytest.raises(ValueError, match=f"^price_type='{blank}': a PriceType is not blank"):
             PriceUpdate(3, blank)
 
 
@@ -145,6 +148,8 @@ def test_a_mapping_becomes_extra() -> None:
     assert extra == {"new": 1}
     with pytest.raises(TypeError, match="7 cannot be the name of a field"):
         Extra({7: 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^extra={7: 1}: expected a mapping with strings as keys, got dict"):
+        RaceStatusEvent(1, 2, RaceStatus.OPEN, extra={7: 1})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from rbhq_stream._config import checks, settings
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream._config.tracebacks import built_without_frames, without_frames
 from rbhq_stream._kinds import EVENT_KINDS
 from rbhq_stream.errors import ConfigError
 from rbhq_stream.events import Event
@@ -107,6 +108,7 @@ def _to_topics(value: Topics | Mapping[str, str | None]) -> Topics:
     return Topics(**value)
 
 
+@built_without_frames
 @frozen(kw_only=True)
 class FeedConfig:
     """How to reach RBHQ's feed and how to behave there. All durations are in seconds.
@@ -185,6 +187,15 @@ class FeedConfig:
         self._check_security()
         self._check_group()
 
+    def __repr__(self) -> str:
+        # only what is set: a debugger may show an instance that is still under construction
+        shown = [
+            f"{a.name}={a.repr(getattr(self, a.name)) if callable(a.repr) else repr(getattr(self, a.name))}"
+            for a in attrs.fields(FeedConfig)
+            if hasattr(self, a.name)
+        ]
+        return f"FeedConfig({', '.join(shown)})"
+
     def _check_security(self) -> None:
         if self.ca_file is not None and self.ca_pem is not None:
             raise ConfigError("ca_pem", "is given together with ca_file: give one of them")
@@ -232,6 +243,7 @@ class FeedConfig:
         return str(self.kafka.get("group.protocol", "classic")).lower() == "consumer"
 
     @classmethod
+    @without_frames
     def from_env(cls, environ: Mapping[str, str] = os.environ, prefix: str = "RBHQ_", **overrides: Any) -> Self:
         """The configuration from environment variables: `RBHQ_GROUP_ID` for `group_id`, and so on.
 
@@ -241,6 +253,7 @@ class FeedConfig:
         return settings.from_environment(cls, environ, prefix, overrides)
 
     @classmethod
+    @without_frames
     def from_toml(cls, path: str | os.PathLike[str], *, table: str | None = None, **overrides: Any) -> Self:
         """The configuration from a TOML file: a key for each field, and the tables `[topics]` and `[kafka]`.
 
@@ -286,16 +299,16 @@ class FeedConfig:
             properties[name] = value.reveal() if isinstance(value, Secret) else value
         return properties
 
-    def _security_properties(self) -> dict[str, str]:
+    def _security_properties(self) -> KafkaProperties:
+        properties = KafkaProperties({"security.protocol": self.security})
         if self.username is None or self.password is None:
-            return {"security.protocol": self.security}
-        properties = {
-            "security.protocol": self.security,
+            return properties
+        properties |= {
             "sasl.mechanism": "SCRAM-SHA-512",
             "sasl.username": self.username,
-            "sasl.password": self.password.reveal(),
             "ssl.endpoint.identification.algorithm": "https",
         }
+        properties["sasl.password"] = self.password.reveal()
         if self.ca_file is not None:
             properties["ssl.ca.location"] = str(self.ca_file)
         elif self.ca_pem is not None:

@@ -12,6 +12,7 @@ from typing import Any, Union
 
 from typing_extensions import Self
 
+from rbhq_stream._config.tracebacks import without_frames
 from rbhq_stream.errors import ConfigError
 
 MASK = "***"
@@ -22,6 +23,7 @@ class Secret:
 
     __slots__ = ("__text",)
 
+    @without_frames
     def __init__(self, text: str | Secret) -> None:
         if isinstance(text, Secret):
             text = text.reveal()

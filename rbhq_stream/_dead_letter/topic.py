@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from rbhq_stream._config import checks
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream._config.tracebacks import without_frames
 from rbhq_stream._dead_letter.letter import DeadLetterError, record_of
 from rbhq_stream._kafka.producer import ADDRESSES, ConfirmedProducer, NotConfirmedError
 from rbhq_stream.errors import ConfigError, DecodeError
@@ -50,6 +51,7 @@ class DeadLetterTopic:
         ConfigError: an argument is wrong, or the Kafka client refuses a property.
     """
 
+    @without_frames
     def __init__(self, topic: str, kafka: Mapping[str, PropertyValue], *, timeout: float = 30.0) -> None:
         arguments = _TopicArguments(topic, kafka, timeout)
         self.topic = arguments.topic

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -58,8 +57,10 @@ class ConfirmedProducer:
         Raises:
             ConfigError: it refuses one.
         """
-        offline = {name: value for name, value in self._properties.items() if name not in ADDRESSES}
-        self._make({**offline, "log_level": 0}).close()
+        offline = self._properties | {"log_level": 0}
+        for name in ADDRESSES:
+            offline.pop(name, None)
+        self._make(offline).close()
 
     def write(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
@@ -88,7 +89,7 @@ class ConfirmedProducer:
         if producer is None:
             self._reports = Reports("")
             self._producer = producer = self._make(
-                {**self._properties, "error_cb": self._reports.error, "logger": self._reports}
+                self._properties | {"error_cb": self._reports.error, "logger": self._reports}
             )
         outcome: list[KafkaError | None] = []
         deadline = time.monotonic() + self._timeout + GRACE
@@ -128,7 +129,7 @@ class ConfirmedProducer:
             except Exception:  # what happened before counts, not this
                 log.debug("closing a producer failed", exc_info=True)
 
-    def _make(self, properties: dict[str, Any]) -> Producer:
+    def _make(self, properties: KafkaProperties) -> Producer:
         try:
             return Producer(properties)
         except KafkaException as error:

@@ -1,0 +1,45 @@
+"""Keeps secrets out of tracebacks. Error trackers, debuggers and `pytest -l` show the local variables of every frame.
+
+A configuration passes through frames whose locals hold it in clear: arguments, environment variables, the text of a
+file. `without_frames` wraps the functions that an application calls with secrets. An error leaves them without these
+frames and without the errors that led to it. Its text says which field is wrong, so nobody misses them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from typing_extensions import ParamSpec
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_T = TypeVar("_T")
+
+
+def without_frames(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Returns the function wrapped: an error leaves it with only the wrapper's frame, which holds no argument then."""
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised again below, also a KeyboardInterrupt
+            failure = error
+        del args, kwargs
+        failure.__cause__ = failure.__context__ = None
+        failure.__suppress_context__ = False  # setting the cause has set it, and it would hide the caller's own context
+        try:
+            raise failure.with_traceback(None)
+        finally:
+            del failure  # the traceback holds this frame, so a reference back would be a cycle
+
+    return call
+
+
+def built_without_frames(cls: type[_T]) -> type[_T]:
+    """Returns the class with its constructor wrapped so. A decorator."""
+    wrapped: Any = cls
+    wrapped.__init__ = without_frames(wrapped.__init__)
+    return cls
