@@ -42,7 +42,8 @@ class ConfigError(RbhqStreamError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.field} (from {self.origin})" if self.origin else self.field
-        return f"{where}: {self.problem}"
+        # a name, a path or an environment variable may hold what UTF-8 cannot write, and then no log could show it
+        return f"{where}: {self.problem}".encode(errors="backslashreplace").decode()
 
 
 class ConnectError(RbhqStreamError):

@@ -31,10 +31,19 @@ Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 def shown(value: object) -> str:
     """A value as an error may show it: short, and not at all if it has an @, as addresses with a password have."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python is willing to write
+        return f"an {type(value).__name__} too long to show"
     if "@" in text:
         return "a value with an @ (not shown)"
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def shown_path(path: object) -> str:
+    """A path as an error shows it: on one line, and not without end."""
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def optional(check: Check) -> Check:
@@ -209,29 +218,47 @@ def to_secret(value: str | Secret | None) -> Secret | None:
     return Secret(value)
 
 
+def path_text(field: str, value: object) -> str:
+    """The path as a string."""
+    try:
+        text = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise ConfigError(field, f"expected a path, got {type(value).__name__}")
+    if not text or "\0" in text:
+        raise ConfigError(field, "is empty, or holds a NUL character")
+    return text
+
+
 def to_path(value: str | os.PathLike[str] | None) -> Path | None:
     if value is None:
         return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise ConfigError("ca_file", f"expected a path, got {type(value).__name__}")
-    if not str(value) or "\0" in str(value):
-        raise ConfigError("ca_file", "is empty, or holds a NUL character")
+    text = path_text("ca_file", value)
     try:
-        return Path(value).expanduser().absolute()
-    except RuntimeError as error:
-        raise ConfigError("ca_file", f"can't tell whose folder {shown(str(value))} begins with") from error
+        text.encode()
+        return Path(text).expanduser().absolute()
+    except UnicodeEncodeError:
+        problem = f"is not UTF-8, as the Kafka client needs it: {shown_path(text)}"
+    except (RuntimeError, OSError) as error:
+        problem = f"can't find where {shown_path(text)} is: {error}"
+    raise ConfigError("ca_file", problem)
 
 
 def ca_file(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
-    if path.is_dir():
-        raise ConfigError(attribute.name, f"{path} is a folder: give the file with the authority's certificate (PEM)")
     try:
+        # a folder has no bytes, and of a pipe or a device the Kafka client would not get the same ones again
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "no regular file"
+            problem = f"is {what}: give the file with the authority's certificate (PEM)"
+            raise ConfigError(attribute.name, f"{shown_path(path)} {problem}")
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(attribute.name, f"can't read {path}: {error.strerror or type(error).__name__}") from error
-    problem = _pem_problem(content.decode("utf-8", "replace"))
-    if problem:
-        raise ConfigError(attribute.name, f"{path} {problem}")
+        problem = error.strerror or type(error).__name__
+        raise ConfigError(attribute.name, f"can't read {shown_path(path)}: {problem}") from None
+    pem_problem = _pem_problem(content.decode("utf-8", "replace"))
+    if pem_problem:
+        raise ConfigError(attribute.name, f"{shown_path(path)} {pem_problem}")
 
 
 def ca_pem(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -252,7 +279,7 @@ def _pem_problem(content: str) -> str | None:
         return f"holds no PEM certificate: {expected}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(blocks))
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # a TypeError for characters beyond ASCII
         return f"holds a certificate that is damaged or cut short: {expected}"
     return None
 

@@ -260,7 +260,7 @@ class FeedConfig:
         `table` names the table to read when it is not the whole file, as in `"services.rbhq"`. `overrides` are fields
         given in code, which win.
         """
-        return settings.from_toml(cls, Path(path), table, overrides)
+        return settings.from_toml(cls, Path(checks.path_text("path", path)), table, overrides)
 
     def kafka_properties(self) -> KafkaProperties:
         """Everything to make a `confluent_kafka.Consumer` with, callbacks aside. The password is in it, in clear."""

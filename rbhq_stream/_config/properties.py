@@ -167,6 +167,8 @@ def _value(name: str, value: Any) -> PropertyValue:
             raise wrong(f"expected a whole number, got {value}: librdkafka would cut the fraction off")
         value = int(value)
     if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise wrong("expected a whole number of at most 64 bits")
         return Secret(str(value)) if is_sensitive(name) else value
     raise wrong(f"expected a text, a whole number or a bool, got {type(value).__name__}")
 
@@ -177,7 +179,7 @@ def _check_text(text: str, wrong: Callable[[str], ConfigError]) -> None:
 
 
 _COUNTED = re.compile(r"\.(ms|bytes|kbytes|messages|seconds)$|^log_level$")
-_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})")
 
 
 def refusal(name: str) -> str | None:

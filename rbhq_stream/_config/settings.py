@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
+from rbhq_stream._config.checks import shown_path
 from rbhq_stream._config.properties import Secret, property_field
 from rbhq_stream.errors import ConfigError
 
@@ -152,11 +153,11 @@ def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[s
     for depth, key in enumerate(way, start=1):
         inner = document.get(key)
         if not isinstance(inner, dict):
-            raise ConfigError("table", f"{path} has no table [{'.'.join(way[:depth])}]")
+            raise ConfigError("table", f"{shown_path(path)} has no table [{'.'.join(way[:depth])}]")
         document = inner
 
     def place(key: str) -> str:
-        return f"key {'.'.join([*way, key])} in {path}"
+        return f"key {'.'.join([*way, key])} in {shown_path(path)}"
 
     metadata = {attribute.name: attribute.metadata for attribute in _fields(cls)}
     targets = {name: _Target(name) for name in metadata}
@@ -177,7 +178,7 @@ def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[s
 def _read_toml(path: Path) -> dict[str, Any]:
     text, problem = _text_of(path)
     if problem is None and any("\ud800" <= char <= "\udfff" for char in text):
-        problem = f"{path} is not UTF-8 text, as TOML must be"
+        problem = f"{shown_path(path)} is not UTF-8 text, as TOML must be"
     if problem is not None:
         raise ConfigError("path", problem)
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -185,7 +186,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         document = toml.loads(text)
     except (ValueError, RecursionError) as error:
-        problem = f"{path} is not valid TOML: {error}"
+        problem = f"{shown_path(path)} is not valid TOML: {error}"
     # out of the `except`: the parser's own error may hold the whole document, passwords and all
     if problem is not None:
         raise ConfigError("path", problem)
@@ -270,8 +271,8 @@ def _text_of(path: Path) -> tuple[str, str | None]:
     try:
         return path.read_bytes().decode("utf-8-sig", "surrogateescape"), None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        return "", f"can't read {path}: {reason or error}"
+        reason = error.strerror if isinstance(error, OSError) else "it can't be the name of a file"
+        return "", f"can't read {shown_path(path)}: {reason}"
 
 
 def _fields(cls: type) -> tuple[attrs.Attribute[Any], ...]:
