@@ -178,6 +178,18 @@ def test_a_batch_is_full_or_its_time_is_over(driver: Any) -> None:
     assert one.waits == [2.0]
 
 
+def test_a_failure_is_raised_after_the_records_before_it_and_without_a_wait(
+    driver: Any, memory_source: MemorySource
+) -> None:
+    one = driver(2)
+    memory_source.fail(OSError("the disk is full"))
+    wait_for(lambda: one._session._buffer.failure is not None, "it has failed")
+    assert [one.take() for _ in range(2)] == [1, 2]
+    with pytest.raises(OSError, match="the disk is full"):
+        one.take()
+    assert one.waits == []
+
+
 def test_other_tasks_get_their_turn_after_so_many_events(driver: Any, memory_source: MemorySource) -> None:
     one = driver(5, events_per_turn=2)
     assert [one.take() for _ in range(2)] == [1, 2]
