@@ -199,3 +199,7 @@ class DataLossError(RbhqStreamError):
 
 class FeedClosedError(RbhqStreamError):
     """The feed was asked for something after it was closed. Make a new `Feed`."""
+
+
+class FeedInUseError(RbhqStreamError, RuntimeError):
+    """An `AsyncFeed` was asked for events in one event loop while another one was waiting for them."""

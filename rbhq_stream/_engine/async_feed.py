@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -18,13 +17,14 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import OnBadRecord
 from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.event_count import EventCount
 from rbhq_stream._engine.unfinished_work import check_result
+from rbhq_stream.errors import FeedInUseError
 from rbhq_stream.events import Event
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.source import Source
 
-_log = logging.getLogger("rbhq_stream")
 _T = TypeVar("_T")
 
 EVENTS_PER_TURN = 50
@@ -35,8 +35,8 @@ class AsyncFeed(Driver):
     """RBHQ's feed as typed events, at least once, for one task of an asyncio application.
 
     As `Feed`, with `async with`, `async for` and `await`; handlers may be coroutine functions or plain functions. It
-    uses the event loop that it is entered, iterated or run in. `stop` may be called from any thread, task or signal
-    handler.
+    belongs to no event loop: it may be read in one after the other, for example by two calls of `asyncio.run`, and
+    closed in any. `stop` may be called from any thread, task or signal handler.
 
     Args:
         config: what RBHQ gave you.
@@ -55,8 +55,7 @@ class AsyncFeed(Driver):
         source: Source | None = None,
         positions: Positions | None = None,
     ) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._bell = asyncio.Event()
+        self._changes = EventCount()
         super().__init__(
             config,
             commit=commit,
@@ -64,7 +63,7 @@ class AsyncFeed(Driver):
             source=source,
             positions=positions,
             may_await=True,
-            wake=self._ring,
+            wake=self._changes.notify,
             events_per_turn=EVENTS_PER_TURN,
         )
 
@@ -78,7 +77,9 @@ class AsyncFeed(Driver):
             ConfigError: a mapping of `positions` names a partition that does not exist.
             DataLossError: records that were to be read first are gone.
             FeedClosedError: the feed was closed before.
+            FeedInUseError: another event loop is reading it.
         """
+        self._check_alone()
         self._is_entered = True
         try:
             await self._perform(self._connect())
@@ -113,6 +114,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            FeedInUseError: another event loop is reading it.
         """
         event = None
         if not self._session.is_stopped:
@@ -142,6 +144,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            FeedInUseError: another event loop is reading it.
         """
         event = await self._perform(self._next_event(self._clock() + timeout))
         if event is None:
@@ -164,6 +167,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            FeedInUseError: another event loop is reading it.
         """
         check_batch(max_events, max_wait)
 
@@ -191,6 +195,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            FeedInUseError: another event loop is reading it.
         """
         if self._is_entered:
             await self._perform(self._handle_all(retry))
@@ -205,9 +210,9 @@ class AsyncFeed(Driver):
 
     async def _perform(self, steps: Steps[_T]) -> _T:
         """Performs the steps of an operation and returns its result."""
-        self._loop = asyncio.get_running_loop()
         outcome: Exception | None = None
         while True:
+            since = self._changes.now  # before the driver looks at anything
             try:
                 step = steps.send(outcome)
             except StopIteration as end:
@@ -225,31 +230,21 @@ class AsyncFeed(Driver):
                     if result is not None:
                         check_result(result, f"the handler of {type(step.arguments[0]).__name__}", step.handler)
             elif isinstance(step, Wait):
-                await self._wait(step.timeout)
+                if not self._session.is_closed:
+                    self._check_alone()
+                await self._changes.wait(since, step.timeout)
             elif isinstance(step, Raise):
                 raise step.error
             else:
                 await asyncio.sleep(0)
 
-    async def _wait(self, timeout: float | None) -> None:
-        if timeout is None:
-            await self._bell.wait()
-        else:
-            handle = asyncio.get_running_loop().call_later(timeout, self._bell.set)
-            try:
-                await self._bell.wait()
-            finally:
-                handle.cancel()
-        self._bell.clear()
-
-    def _ring(self) -> None:
-        """Wakes the waiting task, from any thread."""
-        loop = self._loop
-        if loop is not None and not self._bell.is_set():
-            try:
-                loop.call_soon_threadsafe(self._bell.set)
-            except RuntimeError:  # the loop is closed: nobody waits
-                _log.debug("the event loop is closed; nobody to wake")
+    def _check_alone(self) -> None:
+        """Checks that no other event loop reads the feed: the one would acknowledge the other's current event."""
+        if self._changes.is_awaited_elsewhere():
+            raise FeedInUseError(
+                "this feed is being read in another event loop, in another thread: one task at a time may read a feed."
+                " End that task first, or make a feed for each event loop"
+            )
 
 
 class _Batches(AsyncIterator[list[Event]]):
