@@ -30,7 +30,7 @@ types: $(READY)  ## mypy --strict and pyright
 	@$(BIN)/pyright
 
 docs: $(READY)  ## links and examples of the documentation
-	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_docs.py tests/test_config_docs.py tests/test_wire_docs.py
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_docs*.py
 
 wheel: $(READY)  ## build the distribution into dist/
 	@$(BIN)/python -m pip install -q build && $(BIN)/python -m build -q

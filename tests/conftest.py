@@ -3,4 +3,4 @@
 Only tests that ask for them start them.
 """
 
-pytest_plugins = ["tests.broker.fixtures", "tests.memory_feeds", "tests.postgres.fixtures"]
+pytest_plugins = ["tests.broker.fixtures", "tests.memory_feeds", "tests.pages", "tests.postgres.fixtures"]

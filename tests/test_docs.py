@@ -1,102 +1,212 @@
-"""The documentation tells the truth: links lead somewhere, examples run, the architecture page names every module."""
+"""The documentation is true: links lead somewhere, examples run, the architecture page names every module."""
 
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rbhq_stream import PriceEvent, PriceType, PriceUpdate, RaceStatus, RaceStatusEvent, Scratching
-from rbhq_stream.events import RaceResultEvent, RunnerResult
+from rbhq_stream import (
+    Event,
+    PartitionsLost,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceId,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    RunnerResult,
+    Scratching,
+    TopicPartition,
+    Unscratching,
+)
 from rbhq_stream.testing import EmbeddedBroker
+from tests.pages import PAGES, ROOT, examples, python_blocks, run_example
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGE = ROOT / "rbhq_stream"
 
+RUN_BY_A_TEST = {
+    "README.md": 3,
+    "exactly-once.md": 5,
+    "quickstart.md": 2,
+    "reliability.md": 1,
+    "scaling.md": 5,
+    "testing.md": 4,
+    "troubleshooting.md": 1,
+}
+"""How many examples of each page are run by a test, here or in another `test_docs_….py`."""
 
-def blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+every_page = pytest.mark.parametrize("page", PAGES)
 
 
 def anchors(page: Path) -> set[str]:
-    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+@every_page
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page].read_text(encoding="utf-8")):
         if target.startswith("https://"):
             continue
         path, _, anchor = target.partition("#")
-        linked = page.parent / path if path else page
-        assert linked.exists(), f"{page.name}: {target}"
-        assert not anchor or anchor in anchors(linked), f"{page.name}: {target}"
+        linked = PAGES[page].parent / path if path else PAGES[page]
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_page_is_linked_from_the_readme(page: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert page.name == "README.md" or page.name in readme
+@every_page
+def test_every_page_is_linked_from_the_readme(page: str) -> None:
+    assert page == "README.md" or page in PAGES["README.md"].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_block_compiles(page: Path) -> None:
-    for block in blocks(page):
-        if ">>>" not in block:
-            compile(block, str(page), "exec", flags=0x2000)  # top-level await is allowed: PyCF_ALLOW_TOP_LEVEL_AWAIT
+@every_page
+def test_examples_import_public_names_only(page: str) -> None:
+    for block in python_blocks(page):
+        assert not re.search(r"rbhq_stream(\.\w+)*\._|import _", block), block
 
 
-def test_the_quickstarts_examples_run() -> None:
-    result = doctest.testfile(str(ROOT / "docs" / "quickstart.md"), module_relative=False, encoding="utf-8")
-    assert result.attempted > 4
-    assert result.failed == 0
+@pytest.mark.parametrize("page", [page for page in PAGES if any(">>>" in block for block in python_blocks(page))])
+def test_the_interactive_examples_run(page: str) -> None:
+    with EmbeddedBroker(partitions=1) as broker:
+        results = doctest.testfile(str(PAGES[page]), module_relative=False, encoding="utf-8", globs={"broker": broker})
+    assert results.attempted >= sum(">>>" in block for block in python_blocks(page))
+    assert results.failed == 0
 
 
-def environment(broker: EmbeddedBroker) -> dict[str, str]:
-    topics = broker.topics
-    return {
-        "RBHQ_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-        "RBHQ_SECURITY": "PLAINTEXT",
-        "RBHQ_GROUP_ID": "readme",
-        "RBHQ_TOPIC_PRICES": str(topics.prices),
-        "RBHQ_TOPIC_RACE_STATUS": str(topics.race_status),
-        "RBHQ_TOPIC_RACE_RESULTS": str(topics.race_results),
-    }
+def test_every_other_example_is_run_by_a_test() -> None:
+    assert {page: count for page in PAGES if (count := len(examples(page)))} == RUN_BY_A_TEST
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["iterate", "callbacks"])
-def test_the_readmes_snippets_run_as_they_stand(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+# the examples that no other module runs
+
+RACE: list[Event] = [
+    PriceEvent(1, 1, (PriceUpdate(1, PriceType.WIN, 12),), (Scratching(2), Scratching(3))),
+    PriceEvent(1, 1, unscratchings=(Unscratching(2),)),
+    RaceStatusEvent(1, 1, RaceStatus.CLOSED),
+    RaceResultEvent(1, 1, status=RaceStatus.FINAL, results=(RunnerResult(1),)),
+]
+
+
+def test_the_readmes_iteration(docs_broker: EmbeddedBroker) -> None:
+    docs_broker.publish(*RACE)
     calls: list[str] = []
-    space: dict[str, Any] = {}
+    names: dict[str, Any] = {}
 
-    def called(name: str) -> Any:
-        def call(*arguments: object) -> None:
+    def called(name: str) -> Callable[..., None]:
+        def call(*_: object) -> None:
             calls.append(name)
-            if len(set(calls)) == (3 if number == 0 else 2):
-                space["feed"].stop()
+            if len(calls) == len(RACE):
+                names["feed"].stop()
 
         return call
 
-    space.update({name: called(name) for name in ("reprice", "set_status", "settle", "deduct")})
-    with EmbeddedBroker() as broker:
-        for name, value in environment(broker).items():
-            monkeypatch.setenv(name, value)
-        broker.publish(
-            PriceEvent(1, 1, (PriceUpdate(1, PriceType.WIN, 12),), (Scratching(2),)),
-            RaceStatusEvent(1, 1, RaceStatus.CLOSED),
-            RaceResultEvent(1, 1, status=RaceStatus.FINAL, results=(RunnerResult(1),)),
-        )
-        exec(compile(blocks(ROOT / "README.md")[number], "README.md", "exec"), space)  # it is ours
-    assert set(calls) == ({"reprice", "set_status", "settle"} if number == 0 else {"set_status", "deduct"})
+    names |= {name: called(name) for name in ("reprice", "set_status", "settle")}
+    run_example("README.md", 0, names)
+    assert sorted(calls) == ["reprice", "reprice", "set_status", "settle"]
+
+
+def test_the_readmes_callbacks_keep_the_newest_scratching_of_each_runner(docs_broker: EmbeddedBroker) -> None:
+    first, second = (Scratching(2, win_deduction=Decimal(deduction)) for deduction in ("0.07", "0.05"))
+    docs_broker.publish(
+        PriceEvent(1, 1, scratchings=(first,)),
+        PriceEvent(1, 1, scratchings=(second, Scratching(3))),
+        PriceEvent(1, 1, unscratchings=(Unscratching(3),)),
+    )
+    names: dict[str, Any] = {"set_status": lambda *_: names["feed"].stop()}
+
+    def publish_the_end() -> None:
+        docs_broker.wait_until_handled("docs")
+        docs_broker.publish(RaceStatusEvent(1, 1, RaceStatus.CLOSED))
+
+    publisher = threading.Thread(target=publish_the_end)
+    publisher.start()
+    run_example("README.md", 1, names)
+    publisher.join()
+    assert names["scratched"] == {(RaceId(1, 1), 2): second}
+
+
+def test_the_readmes_asynchronous_feed(docs_broker: EmbeddedBroker) -> None:
+    [_, *others] = RACE
+    docs_broker.publish(*others, RACE[0])
+    stored: list[RaceId] = []
+
+    async def store(race_id: RaceId, _updates: tuple[PriceUpdate, ...]) -> None:
+        stored.append(race_id)
+        names["feed"].stop()
+
+    names: dict[str, Any] = {"store": store}
+    run_example("README.md", 2, names)
+    assert stored == [RaceId(1, 1)]
+
+
+def test_the_quickstarts_feed_prints_events_until_the_process_is_told_to_end(docs_broker: EmbeddedBroker) -> None:
+    docs_broker.publish(RACE[2])
+    printed: list[Event] = []
+
+    def end(event: Event) -> None:
+        printed.append(event)
+        run_example("quickstart.md", 1, names)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    names: dict[str, Any] = {"print": end}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        run_example("quickstart.md", 0, names)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert printed == [RACE[2]]
+
+
+def test_reliabilitys_handler_of_lost_partitions(docs_broker: EmbeddedBroker) -> None:
+    discarded: list[TopicPartition] = []
+    names: dict[str, Any] = {"discard_races": discarded.append}
+    run_example("reliability.md", 0, names)
+    lost = (TopicPartition("prices", 0), TopicPartition("prices", 1))
+    names["forget"](PartitionsLost(at=datetime.now(timezone.utc), partitions=lost, uncommitted={}))
+    assert discarded == list(lost)
+
+
+def test_troubleshootings_diagnosis(docs_broker: EmbeddedBroker) -> None:
+    docs_broker.publish(*RACE)
+    names: dict[str, Any] = {}
+    run_example("troubleshooting.md", 0, names)
+    assert names["diagnosis"].ok, names["diagnosis"]
+
+
+def test_testings_tests_pass(tmp_path: Path) -> None:
+    (tmp_path / "test_example.py").write_text(examples("testing.md")[0], encoding="utf-8")
+    (tmp_path / "test_waiting.py").write_text(examples("testing.md")[1], encoding="utf-8")
+    (tmp_path / "pytest.ini").touch()
+    pytest_here = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(pytest_here, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+
+
+@pytest.mark.parametrize("number", [2, 3], ids=["in memory", "a race day"])
+def test_testings_programs_run(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    run_example("testing.md", number, {})
+
+
+# what the pages say of the package
 
 
 def test_the_architecture_page_names_every_module() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = PAGES["architecture.md"].read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w./]+)` \| (.+) \|$", page, re.MULTILINE))
     modules = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")}
     assert set(rows) == modules, "each module once"
@@ -106,5 +216,5 @@ def test_the_architecture_page_names_every_module() -> None:
 
 
 def test_the_versions_agree() -> None:
-    newest = re.findall(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
-    assert f'version = "{newest}"' in (ROOT / "pyproject.toml").read_text()
+    newest = re.findall(r"^## \[(\d[^]]*)\]", PAGES["CHANGELOG.md"].read_text(encoding="utf-8"), re.MULTILINE)[0]
+    assert f'version = "{newest}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
 import os
-import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,39 +16,16 @@ from typing_extensions import Self
 import rbhq_stream
 from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, RaceStatus, RaceStatusEvent, SqlOffsets
 from rbhq_stream.testing import EmbeddedBroker
+from tests.pages import run_example
 
-DOCS = Path(__file__).parents[1] / "docs"
 EVENTS = [RaceStatusEvent(1, race, RaceStatus.OPEN) for race in range(20)]
 
 
-def blocks(page: str) -> list[str]:
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found: list[str] = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [block for block in found if ">>>" not in block]
-
-
-def run(page: str, block: int, space: dict[str, Any]) -> None:
-    exec(compile(blocks(page)[block], page, "exec"), space)
-
-
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    """A broker with some events, and the environment and the folder of an application that reads them."""
-    with EmbeddedBroker() as broker:
-        config = broker.config()
-        names = {"PRICES": config.topics.prices, "RACE_STATUS": config.topics.race_status}
-        for name, value in {
-            "RBHQ_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-            "RBHQ_SECURITY": "PLAINTEXT",
-            "RBHQ_GROUP_ID": "docs",
-            "RBHQ_SESSION_TIMEOUT": str(config.session_timeout),
-            **{f"RBHQ_TOPIC_{kind}": str(topic) for kind, topic in names.items()},
-        }.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("HOSTNAME", "pricing-0")
-        monkeypatch.chdir(tmp_path)
-        broker.publish(*EVENTS)
-        yield broker
+def broker(docs_broker: EmbeddedBroker) -> EmbeddedBroker:
+    """A broker with some events."""
+    docs_broker.publish(*EVENTS)
+    return docs_broker
 
 
 def races(db: Any) -> set[int]:
@@ -101,11 +75,11 @@ def test_exactly_once_with_sqlite3(broker: EmbeddedBroker) -> None:
     space: dict[str, Any] = {}
     store = space["store"] = Store(partial(sqlite3.connect, "app.db"), space)
     with pytest.raises(ZeroDivisionError):
-        run("exactly-once.md", SQLITE, space)
+        run_example("exactly-once.md", SQLITE, space)
     with pytest.raises(ZeroDivisionError):
-        run("exactly-once.md", BATCHES, space)
+        run_example("exactly-once.md", BATCHES, space)
     assert not {5, 15} <= set(store.stored()), "it was undone"
-    run("exactly-once.md", SQLITE, space)
+    run_example("exactly-once.md", SQLITE, space)
     assert store.stored() == list(range(20)), "each once"
 
 
@@ -129,9 +103,9 @@ def test_exactly_once_with_postgresql(
     monkeypatch.setattr(rbhq_stream, "AsyncFeed", KnownAsyncFeed)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            run("exactly-once.md", block, space)
+            run_example("exactly-once.md", block, space)
     assert not {5, 15} <= set(store.stored()), "it was undone"
-    run("exactly-once.md", block, space)
+    run_example("exactly-once.md", block, space)
     assert store.stored() == list(range(20)), "each once"
 
 
@@ -144,7 +118,7 @@ def test_batches(broker: EmbeddedBroker) -> None:
             space["feed"].stop()
 
     space: dict[str, Any] = {"store_all": store_all}
-    run("scaling.md", 0, space)
+    run_example("scaling.md", 0, space)
     assert sorted(event.event_number for event in got) == list(range(20))
 
 
@@ -157,23 +131,15 @@ def test_threads_by_race(broker: EmbeddedBroker) -> None:
             space["feed"].stop()
 
     space: dict[str, Any] = {"reprice": reprice}
-    run("scaling.md", 1, space)
-    run("scaling.md", 2, space)
+    run_example("scaling.md", 1, space)
+    run_example("scaling.md", 2, space)
     assert sorted(event.event_number for event in got) == list(range(20))
     assert sum(broker.committed("docs").values()) == 20
 
 
 def test_configurations(broker: EmbeddedBroker) -> None:
     space: dict[str, Any] = {}
-    run("scaling.md", 3, space)
+    run_example("scaling.md", 3, space)
     assert (space["config"].group_instance_id, space["config"].session_timeout) == ("pricing-0", 60)
-    run("scaling.md", 4, space)
+    run_example("scaling.md", 4, space)
     assert space["settlement"].group_id == "settlement"
-    assert len(blocks("scaling.md")) == 5, "all of them ran"
-    assert len(blocks("exactly-once.md")) == 5
-
-
-def test_the_interactive_examples() -> None:
-    result = doctest.testfile(str(DOCS / "exactly-once.md"), module_relative=False, encoding="utf-8")
-    assert result.attempted > 8
-    assert result.failed == 0

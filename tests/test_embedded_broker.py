@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -257,23 +251,6 @@ def test_it_can_be_used_again() -> None:
         with broker:
             broker.publish(price(1))
             assert sum(broker.end_offsets().values()) == 1
-
-
-def test_the_documented_example_works(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
-    text = (root / "docs" / "testing.md").read_text(encoding="utf-8")
-    test, waiting, in_memory, simulation = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    (tmp_path / "test_example.py").write_text(test, encoding="utf-8")
-    (tmp_path / "test_waiting.py").write_text(waiting, encoding="utf-8")
-    (tmp_path / "pytest.ini").touch()
-    pytest_here = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(pytest_here, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
-    with contextlib.redirect_stdout(None):
-        for example in (in_memory, simulation):
-            exec(compile(example, "testing.md", "exec"), {})
 
 
 def test_it_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import doctest
 import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any
 
 import attrs
@@ -272,10 +270,3 @@ def test_a_subclass_of_an_event_has_no_record_but_does_not_break() -> None:
     assert graded.record is None
     assert to_dict(graded)["grade"] == "A"
     assert to_dict(PriceUpdate(3, "ep", price="4.40")) == UPDATES[0] | {"property_id": None}
-
-
-def test_the_examples_of_the_page_run() -> None:
-    page = Path(__file__).parents[1] / "docs" / "events.md"
-    results = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
-    assert results.attempted > 10
-    assert results.failed == 0

@@ -17,7 +17,7 @@ from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
-from tests.test_docs_examples import run
+from tests.pages import run_example
 from tests.test_real_broker import a_config as broker_config
 
 TOPICS = Topics(race_status="status")
@@ -34,7 +34,7 @@ def a_config(**fields: Any) -> FeedConfig:
 def workers(feed: Feed, handle: Callable[[Event], object], **options: int) -> Any:
     """The page's `RaceWorkers`."""
     space: dict[str, Any] = {}
-    run("scaling.md", 1, space)
+    run_example("scaling.md", 1, space)
     return space["RaceWorkers"](feed, handle, **options)
 
 

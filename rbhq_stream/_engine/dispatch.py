@@ -69,10 +69,10 @@ class Handlers:
     def on(self, kind: type[Any]) -> Callable[[Any], Any]:
         """Registers the decorated function as a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
 
-        A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`,
-        `RunnerResult`) takes the part, and the event it belongs to if it has a second parameter. `RaceEvent`
-        stands for every event. For one event the handlers for whole events come first, in the order of
-        registration; then, part by part, scratchings, unscratchings and price updates.
+        A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`, `RunnerResult`)
+        takes the part, and the event it belongs to if it requires a second parameter (one with a default value gets
+        none). `RaceEvent` stands for every event. For one event the handlers for whole events come first, in the order
+        of registration; then, part by part, scratchings, unscratchings and price updates.
 
         Handlers for events are called by `run`. Those for a signal (`PartitionsLost`; `Signal` stands for every one)
         are called however the feed is read, in the same thread or task: after the event in hand, before the next one is

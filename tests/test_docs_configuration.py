@@ -1,8 +1,7 @@
-"""docs/configuration.md: its tables say what the class says, and its examples run."""
+"""docs/configuration.md: its tables say what the class says."""
 
 from __future__ import annotations
 
-import doctest
 import re
 from pathlib import Path
 
@@ -81,12 +80,6 @@ def test_the_feeds_own_choices() -> None:
     assert set(PROPERTIES) == set(properties) - from_fields - guaranteed | {"ssl.ca.location"}
     for name, value in PROPERTIES.items():
         assert f"`{properties.get(name, 'probe')}`" in value
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testfile(str(DOC), module_relative=False)
-    assert results.attempted > 8
-    assert results.failed == 0
 
 
 def test_the_toml_example_is_a_configuration(tmp_path: Path) -> None:
