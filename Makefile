@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # two workers, each with a broker of its own: most of the time goes into waiting
 WORKERS ?= 2
 
-.PHONY: demo test lint types docs check coverage wheel bench fuzz soak long clean help
+.PHONY: demo test lowest lint types docs check coverage wheel bench fuzz soak long clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,11 @@ test: $(READY)  ## everything, against a real Apache Kafka over TLS and SCRAM
 	@$(BIN)/python -m tests.broker.install
 	@$(BIN)/python -m tests.postgres.install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term $(ARGS)
+
+lowest:  ## the tests that need no Java, with the lowest versions of the dependencies (some minutes)
+	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	@.venv-lowest/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	@.venv-lowest/bin/python -m tests.lowest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)  ## style, import rules
 	@$(BIN)/ruff check rbhq_stream tests
@@ -53,7 +58,7 @@ long: $(READY)  ## outages and storms in their long form (half an hour)
 	@RBHQ_LONG=1 $(BIN)/python -m pytest --timeout 900 tests/reliability $(ARGS)
 
 clean:  ## forget the virtual environment and all that was built
-	rm -rf $(VENV) dist build htmlcov .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest dist build htmlcov .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \

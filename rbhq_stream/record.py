@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from gc import get_referents
 from operator import methodcaller
 from typing import Any, Protocol
@@ -14,8 +14,7 @@ from typing import Any, Protocol
 from attrs import field, frozen
 
 from rbhq_stream import _field_checks as checks
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from rbhq_stream._timestamps import from_milliseconds
 
 
 class RawRecord(Protocol):
@@ -86,7 +85,7 @@ class Record:
             topic=raw.topic() or "",
             partition=_number(raw.partition()),
             offset=_number(raw.offset()),
-            timestamp=_moment(milliseconds) if kind else None,
+            timestamp=from_milliseconds(milliseconds) if kind else None,
             key=raw.key(),
             value=raw.value(),
             headers=_headers(raw),
@@ -132,14 +131,6 @@ def _headers(raw: RawRecord) -> tuple[tuple[str, bytes | None], ...]:
         (_UNREADABLE_NAME, pair[1]) if type(pair) is tuple and len(get_referents(pair)) < 2 else (pair[0], pair[1])
         for pair in pairs or ()
     )
-
-
-def _moment(milliseconds: int) -> datetime | None:
-    """The time, unless it is none that anybody can mean: a producer may write anything."""
-    try:
-        return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds >= 0 else None
-    except OverflowError:
-        return None
 
 
 def _number(value: int | None) -> int:

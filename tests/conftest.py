@@ -1,6 +1,29 @@
-"""Every test may use the real broker of `tests.broker` and the real PostgreSQL of `tests.postgres`.
+"""Fixtures that every test may use: the real broker, the real PostgreSQL and feeds on records from memory.
 
-Only tests that ask for them start them.
+Only tests that ask for a server start it.
 """
 
+from __future__ import annotations
+
+import pytest
+
 pytest_plugins = ["tests.broker.fixtures", "tests.memory_feeds", "tests.pages", "tests.postgres.fixtures"]
+
+_KAFKA_FIXTURES = {"kafka", "kafka3", "faulty", "proxied", "make_partner"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-java", action="store_true", help="deselect the tests that start Apache Kafka")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects what needs Java: tests with a fixture of the broker, and those marked `java`."""
+    if not config.getoption("--without-java"):
+        return
+    needing = [
+        item
+        for item in items
+        if _KAFKA_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.get_closest_marker("java")
+    ]
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in needing]

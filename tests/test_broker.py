@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def read(kafka: KafkaCluster, partner: Partner, topic: str, count: int, **settin
     group = {"group.id": f"{partner.group_prefix}read", "auto.offset.reset": "earliest"}
     login = kafka.client_settings(partner.username, partner.password)
     values: list[bytes | None] = []
-    with Consumer({**login, **group, **settings}) as consumer:
+    with closing(Consumer({**login, **group, **settings})) as consumer:
         consumer.subscribe([topic])
         deadline = time.monotonic() + SECONDS
         while len(values) < count and time.monotonic() < deadline:
@@ -51,7 +52,7 @@ def first_error(settings: dict[str, Any], topic: str, *codes: int) -> KafkaError
     """The first error with one of the codes that a consumer with these settings meets."""
     errors: list[KafkaError] = []
     more = {"error_cb": errors.append, "log_level": 0, "group.id": "any"}
-    with Consumer({**settings, **more}) as consumer:
+    with closing(Consumer({**settings, **more})) as consumer:
         consumer.subscribe([topic])
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
@@ -158,7 +159,7 @@ def test_a_consumer_outlives_a_cut_connection(faulty: KafkaCluster) -> None:
         "auto.offset.reset": "earliest",
         "error_cb": errors.append,
     }
-    with Consumer({**settings, "log_level": 0}) as consumer:
+    with closing(Consumer({**settings, "log_level": 0})) as consumer:
         consumer.subscribe([topic])
         message = consumer.poll(SECONDS)
         assert message is not None
@@ -202,6 +203,7 @@ def test_three_brokers_go_on_without_one(kafka3: KafkaCluster) -> None:
     kafka3.nodes[leader - 1].start()
 
 
+@pytest.mark.java
 def test_no_broker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tests.broker.kafka import KafkaCluster\n"

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
 
@@ -58,7 +59,7 @@ def login(kafka: KafkaCluster, partner: Partner) -> dict[str, Any]:
 def written(login: dict[str, Any], topic: str, partner: Partner, count: int) -> list[Message]:
     """The first records of the topic."""
     settings = {**login, "group.id": f"{partner.group_prefix}look", "auto.offset.reset": "earliest"}
-    with Consumer(settings) as consumer:
+    with closing(Consumer(settings)) as consumer:
         consumer.subscribe([topic])
         messages: list[Message] = consumer.consume(count, timeout=20)
     assert [message.error() for message in messages] == [None] * count

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._config.properties import KafkaProperties
 from rbhq_stream._kafka.faults import UNAUTHORIZED, Reports, config_error, connect_error
+from rbhq_stream._timestamps import from_milliseconds
 from rbhq_stream.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -203,7 +204,7 @@ class Probe:
             return Newest(ends)
         newest = max(found.values(), key=lambda message: message.timestamp()[1])
         kind, milliseconds = newest.timestamp()
-        at = _EPOCH + timedelta(milliseconds=milliseconds) if kind and milliseconds >= 0 else None
+        at = from_milliseconds(milliseconds) if kind else None
         return Newest(ends, newest.partition(), newest.offset(), at)
 
     def _read(
@@ -310,7 +311,6 @@ class Probe:
         return UnreachableError(f"no answer in time{text}", hint=_SILENT)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SILENT = (
     "See whether the steps of each broker are ok: clients have to reach all of them. If they are, the cluster may be in"
     " trouble: try again in a minute, then tell RBHQ."

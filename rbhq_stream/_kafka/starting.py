@@ -11,6 +11,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._kafka.ends import PartitionEnds, first_without_record
 from rbhq_stream._kafka.faults import connect_error
+from rbhq_stream._timestamps import to_milliseconds
 from rbhq_stream.errors import AuthorizationError, DataLossError
 from rbhq_stream.source import TopicPartition
 
@@ -98,7 +99,7 @@ def _starts(
     elif start == "latest":
         found = {partition: highs[partition] for partition in partitions}
     else:
-        times = _ask_times(consumer, dict.fromkeys(partitions, int(start.timestamp() * 1000))) if partitions else {}
+        times = _ask_times(consumer, dict.fromkeys(partitions, to_milliseconds(start))) if partitions else {}
         # no record is as new as that
         found = {partition: offset if offset >= 0 else highs[partition] for partition, offset in times.items()}
     for partition, offset in sorted(found.items()):

@@ -17,7 +17,7 @@ from rbhq_stream._wire import encode
 from rbhq_stream.events import Event
 from rbhq_stream.record import Record
 from rbhq_stream.testing._cluster import BrokerClosedError, Cluster
-from rbhq_stream.testing._publisher import Outgoing, Publisher, to_milliseconds
+from rbhq_stream.testing._publisher import Outgoing, Publisher, checked_milliseconds
 from rbhq_stream.testing._unhandled import unhandled
 
 _log = logging.getLogger("rbhq_stream.testing")
@@ -145,7 +145,7 @@ class EmbeddedBroker:
             ValueError: The broker was given no topic for an event, or the time has no time zone.
             BrokerClosedError: Used outside the `with` block.
         """
-        milliseconds = to_milliseconds(timestamp)
+        milliseconds = checked_milliseconds(timestamp)
         return self._write(
             [
                 Outgoing(self.topics.of(type(event)), encode(event), str(event.race_id).encode(), headers, milliseconds)
@@ -181,7 +181,7 @@ class EmbeddedBroker:
             ValueError: The time has no time zone.
             BrokerClosedError: Used outside the `with` block.
         """
-        return self._write([Outgoing(topic, value, key, headers, to_milliseconds(timestamp), partition)])[0]
+        return self._write([Outgoing(topic, value, key, headers, checked_milliseconds(timestamp), partition)])[0]
 
     def committed(self, group_id: str) -> dict[tuple[str, int], int]:
         """Returns what a consumer group has committed: the offset that it reads next, by topic and partition.
@@ -236,7 +236,7 @@ class EmbeddedBroker:
             ValueError: The time has no time zone.
             BrokerClosedError: Used outside the `with` block.
         """
-        self._running().expire(to_milliseconds(before))
+        self._running().expire(checked_milliseconds(before))
 
     @contextmanager
     def outage(self, *brokers: int) -> Iterator[None]:

@@ -6,15 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from attrs import define
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from rbhq_stream._kafka.producer import close_producer
+from rbhq_stream._timestamps import from_milliseconds, to_milliseconds
 from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.record import Record
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class PublishError(RbhqStreamError):
@@ -32,7 +32,7 @@ class PublishError(RbhqStreamError):
         return f"nothing was written to topic {self.topic!r}: {self.reason}"
 
 
-def to_milliseconds(moment: datetime | None) -> int | None:
+def checked_milliseconds(moment: datetime | None) -> int | None:
     """Returns an aware time as Kafka writes it, in milliseconds since 1970.
 
     Raises:
@@ -42,7 +42,7 @@ def to_milliseconds(moment: datetime | None) -> int | None:
         return None
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone: pass an aware datetime, for example with tzinfo=timezone.utc")
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return to_milliseconds(moment)
 
 
 @define
@@ -86,7 +86,7 @@ class Outgoing:
             topic=self.topic,
             partition=self.partition,
             offset=self._offset,
-            timestamp=_EPOCH + timedelta(milliseconds=self.milliseconds),
+            timestamp=from_milliseconds(self.milliseconds),
             key=self.key,
             value=self.value,
             headers=tuple((self.headers or {}).items()),
@@ -151,7 +151,8 @@ class Publisher:
         with self._writers_left:
             self._writers_left.wait_for(lambda: self._writers == 0)
         self._producer.purge()
-        self._producer.close()
+        close_producer(self._producer)
+        del self._producer
 
     def _send(self, item: Outgoing) -> None:
         while True:

@@ -186,12 +186,12 @@ class AccessOperations(ClusterCore):
             "log_level": 0,
             "error_cb": on_error,
         }
-        with AdminClient(settings) as client:
-            for _ in range(50):
-                with suppress(KafkaException):
-                    client.list_topics(timeout=0.2)
-                    return True
-                client.poll(0)
-                if refused:
-                    return False
+        client = AdminClient(settings)
+        for _ in range(50):
+            with suppress(KafkaException):
+                client.list_topics(timeout=0.2)
+                return True
+            client.poll(0)
+            if refused:
+                return False
         raise BrokerError(f"node {node.node_id} neither accepts nor refuses {name}")

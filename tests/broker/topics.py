@@ -163,14 +163,14 @@ class TopicOperations(ClusterCore):
         Either way the end of the transaction takes up one more offset, without a message in it.
         """
         settings = {**self._internal_producer(), "transactional.id": f"tests-{topic}"}
-        with Producer(settings) as producer:
-            producer.init_transactions(30)
-            producer.begin_transaction()
-            sent = _send(producer, topic, records, partition, (), None)
-            if commit:
-                producer.commit_transaction(30)
-            else:
-                producer.abort_transaction(30)
+        producer = Producer(settings)
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        sent = _send(producer, topic, records, partition, (), None)
+        if commit:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
         # The brokers are told of the end only after the producer has its answer.
         wait_until(lambda: self._none_open(topic, sent), f"the transaction on {topic} has ended")
         return sent

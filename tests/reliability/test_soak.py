@@ -9,6 +9,7 @@ import pytest
 from tests.reliability.soak import soak
 
 
+@pytest.mark.java
 @pytest.mark.timeout(200)
 def test_a_short_soak() -> None:
     seed = random.randrange(1 << 32)

@@ -1,0 +1,20 @@
+"""Kafka's timestamps, milliseconds since 1970, from and to aware datetimes: exactly, without a float in between."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def to_milliseconds(time: datetime) -> int:
+    """Returns the milliseconds since 1970 of an aware time, rounded down."""
+    return (time - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_milliseconds(milliseconds: int) -> datetime | None:
+    """Returns the time in UTC, or `None` for what no calendar has: a producer may write any number."""
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds >= 0 else None
+    except OverflowError:
+        return None
