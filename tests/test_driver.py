@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -188,6 +189,21 @@ def test_a_failure_is_raised_after_the_records_before_it_and_without_a_wait(
     with pytest.raises(OSError, match="the disk is full"):
         one.take()
     assert one.waits == []
+
+
+def test_what_is_processed_after_a_failure_is_still_committed(driver: Any, memory_source: MemorySource) -> None:
+    one = driver(2)
+    memory_source.fail(OSError("the disk is full"))
+    wait_for(lambda: one._session._buffer.failure is not None, "it has failed")
+    assert [one.take() for _ in range(2)] == [1, 2]
+    one.end()
+    assert memory_source.committed[PRICES] == 2
+
+
+def test_no_poll_thread_is_left_when_closing_returns(driver: Any) -> None:
+    one = driver(1)
+    one.end()
+    assert not [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
 
 
 def test_other_tasks_get_their_turn_after_so_many_events(driver: Any, memory_source: MemorySource) -> None:

@@ -1,0 +1,193 @@
+"""The cursor's states by themselves: what is shown, settled and rewound, and what is processed after each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rbhq_stream import DecodeError, RaceStatus, RaceStatusEvent, encode
+from rbhq_stream._engine.buffer import Buffer, Ownership, newest_offsets
+from rbhq_stream._engine.cursor import Cursor
+from rbhq_stream.events import Event
+from rbhq_stream.testing._memory import MemoryRecord
+
+EVENT = encode(RaceStatusEvent(1, 1, RaceStatus.OPEN))
+TWO = b"[" + EVENT + b"," + EVENT + b"]"
+EMPTY = b""
+BAD = b"{"
+
+
+class Bench:
+    """A cursor on a buffer of one partition."""
+
+    def __init__(self, *values: bytes | None, **options: Any) -> None:
+        self.buffer = Buffer(max_records=100, max_bytes=10_000, wake_application=lambda: None)
+        self.buffer.set_ownership(Ownership(1, {("status", 0): 1}))
+        self.cursor = Cursor(
+            self.buffer,
+            {"status": RaceStatusEvent},
+            **{"on_bad_record": "raise", "manual": False, "max_bytes": 1000, **options},
+        )
+        self._count = 0
+        self.append(*values)
+
+    def append(self, *values: bytes | None) -> None:
+        """One chunk with these values."""
+        records = [MemoryRecord("status", 0, self._count + n, value) for n, value in enumerate(values)]
+        self._count += len(records)
+        self.buffer.append(records, 1, newest_offsets(records))
+
+    @property
+    def processed(self) -> int:
+        """How many records the application has processed."""
+        return self._count - self.buffer.waiting_records
+
+    def offset(self, event: Event | None) -> int | None:
+        return None if event is None or event.record is None else event.record.offset
+
+
+def test_an_event_is_processed_when_the_next_one_is_requested() -> None:
+    bench = Bench(EVENT, EVENT)
+    first = bench.cursor.next(None)
+    assert bench.processed == 0
+    second = bench.cursor.next(first)
+    assert (bench.offset(second), bench.processed) == (1, 1)
+    assert bench.cursor.next(second) is None
+    assert bench.processed == 2
+
+
+def test_an_event_that_was_not_handed_over_is_shown_again() -> None:
+    bench = Bench(EVENT, EVENT)
+    assert [bench.offset(bench.cursor.next(None)) for _ in range(3)] == [0, 0, 0]
+    assert bench.processed == 0
+
+
+def test_records_without_events_before_an_event_are_processed_at_once() -> None:
+    bench = Bench(EMPTY, None, EVENT)
+    bench.cursor.next(None)
+    assert bench.processed == 2
+
+
+def test_records_without_events_at_the_end_are_processed_at_once() -> None:
+    bench = Bench(EVENT, EMPTY)
+    event = bench.cursor.next(None)
+    assert bench.cursor.next(event) is None
+    assert bench.processed == 2
+
+
+def test_records_without_events_inside_a_batch_do_not_process_what_is_before_them() -> None:
+    bench = Bench(EVENT, EMPTY, EVENT)
+    bench.cursor.next(None)
+    last = bench.cursor.gather()
+    assert bench.processed == 0
+    bench.cursor.settle(None)
+    assert bench.processed == 0
+    assert bench.offset(bench.cursor.next(None)) == 0
+    last = bench.cursor.gather()
+    bench.cursor.settle(last)
+    assert bench.processed == 3
+
+
+@pytest.mark.parametrize("chunks", [[[EVENT, EVENT, EVENT]], [[EVENT], [EVENT], [EVENT]], [[EVENT, EVENT], [EVENT]]])
+def test_a_batch_is_processed_or_shown_again_as_a_whole(chunks: list[list[bytes]]) -> None:
+    bench = Bench()
+    for chunk in chunks:
+        bench.append(*chunk)
+
+    def batch() -> list[Event]:
+        events = [bench.cursor.next(None)]
+        while (event := bench.cursor.gather()) is not None:
+            events.append(event)
+        return [event for event in events if event is not None]
+
+    assert [bench.offset(event) for event in batch()] == [0, 1, 2]
+    again = batch()
+    assert [bench.offset(event) for event in again] == [0, 1, 2]
+    bench.cursor.settle(again[-1])
+    assert bench.processed == 3
+    assert bench.cursor.stats(None).events == 3
+
+
+def test_a_bad_record_ends_a_batch_and_is_raised_by_the_next_request() -> None:
+    bench = Bench(EVENT, BAD, EVENT)
+    event = bench.cursor.next(None)
+    assert not bench.cursor.is_batch_ended
+    assert bench.cursor.gather() is None
+    assert bench.cursor.is_batch_ended
+    assert bench.cursor.gather() is None
+    with pytest.raises(DecodeError):
+        bench.cursor.next(event)
+    assert bench.processed == 1
+    assert bench.offset(bench.cursor.next(event)) == 2
+    assert bench.processed == 2
+    assert bench.cursor.stats(None).bad_records == 1
+
+
+def test_a_bad_record_is_settled_once_raised_and_not_before() -> None:
+    bench = Bench(BAD)
+    with pytest.raises(DecodeError):
+        bench.cursor.next(None)
+    assert bench.processed == 0
+    bench.cursor.settle(None)
+    assert bench.processed == 1
+
+
+def test_a_record_is_processed_with_the_last_of_its_events() -> None:
+    bench = Bench(TWO, EVENT)
+    first = bench.cursor.next(None)
+    second = bench.cursor.next(first)
+    assert (bench.offset(second), bench.processed) == (0, 0)
+    assert second is not first
+    third = bench.cursor.next(second)
+    assert (bench.offset(third), bench.processed) == (1, 1)
+
+
+def test_the_other_events_of_a_record_are_shown_again_after_an_interrupt() -> None:
+    bench = Bench(TWO)
+    first = bench.cursor.next(None)
+    shown = bench.cursor.next(first)
+    assert shown is not None
+    again = bench.cursor.next(None)
+    assert again == shown
+    assert bench.cursor.next(again) is None
+    assert bench.processed == 1
+    assert bench.cursor.stats(None).events == 2
+
+
+def test_events_of_a_partition_that_was_revoked_are_passed_over() -> None:
+    bench = Bench(TWO, EVENT)
+    first = bench.cursor.next(None)
+    bench.buffer.set_ownership(Ownership(2, {}))
+    assert bench.cursor.next(first) is None
+    assert bench.processed == 2
+    assert bench.cursor.stats(None).events == 1
+
+
+def test_an_event_that_is_handed_over_is_counted_before_it_is_settled() -> None:
+    bench = Bench(EVENT)
+    event = bench.cursor.next(None)
+    assert bench.cursor.stats(None).events == 0
+    assert bench.cursor.stats(event).events == 1
+    bench.cursor.settle(event)
+    assert bench.cursor.stats(event).events == 1
+
+
+@pytest.mark.parametrize("policy", ["skip", lambda error: None])
+def test_a_bad_record_that_is_skipped_or_stored_is_processed_at_once(policy: Any) -> None:
+    bench = Bench(BAD, BAD, on_bad_record=policy)
+    assert bench.cursor.next(None) is None
+    assert bench.processed == 2
+    assert bench.cursor.stats(None).bad_records == 2
+
+
+def test_in_manual_mode_records_without_events_are_acknowledged_for_the_application() -> None:
+    bench = Bench(EMPTY, EVENT, BAD, manual=True)
+    event = bench.cursor.next(None)
+    with pytest.raises(DecodeError):
+        bench.cursor.next(event)
+    bench.cursor.settle(None)
+    assert [acknowledgement.offset for acknowledgement in bench.buffer.take_acknowledged()] == [0, 2]
+    assert event is not None
+    bench.cursor.acknowledge(event)
+    assert [acknowledgement.offset for acknowledgement in bench.buffer.take_acknowledged()] == [1]
