@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -171,6 +172,17 @@ def test_an_event_that_is_handed_over_is_counted_before_it_is_settled() -> None:
     assert bench.cursor.stats(event).events == 1
     bench.cursor.settle(event)
     assert bench.cursor.stats(event).events == 1
+
+
+def test_the_poll_thread_is_woken_when_the_buffer_is_used_up() -> None:
+    bench = Bench(*[EVENT] * 100)
+    event = None
+    for _ in range(100):
+        event = bench.cursor.next(event)
+    started = time.monotonic()
+    assert bench.cursor.next(event) is None
+    bench.buffer.wait_for_room(30)
+    assert time.monotonic() - started < 15, "it need not wait"
 
 
 @pytest.mark.parametrize("policy", ["skip", lambda error: None])

@@ -179,8 +179,7 @@ class Cursor:
         while True:
             at = self._at
             if at == len(chunk.records):
-                if self._state is _IDLE:
-                    buffer.note_room()
+                buffer.note_room()
                 following = chunk.next
                 if following is None:
                     return None
