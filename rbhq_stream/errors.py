@@ -203,3 +203,21 @@ class FeedClosedError(RbhqStreamError):
 
 class FeedInUseError(RbhqStreamError, RuntimeError):
     """An `AsyncFeed` was asked for events in one event loop while another one was waiting for them."""
+
+
+class ForkedFeedError(RbhqStreamError, RuntimeError):
+    """A feed that was entered before `os.fork` was used in the child. Make a new `Feed` there.
+
+    `owner` is the id of the process that the feed belongs to.
+    """
+
+    def __init__(self, owner: int) -> None:
+        super().__init__(owner)
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return (
+            f"this feed was entered by process {self.owner}, and this is another one, which was forked from it: the"
+            " threads that connect the feed to Kafka exist only there. Make a new feed in this process, or fork before"
+            " the feed is entered"
+        )

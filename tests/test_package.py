@@ -25,7 +25,7 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
-FeedInUseError
+FeedInUseError ForkedFeedError
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode to_dict
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

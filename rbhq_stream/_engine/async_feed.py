@@ -77,6 +77,7 @@ class AsyncFeed(Driver):
             ConfigError: a mapping of `positions` names a partition that does not exist.
             DataLossError: records that were to be read first are gone.
             FeedClosedError: the feed was closed before.
+            ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
         """
         self._check_alone()
@@ -114,6 +115,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
         """
         event = None
@@ -144,6 +146,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
         """
         event = await self._perform(self._next_event(self._clock() + timeout))
@@ -167,8 +170,10 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
         """
+        self._session.check_process()
         check_batch(max_events, max_wait)
 
         async def batch() -> list[Event]:
@@ -195,6 +200,7 @@ class AsyncFeed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
         """
         if self._is_entered:

@@ -56,6 +56,9 @@ class Handlers:
         self._dispatcher = Dispatcher()
         self._may_await = may_await
 
+    def _check_usable(self) -> None:
+        """Raises where to register a handler makes no sense any more."""
+
     @overload
     def on(self, kind: type[PriceUpdate]) -> OnPart[PriceUpdate, PriceEvent]: ...
     @overload
@@ -85,7 +88,10 @@ class Handlers:
         Raises:
             TypeError: the feed has no events of this kind, or the handler can't be called with one, or it is a
                 generator function, or it is a coroutine function and the feed is not an `AsyncFeed`.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
+
+        self._check_usable()
 
         def register(handler: Handler) -> Handler:
             check_function(handler, f"on({getattr(kind, '__name__', kind)})", may_await=self._may_await)

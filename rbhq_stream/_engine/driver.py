@@ -97,13 +97,23 @@ class Driver(Handlers):
         return f"<{type(self).__name__} {self._session!r}>"
 
     def stop(self) -> None:
-        """Ends `run` and the iteration after the current event. Idempotent. From any thread or signal handler."""
+        """Ends `run` and the iteration after the current event. Idempotent. From any thread or signal handler.
+
+        Raises:
+            ForkedFeedError: the feed was entered before this process was forked.
+        """
+        self._session.check_process()
         self._session.is_stopped = True
         self._wake()
 
     @property
     def stats(self) -> FeedStats:
-        """The counts of events and records so far. From any thread."""
+        """The counts of events and records so far. From any thread.
+
+        Raises:
+            ForkedFeedError: the feed was entered before this process was forked.
+        """
+        self._session.check_process()
         return self._cursor.stats(self._handed_over)
 
     def ack(self, event: RaceEvent) -> None:
@@ -118,8 +128,13 @@ class Driver(Handlers):
         Raises:
             TypeError: it is not an event.
             ValueError: the feed acknowledges by itself (`commit="auto"`), or it did not hand over this event.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
+        self._session.check_process()
         self._session.acknowledge(event)
+
+    def _check_usable(self) -> None:
+        self._session.check_process()
 
     # operations, as steps
 
@@ -196,6 +211,7 @@ class Driver(Handlers):
         """
         for handler, arguments in self._dispatcher.calls(item):
             waits = None
+            self._session.check_process()  # a handler before it may have forked
             while (error := (yield Call(handler, arguments))) is not None:
                 waits = retry.waits() if waits is None else waits
                 wait = next(waits, None)
@@ -223,6 +239,10 @@ class Driver(Handlers):
             is_normal: not because of an exception. The current event is processed then, too.
         """
         session = self._session
+        if session.is_forked:
+            if is_normal:
+                session.check_process()
+            return  # a child's exception says more, be it SystemExit
         if is_normal and not session.is_closed:
             self._cursor.settle(self._handed_over)
         session.leave()
@@ -232,6 +252,7 @@ class Driver(Handlers):
 
     def _finish(self) -> Steps[None]:
         """Ends an iteration: closes a feed that was not entered by `with`."""
+        self._session.check_process()
         if self._session.is_closed:
             self._session.start()  # raises FeedClosedError
         if not self._is_entered:

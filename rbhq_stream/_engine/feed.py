@@ -74,6 +74,7 @@ class Feed(Driver):
             ConfigError: a mapping of `positions` names a partition that does not exist.
             DataLossError: records that were to be read first are gone.
             FeedClosedError: the feed was closed before.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
         self._is_entered = True
         try:
@@ -109,6 +110,7 @@ class Feed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
         event = None
         if not self._session.is_stopped:
@@ -136,6 +138,7 @@ class Feed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
         event = self._perform(self._next_event(self._clock() + timeout))
         if event is None:
@@ -158,7 +161,9 @@ class Feed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
+        self._session.check_process()
         check_batch(max_events, max_wait)
 
         def batch() -> list[Event]:
@@ -188,6 +193,7 @@ class Feed(Driver):
             ConnectError: the feed can't be had, or no longer.
             DataLossError: records that were not read yet are gone.
             FeedClosedError: the feed was closed.
+            ForkedFeedError: the feed was entered before this process was forked.
         """
         if self._is_entered:
             self._perform(self._handle_all(retry))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Literal
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
+from rbhq_stream._engine.forks import forks
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._kafka import KafkaSource
-from rbhq_stream.errors import FeedClosedError
+from rbhq_stream.errors import FeedClosedError, ForkedFeedError
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.positions import Positions
 from rbhq_stream.source import Source
@@ -63,12 +65,17 @@ class Session:
         self.is_stopped = False
         """The application wants no more events. Written by any thread, and never taken back."""
         self.is_closed = False
+        self._pid: int | None = None  # of the process that started it
+        self.is_forked = False
+        """Whether this process is a child of the one that started the session."""
         self._close_by: float | None = None
         self._wake = wake
         self._clock = clock
 
     def __repr__(self) -> str:
-        if self.is_closed:
+        if self.is_forked:
+            state = f"of process {self._pid}"
+        elif self.is_closed:
             state = "closed"
         elif self.is_stopped:
             state = "stopped"
@@ -81,11 +88,31 @@ class Session:
 
         Raises:
             FeedClosedError: the feed was closed.
+            ForkedFeedError: it was started by the process that this one was forked from.
         """
+        self.check_process()
         if self.is_closed:
             raise FeedClosedError("this feed was closed; make a new one")
         if not self._poll_thread.is_started:
+            self._pid = os.getpid()
+            forks.watch(self)  # before there is a thread, as another thread may fork
             self._poll_thread.start()
+
+    def note_fork(self) -> None:
+        """This process is a child of the one that started the session: from now on every use raises."""
+        if not (self.is_closed and self._buffer.is_ended):
+            self.is_forked = True
+            self.is_stopped = True  # what the facades look at before they hand over an event
+
+    def check_process(self) -> None:
+        """Checks that the session was not started by the process that this one was forked from.
+
+        Raises:
+            ForkedFeedError: it was.
+        """
+        if self.is_forked:
+            assert self._pid is not None, "it was started"
+            raise ForkedFeedError(self._pid)
 
     def is_connected(self) -> bool:
         """Returns whether the subscription works.

@@ -1,0 +1,424 @@
+"""A feed belongs to the process that entered it: in a forked child each use raises at once, and the parent goes on.
+
+Run as a program, this module is an application that forks while it reads from a broker.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rbhq_stream import (
+    Event,
+    Feed,
+    FeedClosedError,
+    FeedConfig,
+    ForkedFeedError,
+    PriceEvent,
+    RaceStatusEvent,
+    Topics,
+)
+from rbhq_stream.testing import EmbeddedBroker, MemorySource
+from tests.faces import Face
+from tests.memory_feeds import PRICES, TOPICS, MakeFace, config_of_memory, price, prices, status
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
+
+ROOT = Path(__file__).parents[1]
+AT_ONCE = 3.0
+"""Seconds. What waits for a thread that the child doesn't have takes longer, or for ever."""
+
+
+def outcome_in_child(action: Callable[[], object]) -> str:
+    """Runs the action in a forked child; answers its result, or its exception as a line of text."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            outcome = repr(action())
+        except BaseException as error:  # noqa: BLE001  # the parent looks at it
+            outcome = f"{type(error).__name__}: {error}"
+        os.write(write, outcome.encode())
+        os._exit(0)
+    os.close(write)
+    try:
+        ready, _, _ = select.select([read], [], [], 5 * AT_ONCE)
+        assert ready, "the child hangs"
+        return os.read(read, 10_000).decode()
+    finally:
+        os.close(read)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def took(action: Callable[[], object]) -> Callable[[], object]:
+    def timed() -> object:
+        began = time.monotonic()
+        try:
+            return action()
+        finally:
+            assert time.monotonic() - began < AT_ONCE
+
+    return timed
+
+
+USES: dict[str, Callable[[Face], object]] = {
+    "iterate": lambda face: face.next(),
+    "poll": lambda face: face.poll(5),
+    "poll without waiting": lambda face: face.poll(0),
+    "batches": lambda face: face.batches(2, 5)(),
+    "run": lambda face: face.run(),
+    "enter": lambda face: face.enter(),
+    "leave": lambda face: face.leave(),
+    "close": lambda face: face.finish(),
+    "stop": lambda face: face.feed.stop(),
+    "stats": lambda face: face.feed.stats,
+    "on": lambda face: face.feed.on(PriceEvent),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+def test_each_use_in_a_child_raises_at_once(
+    make_face: MakeFace, memory_source: MemorySource, use: Callable[[Face], object]
+) -> None:
+    memory_source.publish(*prices(5))
+    face = make_face()
+    face.enter()
+    assert face.next() == price(1)  # there are more in the buffer
+    outcome = outcome_in_child(took(lambda: use(face)))
+    assert outcome.startswith("ForkedFeedError: this feed was entered by process"), outcome
+    assert f"process {os.getpid()}" in outcome
+    assert "Make a new feed in this process" in outcome
+    assert [face.next() for _ in range(4)] == prices(5)[1:], "the parent is not disturbed"
+    face.leave()
+    assert memory_source.committed[PRICES] == 5
+
+
+def test_an_acknowledgement_in_a_child_raises(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(2))
+    face = make_face(commit="manual")
+    face.enter()
+    event = face.next()
+    assert outcome_in_child(lambda: face.feed.ack(event)).startswith("ForkedFeedError")
+    face.leave()
+    assert memory_source.committed.get(PRICES, 0) == 0
+
+
+def test_batches_that_were_begun_raise_in_a_child(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(5))
+    face = make_face()
+    face.enter()
+    next_batch = face.batches(2, 0.1)
+    assert next_batch() == prices(2)
+    assert outcome_in_child(took(next_batch)).startswith("ForkedFeedError")
+    assert next_batch() == prices(4)[2:]
+
+
+def test_a_feed_that_was_made_before_the_fork_and_not_entered_works_in_both(
+    make_face: MakeFace, memory_source: MemorySource
+) -> None:
+    memory_source.publish(*prices(3))
+    face = make_face()
+
+    def use() -> object:
+        face.enter()
+        got = [face.next() for _ in range(3)]
+        face.leave()
+        return got == prices(3) and memory_source.committed[PRICES]
+
+    assert outcome_in_child(use) == "3"
+    assert use() == 3
+
+
+def test_a_feed_that_was_closed_before_the_fork_says_so_in_a_child(make_face: MakeFace) -> None:
+    face = make_face()
+    face.enter()
+    face.leave()
+    assert outcome_in_child(face.next).startswith(FeedClosedError.__name__)
+    assert outcome_in_child(face.leave) == "None"
+
+
+def test_what_ends_a_child_inside_the_with_block_is_not_replaced(make_face: MakeFace) -> None:
+    """`sys.exit` in a child must exit with its status."""
+    face = make_face()
+    face.enter()
+    assert outcome_in_child(lambda: face.leave(SystemExit(3))) == "None"
+
+
+def test_its_repr_tells_whose_it_is(make_face: MakeFace) -> None:
+    face = make_face()
+    face.enter()
+    assert f"of process {os.getpid()}" in outcome_in_child(lambda: repr(face.feed))
+    assert "of process" not in repr(face.feed)
+
+
+def test_a_fork_in_a_handler(make_face: MakeFace, memory_source: MemorySource) -> None:
+    """The child returns from the handler; no further handler is called there."""
+    memory_source.publish(*prices(3))
+    face = make_face()
+    handled: list[Event] = []
+    parent = os.getpid()
+    read, write = os.pipe()
+
+    @face.feed.on(PriceEvent)
+    def fork(event: PriceEvent) -> None:
+        if event == price(2):
+            os.fork()
+
+    @face.feed.on(PriceEvent)
+    def handle(event: PriceEvent) -> None:
+        handled.append(event)
+        if event == price(3):
+            face.feed.stop()
+
+    try:
+        face.run()
+    except ForkedFeedError:
+        if os.getpid() == parent:
+            raise
+        os.write(write, str(len(handled)).encode())
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
+    os.close(write)
+    assert os.read(read, 10) == b"1", "in the child"
+    os.close(read)
+    os.wait()
+    assert handled == prices(3)
+    assert memory_source.committed[PRICES] == 3
+
+
+def test_a_fork_in_another_thread_while_the_feed_waits(make_face: MakeFace, memory_source: MemorySource) -> None:
+    face = make_face()
+    face.enter()
+    outcomes: list[str] = []
+
+    def fork() -> None:
+        outcomes.append(outcome_in_child(took(lambda: face.feed.stats)))
+        memory_source.publish(price(1))
+
+    thread = threading.Timer(0.1, fork)
+    thread.start()
+    assert face.next() == price(1)
+    thread.join()
+    assert outcomes[0].startswith("ForkedFeedError")
+
+
+def test_a_child_of_a_child_knows_it_too(make_face: MakeFace) -> None:
+    face = make_face()
+    face.enter()
+    assert "ForkedFeedError" in outcome_in_child(lambda: outcome_in_child(lambda: face.poll(0)))
+
+
+def test_what_watches_for_forks_does_not_keep_a_feed() -> None:
+    feed = Feed(config_of_memory(), source=MemorySource(TOPICS))
+    with feed:
+        pass
+    remembered = weakref.ref(feed)
+    del feed
+    gc.collect()
+    assert remembered() is None
+
+
+# --- on a broker, in an application of its own ---
+
+
+@contextmanager
+def an_application(way: str, broker: EmbeddedBroker) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.test_fork", way, broker.bootstrap_servers, broker.topics.race_status or ""],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+COUNT = 200
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["exits", "collects", "leaves_the_with_block", "multiprocessing", "pool_in_a_handler", "new_feed", "under_flow"],
+)
+def test_an_application_that_forks(way: str) -> None:
+    """It prints a line for each child, and `ok` when it has read everything itself."""
+    with EmbeddedBroker() as broker:
+        broker.publish(*[status(number) for number in range(COUNT)])
+        with an_application(way, broker) as process:
+            out, err = process.communicate(timeout=60)
+        assert (out.splitlines()[-1:], process.returncode) == (["ok"], 0), out + err
+
+
+def _config(servers: str, topic: str, group: str = "parent") -> FeedConfig:
+    return FeedConfig(
+        bootstrap_servers=servers,
+        group_id=group,
+        topics=Topics(race_status=topic),
+        security="PLAINTEXT",
+        session_timeout=6,
+        commit_interval=0.05,
+    )
+
+
+def _fork(child: Callable[[], object]) -> int:
+    """Forks a child that ends as any program does, with its destructors; answers its exit status, if it is prompt."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        child()
+        sys.exit(0)
+    return _status_of(pid)
+
+
+def _status_of(pid: int) -> int:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        done, how = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(how)
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    raise AssertionError("the child did not end")
+
+
+def _expect_error(use: Callable[[], object]) -> None:
+    began = time.monotonic()
+    try:
+        use()
+    except ForkedFeedError:
+        assert time.monotonic() - began < AT_ONCE
+    else:
+        raise AssertionError("no error")
+
+
+class Application:
+    """Reads everything, and forks when it has read half of it."""
+
+    def __init__(self, servers: str, topic: str) -> None:
+        self.servers = servers
+        self.topic = topic
+        self.seen: set[int] = set()
+
+    def take(self, feed: Feed, count: int) -> None:
+        while len(self.seen) < count:
+            event = next(feed)
+            assert isinstance(event, RaceStatusEvent)
+            assert event.event_number not in self.seen, "nothing comes twice"
+            self.seen.add(event.event_number)
+
+    def exits(self, feed: Feed) -> None:
+        self.take(feed, COUNT // 2)
+        assert _fork(lambda: _expect_error(lambda: next(feed))) == 0
+
+    def collects(self, feed: Feed) -> None:
+        """The child lets go of a feed. To end its Kafka client there would abort the process."""
+        others = [Feed(_config(self.servers, self.topic, "other"))]
+        others[0].__enter__()
+        next(others[0])
+
+        def forget() -> None:
+            others.clear()
+            gc.collect()
+
+        assert _fork(forget) == 0
+        others[0].close()
+
+    def leaves_the_with_block(self, feed: Feed) -> None:
+        self.take(feed, COUNT // 2)
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(7)
+        assert _status_of(pid) == 7
+        pid = os.fork()
+        if pid == 0:
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # the traceback of what follows
+            next(feed)
+        assert _status_of(pid) == 1
+
+    def multiprocessing(self, feed: Feed) -> None:
+        chld: list[int] = []
+        signal.signal(signal.SIGCHLD, lambda number, frame: chld.append(number))
+        context = multiprocessing.get_context("fork")
+        self.take(feed, COUNT // 2)
+        process = context.Process(target=_expect_error, args=(lambda: feed.poll(0),))
+        process.start()
+        self.take(feed, COUNT * 3 // 4)
+        process.join(5)
+        assert process.exitcode == 0
+        assert chld
+
+    def pool_in_a_handler(self, feed: Feed) -> None:
+        context = multiprocessing.get_context("fork")
+
+        @feed.on(RaceStatusEvent)
+        def handle(event: RaceStatusEvent) -> None:
+            if len(self.seen) == COUNT // 2:
+                with ProcessPoolExecutor(2, mp_context=context) as pool:
+                    assert list(pool.map(abs, [-1, -2, -3])) == [1, 2, 3]
+            self.seen.add(event.event_number)
+            if len(self.seen) == COUNT:
+                feed.stop()
+
+        feed.run()
+
+    def new_feed(self, feed: Feed) -> None:
+        self.take(feed, COUNT // 2)
+
+        def read() -> None:
+            with Feed(_config(self.servers, self.topic, "child")) as mine:
+                assert mine.poll(10) is not None
+
+        assert _fork(read) == 0
+
+    def under_flow(self, feed: Feed) -> None:
+        """Children at many moments: the poll thread may hold anything."""
+
+        def expect_errors() -> None:
+            for use in (lambda: feed.stats, feed.close, lambda: next(feed)):
+                _expect_error(use)
+
+        for number in range(1, 11):
+            self.take(feed, number * COUNT // 10)
+            assert _fork(expect_errors) == 0
+
+
+def main(way: str, servers: str, topic: str) -> None:
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    application = Application(servers, topic)
+    with Feed(_config(servers, topic)) as feed:
+        getattr(application, way)(feed)
+        application.take(feed, COUNT)
+    again = Feed(_config(servers, topic))
+    assert again.poll(0.5) is None, "everything is committed"
+    again.close()
+    print("ok")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
