@@ -26,15 +26,16 @@ lowest:  ## the tests that need no Java, with the lowest versions of the depende
 	@.venv-lowest/bin/python -m tests.lowest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)  ## style, import rules
-	@$(BIN)/ruff check rbhq_stream tests
-	@$(BIN)/ruff format --check rbhq_stream tests
+	@$(BIN)/ruff check rbhq_stream tests docs/conf.py
+	@$(BIN)/ruff format --check rbhq_stream tests docs/conf.py
 	@$(BIN)/lint-imports
 
 types: $(READY)  ## mypy --strict and pyright
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
-docs: $(READY)  ## links and examples of the documentation
+docs: $(READY)  ## the site, in build/site; its links and examples are checked
+	@$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs build/site
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_docs*.py
 
 wheel: $(READY)  ## build the distribution into dist/

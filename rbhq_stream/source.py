@@ -16,7 +16,9 @@ class TopicPartition(NamedTuple):
     """A partition of a topic."""
 
     topic: str
+    """The topic's name."""
     partition: int
+    """The number of the partition, from 0."""
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]"

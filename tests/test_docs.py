@@ -13,10 +13,13 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import rbhq_stream
+import rbhq_stream.testing
 from rbhq_stream import (
     Event,
     PartitionsLost,
@@ -40,6 +43,7 @@ PACKAGE = ROOT / "rbhq_stream"
 RUN_BY_A_TEST = {
     "README.md": 3,
     "exactly-once.md": 5,
+    "index.md": 1,
     "quickstart.md": 2,
     "reliability.md": 1,
     "scaling.md": 5,
@@ -68,8 +72,9 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 @every_page
-def test_every_page_is_linked_from_the_readme(page: str) -> None:
-    assert page == "README.md" or page in PAGES["README.md"].read_text(encoding="utf-8")
+def test_every_page_is_linked_from_the_readme_or_the_index(page: str) -> None:
+    linking = PAGES["README.md"].read_text(encoding="utf-8") + PAGES["index.md"].read_text(encoding="utf-8")
+    assert page == "README.md" or page in linking
 
 
 @every_page
@@ -152,6 +157,10 @@ def test_the_readmes_asynchronous_feed(docs_broker: EmbeddedBroker) -> None:
     assert stored == [RaceId(1, 1)]
 
 
+def test_the_index_shows_the_example_of_the_quickstart() -> None:
+    assert examples("index.md") == examples("quickstart.md")[:1]
+
+
 def test_the_quickstarts_feed_prints_events_until_the_process_is_told_to_end(docs_broker: EmbeddedBroker) -> None:
     docs_broker.publish(RACE[2])
     printed: list[Event] = []
@@ -203,6 +212,16 @@ def test_testings_programs_run(number: int, capsys: pytest.CaptureFixture[str]) 
 
 
 # what the pages say of the package
+
+
+@pytest.mark.parametrize("package", [rbhq_stream, rbhq_stream.testing], ids=lambda package: package.__name__)
+def test_the_reference_has_every_public_name_once(package: ModuleType) -> None:
+    named = []
+    for page in sorted((ROOT / "docs" / "reference").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if f".. currentmodule:: {package.__name__}\n" in text:
+            named += re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)
+    assert sorted(named) == sorted(package.__all__)
 
 
 def test_the_architecture_page_names_every_module() -> None:

@@ -117,7 +117,7 @@ class FeedConfig:
     """
 
     bootstrap_servers: tuple[str, ...] = field(converter=checks.to_servers)
-    """The brokers, as `"host:port,host:port"` or a list. Without a port it is 9196."""
+    """The addresses of the brokers: a list, or a string with commas between them. The default port is 9196."""
     username: str | None = field(default=None, validator=checks.optional(checks.text))
     """The SCRAM user. Required, except with `security="PLAINTEXT"`."""
     password: Secret | None = field(

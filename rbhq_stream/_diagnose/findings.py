@@ -45,7 +45,7 @@ class Step:
     """What was looked at: `resolve`, `connect`, `tls`, `login`, `brokers`, `topic`, `read`, `newest`, `group` or
     `position`."""
     target: str
-    """Of what: a broker's `host:port`, a topic, a consumer group, or `cluster`."""
+    """What it was found of. The host and port of a broker, a topic, a consumer group, or `cluster`."""
     verdict: Verdict
     """`warning`: the feed works, but look at it. `skipped`: a step that it builds on has failed, or it isn't needed."""
     detail: str = field(converter=one_line)

@@ -89,7 +89,7 @@ class EmbeddedBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` of each broker, for Kafka clients other than a feed.
+        """What other Kafka clients than a feed need as their `bootstrap.servers`.
 
         Raises:
             BrokerClosedError: Used outside the `with` block.
