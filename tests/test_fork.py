@@ -24,13 +24,17 @@ from pathlib import Path
 import pytest
 
 from rbhq_stream import (
+    DeadLetterTopic,
+    DecodeError,
     Event,
+    Fault,
     Feed,
     FeedClosedError,
     FeedConfig,
     ForkedFeedError,
     PriceEvent,
     RaceStatusEvent,
+    Record,
     Topics,
 )
 from rbhq_stream.testing import EmbeddedBroker, MemorySource
@@ -244,7 +248,7 @@ def test_what_watches_for_forks_does_not_keep_a_feed() -> None:
 @contextmanager
 def an_application(way: str, broker: EmbeddedBroker) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.test_fork", way, broker.bootstrap_servers, broker.topics.race_status or ""],
+        [sys.executable, "-m", "tests.test_fork", way, broker.bootstrap_servers, *broker.topics.names],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -262,7 +266,16 @@ COUNT = 200
 
 @pytest.mark.parametrize(
     "way",
-    ["exits", "collects", "leaves_the_with_block", "multiprocessing", "pool_in_a_handler", "new_feed", "under_flow"],
+    [
+        "exits",
+        "collects",
+        "leaves_the_with_block",
+        "multiprocessing",
+        "pool_in_a_handler",
+        "new_feed",
+        "dead_letter_topic",
+        "under_flow",
+    ],
 )
 def test_an_application_that_forks(way: str) -> None:
     """It prints a line for each child, and `ok` when it has read everything itself."""
@@ -319,8 +332,9 @@ def _expect_error(use: Callable[[], object]) -> None:
 class Application:
     """Reads everything, and forks when it has read half of it."""
 
-    def __init__(self, servers: str, topic: str) -> None:
+    def __init__(self, servers: str, other_topic: str, topic: str) -> None:
         self.servers = servers
+        self.other_topic = other_topic
         self.topic = topic
         self.seen: set[int] = set()
 
@@ -396,6 +410,24 @@ class Application:
 
         assert _fork(read) == 0
 
+    def dead_letter_topic(self, feed: Feed) -> None:
+        """The child's sink connects by itself."""
+        self.take(feed, COUNT // 2)
+        sink = DeadLetterTopic(self.other_topic, {"bootstrap.servers": self.servers}, timeout=10)
+        error = DecodeError("PriceEvent", [Fault("$", "[]", "an object")], record=Record("prices", 0, 0, value=b"[]"))
+        sink(error)
+
+        def store() -> None:
+            began = time.monotonic()
+            sink(error)
+            sink.close()
+            sink(error)
+            assert time.monotonic() - began < AT_ONCE
+
+        assert _fork(store) == 0
+        sink(error)
+        sink.close()
+
     def under_flow(self, feed: Feed) -> None:
         """Children at many moments: the poll thread may hold anything."""
 
@@ -408,9 +440,9 @@ class Application:
             assert _fork(expect_errors) == 0
 
 
-def main(way: str, servers: str, topic: str) -> None:
+def main(way: str, servers: str, other_topic: str, topic: str, _results: str) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    application = Application(servers, topic)
+    application = Application(servers, other_topic, topic)
     with Feed(_config(servers, topic)) as feed:
         getattr(application, way)(feed)
         application.take(feed, COUNT)

@@ -10,10 +10,10 @@ from typing import Literal
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
-from rbhq_stream._engine.forks import forks
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._engine.unfinished_work import check_function
+from rbhq_stream._forks import forks
 from rbhq_stream._kafka import KafkaSource
 from rbhq_stream.errors import FeedClosedError, ForkedFeedError
 from rbhq_stream.events import Event, RaceEvent
@@ -99,7 +99,10 @@ class Session:
             self._poll_thread.start()
 
     def note_fork(self) -> None:
-        """This process is a child of the one that started the session: from now on every use raises."""
+        """This process is a child of the one that started the session: from now on every use raises.
+
+        The frames of the poll thread, which will never run again, keep the Kafka client from being ended.
+        """
         if not (self.is_closed and self._buffer.is_ended):
             self.is_forked = True
             self.is_stopped = True  # what the facades look at before they hand over an event

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from rbhq_stream._config.properties import KafkaProperties
+from rbhq_stream._forks import forks
 from rbhq_stream._kafka.faults import Reports, config_error, said
 
 log = logging.getLogger("rbhq_stream.kafka")
@@ -41,7 +42,7 @@ class ConfirmedProducer:
     """Writes records one by one, and waits for each. Nothing touches the network before the first `write`.
 
     A client that failed is thrown away, and the next `write` makes a new one: what was in its queue won't arrive later,
-    and an idempotent producer may not go on after some failures.
+    and an idempotent producer may not go on after some failures. A forked child makes one of its own.
     """
 
     def __init__(self, properties: KafkaProperties, timeout: float) -> None:
@@ -55,7 +56,15 @@ class ConfirmedProducer:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._producer: Producer | None = None
+        self._inherited: Producer | None = None  # kept, as to end it would wait for its threads
         self._reports = Reports("")
+        forks.watch(self)
+
+    def note_fork(self) -> None:
+        """This process is a child: the client has no threads here, and a thread that is missing may hold the lock."""
+        self._inherited = self._producer or self._inherited
+        self._producer = None
+        self._lock = threading.Lock()
 
     def check(self) -> None:
         """Has the client look at its properties, without the network.

@@ -1,11 +1,9 @@
-"""A feed belongs to the process that entered it.
+"""What holds a Kafka client belongs to the process that made the client: `forks` tells it of a fork, in the child.
 
-A forked child gets a copy of the feed's memory, but neither its poll thread nor the Kafka client's threads. Whatever
-waits for one of these would wait for ever, and the events in the buffer are the parent's. So the sessions of a process
-are told of a fork, in the child and before any other code runs there.
+A forked child gets a copy of the process's memory, but neither our threads nor the Kafka client's. Whatever waits for
+one of these would wait for ever. So those who hold a client are told of a fork before any other code runs in the child.
 
-Nothing is cleaned up in the child. To end the Kafka client there would abort the process, and its connections are the
-parent's. The poll thread's frames, which no longer run, keep the client from being collected.
+Nothing is cleaned up there. To end the client would abort the process or wait, and its connections are the parent's.
 """
 
 from __future__ import annotations
