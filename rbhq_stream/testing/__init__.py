@@ -1,11 +1,11 @@
-"""For your own tests and demos: a Kafka broker inside the process, and race days to put on it."""
+"""For an application's own tests: a Kafka broker inside the process, a source in memory, and simulated race days."""
 
 from rbhq_stream.testing._broker import EmbeddedBroker
 from rbhq_stream.testing._cluster import BrokerClosedError
 from rbhq_stream.testing._memory import MemoryRecord, MemorySource
 from rbhq_stream.testing._publisher import PublishError
-from rbhq_stream.testing._race_life import Happening, TimedEvent
 from rbhq_stream.testing._racecard import Code, Meeting, Race, Runner
+from rbhq_stream.testing._simulated_race import Happening, TimedEvent
 from rbhq_stream.testing._simulator import Simulator
 
 __all__ = [

@@ -41,10 +41,10 @@ class EmbeddedBroker:
     it. Closing takes milliseconds, also while clients are connected.
 
     Args:
-        partitions: The number of partitions of each topic.
-        brokers: The number of brokers. Each can serve every partition.
-        topics: The names of the topics. By default each `EmbeddedBroker` has new ones.
-        timeout: Seconds after which `publish` gives up, for example during an `outage`.
+        partitions: the number of partitions of each topic.
+        brokers: the number of brokers. Each can serve every partition.
+        topics: the names of the topics. By default each `EmbeddedBroker` has new ones.
+        timeout: seconds after which `publish` gives up, for example during an `outage`.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EmbeddedBroker:
         """What other Kafka clients than a feed need as their `bootstrap.servers`.
 
         Raises:
-            BrokerClosedError: Used outside the `with` block.
+            BrokerClosedError: used outside the `with` block.
         """
         return self._running().bootstrap_servers
 
@@ -102,12 +102,12 @@ class EmbeddedBroker:
         Commits and heartbeats are more frequent than by default, so that tests don't have to wait for them.
 
         Args:
-            group_id: The consumer group.
-            fields: Any other fields of `FeedConfig`.
+            group_id: the consumer group.
+            fields: any other fields of `FeedConfig`.
 
         Raises:
-            BrokerClosedError: Used outside the `with` block.
-            ConfigError: A field has a value that can't work.
+            BrokerClosedError: used outside the `with` block.
+            ConfigError: a field has a value that can't work.
         """
         defaults: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
@@ -133,17 +133,17 @@ class EmbeddedBroker:
         The key is the race's id, so a race stays in one partition and in order.
 
         Args:
-            events: What to write, in this order.
-            headers: The headers of each record.
-            timestamp: When the records were written, an aware time; now by default.
+            events: what to write, in this order.
+            headers: the headers of each record.
+            timestamp: when the records were written, an aware time; now by default.
 
         Returns:
             The records as they were written, in the order given.
 
         Raises:
-            PublishError: A record was not written. Those before and after it may have been.
-            ValueError: The broker was given no topic for an event, or the time has no time zone.
-            BrokerClosedError: Used outside the `with` block.
+            PublishError: a record was not written. Those before and after it may have been.
+            ValueError: the broker was given no topic for an event, or the time has no time zone.
+            BrokerClosedError: used outside the `with` block.
         """
         milliseconds = checked_milliseconds(timestamp)
         return self._write(
@@ -166,20 +166,20 @@ class EmbeddedBroker:
         """Writes any bytes: a bad record, an empty value, or a tombstone (`None`).
 
         Args:
-            topic: The topic's name.
-            value: The record's value.
-            key: The record's key.
-            headers: The record's headers.
-            partition: The partition; by default the key decides, or chance when there is no key.
-            timestamp: When the record was written, an aware time; now by default.
+            topic: the topic's name.
+            value: the record's value.
+            key: the record's key.
+            headers: the record's headers.
+            partition: the partition; by default the key decides, or chance when there is no key.
+            timestamp: when the record was written, an aware time; now by default.
 
         Returns:
             The record as it was written.
 
         Raises:
-            PublishError: The record was not written.
-            ValueError: The time has no time zone.
-            BrokerClosedError: Used outside the `with` block.
+            PublishError: the record was not written.
+            ValueError: the time has no time zone.
+            BrokerClosedError: used outside the `with` block.
         """
         return self._write([Outgoing(topic, value, key, headers, checked_milliseconds(timestamp), partition)])[0]
 
@@ -189,7 +189,7 @@ class EmbeddedBroker:
         A partition that the group has never committed is missing.
 
         Raises:
-            BrokerClosedError: Used outside the `with` block.
+            BrokerClosedError: used outside the `with` block.
         """
         return self._running().committed(group_id)
 
@@ -197,7 +197,7 @@ class EmbeddedBroker:
         """Returns the offset that the next record of each partition will have, by topic and partition.
 
         Raises:
-            BrokerClosedError: Used outside the `with` block.
+            BrokerClosedError: used outside the `with` block.
         """
         return self._running().end_offsets()
 
@@ -208,12 +208,12 @@ class EmbeddedBroker:
         has acknowledged the event: by asking for the next one, by returning from its handlers, or with `ack`.
 
         Args:
-            group_id: The consumer group.
-            timeout: The longest wait, in seconds.
+            group_id: the consumer group.
+            timeout: the longest wait, in seconds.
 
         Raises:
-            TimeoutError: The group has not handled everything in time. The text says what is left.
-            BrokerClosedError: Used outside the `with` block, or closed meanwhile.
+            TimeoutError: the group has not handled everything in time. The text says what is left.
+            BrokerClosedError: used outside the `with` block, or closed meanwhile.
         """
         cluster = self._running()
         if not cluster.wait_until_handled(group_id, timeout):
@@ -229,12 +229,12 @@ class EmbeddedBroker:
         """Deletes the oldest records, as retention does, from every partition of every topic.
 
         Args:
-            before: Deletes the records that were written before this aware time; all records by default. Records that
+            before: deletes the records that were written before this aware time; all records by default. Records that
                 were published together by one call go together, when the newest of them is old enough.
 
         Raises:
-            ValueError: The time has no time zone.
-            BrokerClosedError: Used outside the `with` block.
+            ValueError: the time has no time zone.
+            BrokerClosedError: used outside the `with` block.
         """
         self._running().expire(checked_milliseconds(before))
 
@@ -245,10 +245,10 @@ class EmbeddedBroker:
         Clients may take a second or two to come back afterwards.
 
         Args:
-            brokers: Which ones, counted from 1; all of them by default.
+            brokers: which ones, counted from 1; all of them by default.
 
         Raises:
-            BrokerClosedError: Used outside the broker's own `with` block.
+            BrokerClosedError: used outside the broker's own `with` block.
         """
         cluster = self._running()
         chosen = brokers or tuple(range(1, self._brokers + 1))

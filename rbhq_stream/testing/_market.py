@@ -1,4 +1,4 @@
-"""A made-up fixed-odds market: a favourite and outsiders, whose prices move the way a bookmaker's do."""
+"""A simulated fixed-odds market: a favourite and outsiders, with prices that move the way a bookmaker's do."""
 
 from __future__ import annotations
 
@@ -18,56 +18,59 @@ PROPERTY_IDS = {
 }
 _PLACES_OF = {PriceType.PLACE_2: 2, PriceType.PLACE_3: 3, PriceType.PLACE_4: 4}
 
-# from, to, step, in cents
+# lowest price, the price after the highest, step: in cents
 _STEPS = ((101, 105, 1), (105, 200, 5), (200, 400, 10), (400, 600, 20), (600, 1000, 50), (1000, 2100, 100))
-_LONG = (21, 23, 26, 29, 31, 34, 41, 46, 51, 61, 67, 71, 81, 91, 101, 126, 151, 201, 251, 301, 401, 501)
+_LONG_ODDS = (21, 23, 26, 29, 31, 34, 41, 46, 51, 61, 67, 71, 81, 91, 101, 126, 151, 201, 251, 301, 401, 501)
 
 
 def _ladder() -> tuple[Decimal, ...]:
     cents = [price for start, stop, step in _STEPS for price in range(start, stop, step)]
-    # RBHQ writes "4.4" and "11", not "4.40" and "11.00"
+    # without trailing zeros, as RBHQ writes them: "4.4" and "11"
     short = [Decimal(str(price / 100).removesuffix(".0")) for price in cents]
-    return (*short, *map(Decimal, _LONG))
+    return (*short, *map(Decimal, _LONG_ODDS))
 
 
 PRICE_LADDER = _ladder()
-"""Every price there is, from 1.01 to 501."""
+"""The prices that a market may show, from 1.01 to 501. A rung is an index into it."""
 _FLOATS = tuple(map(float, PRICE_LADDER))
-_CHANCES = tuple(1 / price for price in _FLOATS)
-_TOP = len(PRICE_LADDER) - 1
+_IMPLIED_CHANCES = tuple(1 / price for price in _FLOATS)
+_TOP_RUNG = len(PRICE_LADDER) - 1
 
 
-def _nearest(price: float) -> int:
+def _nearest_rung(price: float) -> int:
     index = bisect_left(_FLOATS, price)
     if index == 0:
         return 0
-    if index > _TOP:
-        return _TOP
+    if index > _TOP_RUNG:
+        return _TOP_RUNG
     return index if _FLOATS[index] - price < price - _FLOATS[index - 1] else index - 1
 
 
-# the share of the win odds that is paid for a place, by the number of places
+# the part of the win odds that a place bet pays, by the number of places paid
 _PLACE_ODDS = {2: 0.36, 3: 0.25, 4: 0.18}
 _PLACE_PRICES = {
-    places: tuple(PRICE_LADDER[_nearest(1 + (price - 1) * share)] for price in _FLOATS)
+    places: tuple(PRICE_LADDER[_nearest_rung(1 + (price - 1) * share)] for price in _FLOATS)
     for places, share in _PLACE_ODDS.items()
 }
 
 
 def places_paid(field_size: int) -> int:
-    """How many places `PriceType.PLACE` pays: three from eight runners on, two from five, else the win only."""
+    """Returns how many places `PriceType.PLACE` pays: three with eight runners or more, two with five, else one."""
     return 3 if field_size >= 8 else 2 if field_size >= 5 else 1
 
 
 def place_markets(field_size: int) -> tuple[PriceType, ...]:
-    """Which of `PLACE_2`, `PLACE_3` and `PLACE_4` are offered: one with n places wants 2 n runners at least."""
+    """Returns which of `PLACE_2`, `PLACE_3` and `PLACE_4` are offered: n places need at least 2 n runners."""
     return tuple(price_type for price_type, places in _PLACES_OF.items() if field_size >= 2 * places)
 
 
 def deductions(win_price: Decimal) -> dict[int, Decimal]:
-    """What a scratching takes off each dollar of the payouts, by number of places (1: win), in whole cents.
+    """Returns the deductions for a scratched runner, in dollars for each dollar of the payout and whole cents.
 
-    The shorter the price of the scratched runner, the more.
+    The shorter the runner's price, the larger they are.
+
+    Returns:
+        The deductions by the number of places that the bet pays; 1 is the win.
     """
     index = PRICE_LADDER.index(win_price)
     shares = {1: float(win_price)} | {places: float(prices[index]) * places for places, prices in _PLACE_PRICES.items()}
@@ -75,7 +78,7 @@ def deductions(win_price: Decimal) -> dict[int, Decimal]:
 
 
 class Market:
-    """The prices of one race. Its methods return what changed, as RBHQ would send it."""
+    """The prices of one race. Its methods return the prices that changed, as RBHQ would send them."""
 
     def __init__(self, rng: Random, runners: tuple[int, ...]) -> None:
         self._rng = rng
@@ -88,14 +91,14 @@ class Market:
         self._overround = rng.uniform(1.15, 1.25)
         strengths = [exp(rng.gauss(0, 0.85)) for _ in runners]
         scale = self._overround / sum(strengths)
-        # where each runner's win price stands on the ladder
+        # the rung of each runner's win price
         self._rungs = {
-            runner: _nearest(1 / min(0.8, strength * scale))
+            runner: _nearest_rung(1 / min(0.8, strength * scale))
             for runner, strength in zip(runners, strengths, strict=True)
         }
-        # where the market's opinion began, and pulls back to
+        # the rung that each runner's win price returns to
         self._anchors = dict(self._rungs)
-        # above 0: the money is elsewhere, the price tends to drift
+        # above 0, the price tends to drift (become longer), below 0 to shorten
         self._trends = {runner: rng.gauss(0, 0.12) for runner in runners}
         self._shown: dict[tuple[int, PriceType], Decimal] = {}
         self._withdrawn: dict[int, int] = {}
@@ -103,28 +106,28 @@ class Market:
 
     @property
     def runners(self) -> tuple[int, ...]:
-        """Who is in the market now."""
+        """The numbers of the runners that have prices now."""
         return tuple(self._rungs)
 
     @property
     def overround(self) -> float:
-        """The sum of the chances that the win prices imply: what is above 1 is the bookmaker's."""
-        return sum(_CHANCES[rung] for rung in self._rungs.values())
+        """The sum of the chances that the win prices imply. What is above 1 is the bookmaker's margin."""
+        return sum(_IMPLIED_CHANCES[rung] for rung in self._rungs.values())
 
     def win_price(self, runner: int) -> Decimal:
-        """The runner's win price, also when it was withdrawn."""
+        """Returns a runner's win price; the last one if the runner was withdrawn."""
         return PRICE_LADDER[self._rungs[runner] if runner in self._rungs else self._withdrawn[runner]]
 
     def place_price(self, runner: int, places: int) -> Decimal:
-        """The runner's price for a place when so many places are paid."""
+        """Returns a runner's price for a place bet that pays so many places."""
         return _PLACE_PRICES[places][self._rungs[runner]]
 
     def chance(self, runner: int) -> float:
-        """How likely the runner wins, in the market's opinion."""
-        return _CHANCES[self._rungs[runner]] / self.overround
+        """Returns the chance of winning that a runner's price implies, without the bookmaker's margin."""
+        return _IMPLIED_CHANCES[self._rungs[runner]] / self.overround
 
     def opening(self) -> tuple[tuple[PriceUpdate, ...], ...]:
-        """Every price of the race, in two lots: win and place, then the places by number."""
+        """Returns every price of the race in two lots: win and place first, then two, three and four places."""
         lots = ((PriceType.WIN, PriceType.PLACE), _PLACES_OF)
         return tuple(
             tuple(
@@ -137,7 +140,7 @@ class Market:
         )
 
     def tick(self) -> tuple[PriceUpdate, ...]:
-        """One price moves: mostly a win price, else a place price that follows the win price."""
+        """Moves one price: mostly a win price, sometimes a place price that has to follow its win price."""
         rng = self._rng
         runners = list(self._rungs)
         runner = runners[int(rng.random() * len(runners))]
@@ -149,7 +152,7 @@ class Market:
         return (self._show(runner, PriceType.WIN),)
 
     def reprice(self, prices: int | None = None) -> tuple[PriceUpdate, ...]:
-        """The whole market moves: the win price of each runner, and place prices up to so many prices (10 to 20)."""
+        """Moves the market and returns all win prices, then place prices up to so many prices; 10 to 20 by default."""
         rng = self._rng
         for runner in self._rungs:
             if rng.random() < 0.4:
@@ -157,20 +160,20 @@ class Market:
         return self._all(rng.randint(10, 20) if prices is None else prices)
 
     def withdraw(self, runner: int) -> None:
-        """Takes a runner out; the others shorten."""
+        """Removes a runner; the prices of the others shorten."""
         self._withdrawn[runner] = self._rungs.pop(runner)
         for price_type in PriceType:
             self._shown.pop((runner, price_type), None)
         self._rebalance()
 
     def reinstate(self, runner: int) -> None:
-        """Puts a withdrawn runner back at about the price it had; the others drift."""
+        """Adds a withdrawn runner again at about the price it had; the prices of the others drift."""
         self._rungs[runner] = self._withdrawn.pop(runner)
         self._rebalance()
 
     def admit(self, runner: int) -> None:
-        """Adds a runner that was not in the market: a reserve."""
-        self._rungs[runner] = _nearest(self._rng.uniform(8, 30))
+        """Adds a runner that had no price before, a reserve."""
+        self._rungs[runner] = _nearest_rung(self._rng.uniform(8, 30))
         self._anchors[runner] = self._rungs[runner]
         self._trends[runner] = 0
         self._rebalance()
@@ -186,19 +189,19 @@ class Market:
         else:
             drifts = rng.random() < 0.5 + self._trends[runner] - 0.05 * (rung - self._anchors[runner])
         step = 2 if rng.random() < 0.15 else 1
-        moved = min(_TOP, rung + step) if drifts else max(0, rung - step)
+        moved = min(_TOP_RUNG, rung + step) if drifts else max(0, rung - step)
         if moved == rung:
             moved = rung - 1 if drifts else rung + 1
         self._rungs[runner] = moved
 
     def _rebalance(self) -> None:
-        # a few rounds: the ladder is too coarse for the short prices to meet the overround at once
+        # more than once: the ladder is too coarse at short prices to meet the overround at the first try
         for _ in range(4):
             scale = self._overround / self.overround
             if abs(scale - 1) < 0.02:
                 return
             for runner, rung in self._rungs.items():
-                self._rungs[runner] = self._anchors[runner] = _nearest(_FLOATS[rung] / scale)
+                self._rungs[runner] = self._anchors[runner] = _nearest_rung(_FLOATS[rung] / scale)
 
     def _all(self, prices: int) -> tuple[PriceUpdate, ...]:
         updates = [self._show(runner, PriceType.WIN) for runner in self._rungs]

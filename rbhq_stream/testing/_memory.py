@@ -25,12 +25,12 @@ class MemoryRecord:
     """A `RawRecord` made by hand, for a source that isn't Kafka.
 
     Args:
-        topic: The topic's name.
-        partition: The number of the partition.
-        offset: The offset in the partition.
-        value: The record's bytes; `None` for a tombstone.
-        key: The record's key.
-        timestamp: When it was written, in seconds since 1970.
+        topic: the topic's name.
+        partition: the number of the partition.
+        offset: the offset in the partition.
+        value: the record's bytes; `None` for a tombstone.
+        key: the record's key.
+        timestamp: when it was written, in seconds since 1970.
     """
 
     _topic: str
@@ -77,7 +77,7 @@ class MemorySource:
     and `fail` do what a test can't make a broker do on demand; they take effect in the feed's next poll.
 
     Args:
-        topics: The names of the topics.
+        topics: the names of the topics.
     """
 
     def __init__(self, topics: Topics) -> None:
@@ -100,11 +100,11 @@ class MemorySource:
         """Appends events, each to the topic of its class.
 
         Args:
-            events: What to append, in this order.
-            timestamp: When they were written; now by default.
+            events: what to append, in this order.
+            timestamp: when they were written; now by default.
 
         Raises:
-            ValueError: There is no topic for an event.
+            ValueError: there is no topic for an event.
         """
         for event in events:
             topic, key = self._topics.of(type(event)), str(event.race_id).encode()
@@ -116,13 +116,13 @@ class MemorySource:
         """Appends a record with any bytes.
 
         Args:
-            topic: The topic's name.
-            value: The record's bytes; `None` for a tombstone.
-            key: The record's key.
-            timestamp: When it was written; now by default.
+            topic: the topic's name.
+            value: the record's bytes; `None` for a tombstone.
+            key: the record's key.
+            timestamp: when it was written; now by default.
 
         Raises:
-            KeyError: There is no such topic.
+            KeyError: there is no such topic.
         """
         written = time.time() if timestamp is None else timestamp.timestamp()
         with self._changed:
@@ -138,10 +138,10 @@ class MemorySource:
         acknowledged the event: by asking for the next one, by returning from its handlers, or with `ack`.
 
         Args:
-            timeout: The longest wait, in seconds.
+            timeout: the longest wait, in seconds.
 
         Raises:
-            TimeoutError: Not everything was handled in time. The text says what is left.
+            TimeoutError: not everything was handled in time. The text says what is left.
         """
 
         def left() -> dict[tuple[str, int], int]:

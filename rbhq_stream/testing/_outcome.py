@@ -1,4 +1,4 @@
-"""How a made-up race ends: who finishes where, what each place is worth, what the totes pay."""
+"""How a simulated race ends: finishing positions, payout factors and dividends."""
 
 from __future__ import annotations
 
@@ -22,42 +22,48 @@ from rbhq_stream.events import (
 from rbhq_stream.testing._market import Market, place_markets
 from rbhq_stream.testing._racecard import Meeting, Race
 
-_SHOWN_PLACES = 4
+_POSITIONS_SHOWN = 4
 _CENTS = Decimal("0.01")
 _TEN_CENTS = Decimal("0.1")
 
 Placings = tuple[tuple[int, ...], ...]
-"""Runner numbers in the order they finished; those in one group finished together, in a dead heat."""
+"""Runner numbers in finishing order. The runners of one group finished in a dead heat."""
 
 
 def run_race(rng: Random, market: Market) -> Placings:
-    """Runs the race: whoever the market likes is likelier to be in front."""
+    """Draws the finishing order. A runner's chance is the one that its price implies."""
     times = {runner: -log(1 - rng.random()) / market.chance(runner) for runner in market.runners}
     return tuple((runner,) for runner in sorted(times, key=times.__getitem__))
 
 
 def dead_heat(placings: Placings, position: int) -> Placings:
-    """The same, but with those in `position` and behind it (1: first and second) not to be told apart."""
+    """Returns the placings with a dead heat between the runners in a position and in the next one."""
     first, second = placings[position - 1 : position + 1]
     return (*placings[: position - 1], (*first, *second), *placings[position + 1 :])
 
 
 def swap_first_two(placings: Placings) -> Placings:
-    """A protest of the second against the winner is upheld."""
+    """Returns the placings after the runner-up's protest against the winner was upheld."""
     first, second, *others = placings
     return (second, first, *others)
 
 
 def disqualify(placings: Placings, runner: int) -> Placings:
-    """The runner is taken out of the result; those behind it move up."""
+    """Returns the placings without a runner; those behind it move up."""
     left = (tuple(number for number in group if number != runner) for group in placings)
     return tuple(group for group in left if group)
 
 
 def payout_factor(position: int, tied: int, places: int) -> Decimal | None:
-    """What one of `tied` runners that share `position` gets of a payout for so many places; `None` if it gets none.
+    """Returns the part of a payout that a runner in a dead heat gets. Two that share the last place paid get half each.
 
-    Two that share the last place paid get half each.
+    Args:
+        position: the finishing position, 1 for the winner.
+        tied: how many runners share it.
+        places: how many places the bet pays.
+
+    Returns:
+        The factor, or `None` when the position is not paid.
     """
     paid = min(tied, places - position + 1)
     return (Decimal(paid) / tied).quantize(_CENTS).normalize() if paid > 0 else None
@@ -65,19 +71,19 @@ def payout_factor(position: int, tied: int, places: int) -> Decimal | None:
 
 @frozen
 class Settlement:
-    """A race that was run: makes its results, whatever the placings turn out to be."""
+    """What is needed to make the results of a race from its placings."""
 
     meeting: Meeting
     race: Race
     market: Market
-    """At the close of betting: starting prices are its prices."""
+    """The market at the close of betting; its prices are the starting prices."""
     field_size: int
-    """How many there were when the place markets were offered."""
+    """The number of runners when the place markets were offered."""
     tote: str
-    """Whose pools pay."""
+    """The name of the tote whose dividends are in the result."""
 
     def result(self, status: RaceStatus, at: datetime, placings: Placings, *, with_dividends: bool) -> RaceResultEvent:
-        """The result as RBHQ would send it."""
+        """Returns the result as RBHQ would send it."""
         return RaceResultEvent(
             self.race.race_id.meeting_id,
             self.race.race_id.event_number,
@@ -95,7 +101,7 @@ class Settlement:
         results = []
         position = 1
         for group in placings:
-            if position > _SHOWN_PLACES:
+            if position > _POSITIONS_SHOWN:
                 break
             of = {places: payout_factor(position, len(group), places) for places in (1, 2, 3, 4)}
             factors = PayoutFactors(
@@ -142,5 +148,5 @@ class Settlement:
 
 
 def _dollars(amount: float) -> Decimal:
-    """Dividends are rounded down to ten cents; less than the stake is not paid."""
+    """Returns a dividend: rounded down to ten cents, and at least 1.04."""
     return max(Decimal("1.04"), Decimal(str(amount)).quantize(_TEN_CENTS, ROUND_DOWN))

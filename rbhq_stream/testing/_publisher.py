@@ -1,4 +1,4 @@
-"""Writes records to a broker and waits until they are there."""
+"""Writes records to the embedded broker, and waits until it has them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from rbhq_stream.record import Record
 
 
 class PublishError(RbhqStreamError):
-    """The embedded broker did not take a record.
-
-    `topic` is where it was to go; `reason` is in the Kafka client's words.
-    """
+    """A record was not written to the embedded broker."""
 
     def __init__(self, topic: str, reason: str) -> None:
         super().__init__(topic, reason)
         self.topic = topic
+        """The name of the topic."""
         self.reason = reason
+        """The cause, in the Kafka client's words."""
 
     def __str__(self) -> str:
-        return f"nothing was written to topic {self.topic!r}: {self.reason}"
+        return f"the record was not written to topic {self.topic!r}: {self.reason}"
 
 
 def checked_milliseconds(moment: datetime | None) -> int | None:
     """Returns an aware time as Kafka writes it, in milliseconds since 1970.
 
     Raises:
-        ValueError: The time has no time zone.
+        ValueError: the time has no time zone.
     """
     if moment is None:
         return None
@@ -47,19 +46,25 @@ def checked_milliseconds(moment: datetime | None) -> int | None:
 
 @define
 class Outgoing:
-    """A record that is to be written, or has been."""
+    """A record to write, and what became of it."""
 
     topic: str
     value: bytes | None
     key: bytes | None
     headers: Mapping[str, bytes] | None = None
     milliseconds: int | None = None
-    """When it was written, since 1970; the time of sending by default."""
+    """The record's time, in milliseconds since 1970; the time of sending by default."""
     partition: int | None = None
     _error: KafkaError | None = None
     _offset: int | None = None
 
     def send(self, producer: Producer) -> None:
+        """Queues the record in the client.
+
+        Raises:
+            BufferError: the client's queue is full.
+            KafkaException: the client refuses the record.
+        """
         if self.milliseconds is None:
             self.milliseconds = time.time_ns() // 1_000_000
         producer.produce(
@@ -69,14 +74,20 @@ class Outgoing:
             partition=-1 if self.partition is None else self.partition,
             headers=dict(self.headers or {}),
             timestamp=self.milliseconds,
-            on_delivery=self._reported,
+            on_delivery=self._on_delivery,
         )
 
     @property
-    def waiting(self) -> bool:
+    def is_waiting(self) -> bool:
+        """Whether the client has not reported yet what became of the record."""
         return self._offset is None and self._error is None
 
     def delivered(self) -> Record:
+        """Returns the record as it was written.
+
+        Raises:
+            PublishError: it was not written.
+        """
         if self._error is not None:
             raise PublishError(self.topic, self._error.str())
         assert self.partition is not None
@@ -92,14 +103,14 @@ class Outgoing:
             headers=tuple((self.headers or {}).items()),
         )
 
-    def _reported(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         self.partition = message.partition()
         self._error = error
         self._offset = message.offset()
 
 
 class Publisher:
-    """Any thread may write; each waits for its own records."""
+    """Writes records. Any thread may do so; each waits for its own records."""
 
     def __init__(self, bootstrap_servers: str, *, timeout: float, logger: logging.Logger) -> None:
         self._producer = Producer(
@@ -110,7 +121,7 @@ class Publisher:
                 "reconnect.backoff.ms": 10,
                 "reconnect.backoff.max.ms": 100,
                 "linger.ms": 0,
-                # keeps the order when a record is sent again; idempotence would too, but takes a second to start
+                # keeps the order when a record is sent again; so does idempotence, but it takes a second to start
                 "max.in.flight.requests.per.connection": 1,
                 "allow.auto.create.topics": False,
                 "message.timeout.ms": int(timeout * 1000),
@@ -123,20 +134,20 @@ class Publisher:
         self._writers_left = threading.Condition()
 
     def write(self, outgoing: Sequence[Outgoing]) -> list[Record]:
-        """Writes them all, in order.
+        """Writes the records in order, and returns them as they were written.
 
         Raises:
-            PublishError: one was not taken.
+            PublishError: a record was not written.
         """
         with self._writers_left:
             self._writers += 1
         try:
             for item in outgoing:
                 self._send(item)
-            # message.timeout.ms ends this: every record is reported, delivered or not
+            # this ends, because the client reports every record within message.timeout.ms
             for item in outgoing:
-                while item.waiting:
-                    # not long: the report may have come to the poll of another thread that writes
+                while item.is_waiting:
+                    # only for a moment: another thread that writes may get the report
                     self._poll(item, 0.01)
         finally:
             with self._writers_left:
@@ -145,9 +156,9 @@ class Publisher:
         return [item.delivered() for item in outgoing]
 
     def close(self) -> None:
-        """Drops what is still on its way."""
+        """Discards records that are not written yet, and disconnects."""
         self._closing = True
-        # the client must not be taken down under a thread that is inside it
+        # no thread may be inside the client when it is closed
         with self._writers_left:
             self._writers_left.wait_for(lambda: self._writers == 0)
         self._producer.purge()
@@ -170,4 +181,4 @@ class Publisher:
 
     def _check_open(self, item: Outgoing) -> None:
         if self._closing:
-            raise PublishError(item.topic, "the broker was closed meanwhile")
+            raise PublishError(item.topic, "the broker was closed")

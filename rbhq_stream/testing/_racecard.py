@@ -1,4 +1,4 @@
-"""The card of a made-up race day: which meetings, which races, who runs in them and when."""
+"""The card of a simulated race day: its meetings, their races, and the runners of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbhq_stream.events import RaceId
 
 
 class Code(str, Enum):
-    """What races: thoroughbreds, greyhounds, or standardbreds in harness."""
+    """The kind of racing: thoroughbreds, greyhounds, or standardbreds in harness."""
 
     GALLOPS = "gallops"
     GREYHOUNDS = "greyhounds"
@@ -27,7 +27,7 @@ class Runner:
     number: int
     name: str
     is_reserve: bool = False
-    """Named in case another is scratched; no starter, and without a price, until then. Greyhounds only."""
+    """Whether this is a reserve (greyhounds only): it starts, and has a price, only if another runner is scratched."""
 
 
 @frozen
@@ -36,19 +36,19 @@ class Race:
 
     race_id: RaceId
     jump: datetime
-    """When it is to start. The real start may be a few minutes later."""
+    """The advertised start. The actual one may be a few minutes later."""
     runners: tuple[Runner, ...]
 
     @property
     def starters(self) -> tuple[int, ...]:
-        """The numbers of those who run if nobody is scratched."""
+        """The numbers of the runners that start if none is scratched."""
         return tuple(runner.number for runner in self.runners if not runner.is_reserve)
 
     def name_of(self, runner_number: int) -> str:
-        """The runner's name.
+        """Returns the name of a runner.
 
         Raises:
-            KeyError: no such runner.
+            KeyError: the race has no such runner.
         """
         return {runner.number: runner.name for runner in self.runners}[runner_number]
 
@@ -100,14 +100,14 @@ _MINUTES_BETWEEN = {Code.GALLOPS: 36, Code.GREYHOUNDS: 21, Code.HARNESS: 31}
 def draw_card(
     rng: Random, *, meetings: int, races: int | None, interval: timedelta | None, first_jump: datetime
 ) -> tuple[Meeting, ...]:
-    """Makes up a day's meetings: a gallops one first, then greyhounds, harness, and so on in turn.
+    """Draws a day's meetings: gallops, greyhounds and harness in turn.
 
     Args:
-        rng: where the luck comes from.
-        meetings: how many.
-        races: how many each has; 7 to 12 when `None`.
-        interval: the time between two races of one meeting; by default as usual for what races.
-        first_jump: when the day's first race is to start.
+        rng: the source of chance.
+        meetings: the number of meetings.
+        races: the number of races of each meeting; 7 to 12 when `None`.
+        interval: the time between two races of a meeting; by default what is usual for the kind of racing.
+        first_jump: the advertised start of the day's first race.
     """
     codes = list(Code)
     used: set[str] = set()
@@ -118,7 +118,7 @@ def draw_card(
         meeting_id += rng.randrange(1, 9)
         count = races or rng.randint(*_RACES)
         gap = interval or timedelta(minutes=_MINUTES_BETWEEN[code])
-        # meetings begin one after the other, so that no two races of the day jump together
+        # the meetings begin one after the other, so no two races of the day start at the same time
         first = first_jump + gap * index / meetings
         card.append(
             Meeting(
@@ -136,7 +136,7 @@ def draw_card(
 
 def _pick_venue(rng: Random, venues: Sequence[str], used: set[str]) -> str:
     free = [venue for venue in venues if venue not in used]
-    # a day of very many meetings: the second one at a venue is its night meeting
+    # a day of very many meetings: a venue has a second, the night meeting
     venue = rng.choice(free) if free else f"{rng.choice(venues)} Night"
     used.add(venue)
     return venue
@@ -149,7 +149,7 @@ def _draw_field(rng: Random, code: Code, race_number: int) -> tuple[Runner, ...]
     elif code is Code.HARNESS:
         size = rng.randint(8, 12)
     else:
-        # the first has four places to bet on, whatever the others have
+        # the first race is large enough for a market of four places
         size = rng.randint(8 if race_number == 1 else 6, 18)
     names: dict[str, None] = {}
     while len(names) < size + reserves:

@@ -1,4 +1,4 @@
-"""A race day made up from a number: everything that RBHQ's feed says in it, in order, and the same each time."""
+"""A simulated race day: every event that RBHQ's feed would have, in order, the same each time for one seed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from heapq import merge
 from random import Random
 
 from rbhq_stream.events import RaceId
-from rbhq_stream.testing._race_life import Happening, RaceLife, TimedEvent
 from rbhq_stream.testing._racecard import Meeting, draw_card
+from rbhq_stream.testing._simulated_race import Happening, SimulatedRace, TimedEvent
 
-# the first Tuesday of November 2026, eleven in the morning in Melbourne
+# the first Tuesday of November 2026, 11 a.m. in Melbourne
 _START = datetime(2026, 11, 3, tzinfo=timezone.utc)
-_OFTEN = {
+_FREQUENCY = {
     Happening.REVISED_DEDUCTION: 0.1,
     Happening.UNSCRATCHING: 0.02,
     Happening.REOPENED: 0.06,
@@ -21,18 +21,30 @@ _OFTEN = {
     Happening.DEAD_HEAT: 0.02,
     Happening.AMENDED: 0.01,
 }
-_WASHOUT = 0.04
+_WASHOUT_FREQUENCY = 0.04
 
 
 class Simulator:
-    """A day at the races.
+    """A simulated race day.
 
-    >>> for at, event in ((timed.at, timed.event) for timed in Simulator(seed=7).events()):
-    ...     ...
+    >>> for timed in Simulator(seed=7).events():
+    ...     print(timed.at, timed.event)
 
     The same arguments give the same day, byte for byte. A day of two races or more has at least one of every
-    `Happening`: a revised deduction, an unscratching, a re-opened race, a protest, a dead heat, a result that is
-    amended after FINAL, and a race that is abandoned.
+    `Happening`: a revised deduction, an unscratching, a race that is opened again, a protest, a dead heat, a result
+    that is amended after FINAL, and an abandoned race.
+
+    Args:
+        seed: chooses the day.
+        meetings: the number of meetings: gallops, greyhounds and harness in turn.
+        races: the number of races of each meeting; 7 to 12 by default.
+        price_records: about how many records with prices each race has.
+        start: when the first market opens; an aware time.
+        opens_before: how long before its advertised start the market of a race opens.
+        interval: the time between two races of a meeting; 21 to 36 minutes by default, depending on the kind of racing.
+
+    Raises:
+        ValueError: `meetings` or `races` is below 1, or `start` has no time zone.
     """
 
     def __init__(
@@ -46,20 +58,12 @@ class Simulator:
         opens_before: timedelta = timedelta(hours=4),
         interval: timedelta | None = None,
     ) -> None:
-        """
-        Args:
-            seed: another one gives another day.
-            meetings: how many: gallops, greyhounds and harness in turn.
-            races: how many each meeting has; 7 to 12 when not given.
-            price_records: about how many records with prices each race gets.
-            start: when the first market opens. Aware.
-            opens_before: how long before its jump a race's market opens.
-            interval: the time between two races of a meeting; by default 21 to 36 minutes, after what races.
-        """
         if meetings < 1 or (races is not None and races < 1):
-            raise ValueError("a day needs one meeting and one race at least")
+            raise ValueError(f"meetings={meetings}, races={races}: a day has at least one meeting with one race")
         if start.tzinfo is None:
-            raise ValueError("start has no time zone: give an aware datetime, e.g. with tzinfo=timezone.utc")
+            raise ValueError(
+                f"start={start!r} has no time zone: pass an aware datetime, for example with tzinfo=timezone.utc"
+            )
         self._seed = seed
         self._price_records = price_records
         self._opens_before = opens_before
@@ -75,18 +79,18 @@ class Simulator:
 
     @property
     def meetings(self) -> tuple[Meeting, ...]:
-        """The card: venues, races, runners with their names, when each race is to jump."""
+        """The card: venues, races, their advertised starts, and runners with their names."""
         return self._meetings
 
     @property
     def happenings(self) -> Mapping[RaceId, frozenset[Happening]]:
-        """What is out of the ordinary in each race."""
+        """What each race has that most races don't have."""
         return self._happenings
 
     def events(self) -> Iterator[TimedEvent]:
-        """The whole day in the order of time, from the start each time it is called."""
-        lives = (
-            RaceLife(
+        """Iterates the events of the whole day in the order of time. Each call begins anew."""
+        races = (
+            SimulatedRace(
                 _random(f"{self._seed} {race.race_id}"),
                 meeting,
                 race,
@@ -97,30 +101,30 @@ class Simulator:
             for meeting in self._meetings
             for race in meeting.races
         )
-        # at the same moment the earlier race of the card comes first
-        return merge(*lives, key=lambda timed: timed.at)
+        # of events at the same moment, that of the race that is earlier on the card comes first
+        return merge(*races, key=lambda timed: timed.at)
 
 
 def _random(name: str) -> Random:
-    # from a text, which Random hashes with SHA-512: the same on every machine, unlike Python's own hash()
-    return Random(f"rbhq_stream {name}")  # noqa: S311 (a race day that can be foretold is the point)
+    # Random hashes a string with SHA-512, so it is the same on every machine
+    return Random(f"rbhq_stream {name}")  # noqa: S311  # a day that can be repeated is the point
 
 
 def _draw_happenings(rng: Random, meetings: tuple[Meeting, ...]) -> dict[RaceId, frozenset[Happening]]:
     races = [race.race_id for meeting in meetings for race in meeting.races]
     happenings: dict[RaceId, set[Happening]] = {race_id: set() for race_id in races}
     for meeting in meetings:
-        if len(meeting.races) > 3 and rng.random() < _WASHOUT:
-            # the track is under water: the rest of the meeting is off
+        if len(meeting.races) > 3 and rng.random() < _WASHOUT_FREQUENCY:
+            # bad weather: the rest of the meeting is abandoned
             for race in meeting.races[-rng.randint(1, 3) :]:
                 happenings[race.race_id].add(Happening.ABANDONED)
     run = [race_id for race_id in races if not happenings[race_id]]
     rng.shuffle(run)
     if len(run) > 1:
         happenings[run.pop()].add(Happening.ABANDONED)
-    for index, happening in enumerate(_OFTEN):
-        # one of each for certain, as far as they can be in races of their own
+    for index, happening in enumerate(_FREQUENCY):
+        # one of each for certain, in different races as far as there are enough
         happenings[run[index % len(run)]].add(happening)
     for race_id in run:
-        happenings[race_id] |= {happening for happening, often in _OFTEN.items() if rng.random() < often}
+        happenings[race_id] |= {happening for happening, frequency in _FREQUENCY.items() if rng.random() < frequency}
     return {race_id: frozenset(of_race) for race_id, of_race in happenings.items()}

@@ -9,9 +9,9 @@ def unhandled(who: str, timeout: float, left: Mapping[tuple[str, int], int]) -> 
     """Returns a text that says which records were not handled.
 
     Args:
-        who: Who was to handle them.
-        timeout: How long that was waited for, in seconds.
-        left: The number of records that are left, by topic and partition.
+        who: who was to handle them.
+        timeout: how long that was waited for, in seconds.
+        left: the number of records that are left, by topic and partition.
     """
     records = ", ".join(f"{count} in {topic}[{partition}]" for (topic, partition), count in sorted(left.items()))
     return (

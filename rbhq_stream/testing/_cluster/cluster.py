@@ -234,7 +234,7 @@ class Cluster:
         """Runs a coroutine in the thread of the brokers.
 
         Raises:
-            BrokerClosedError: The cluster was closed before, or meanwhile.
+            BrokerClosedError: the cluster was closed before, or meanwhile.
         """
         with self._closing:
             if self._is_closing:

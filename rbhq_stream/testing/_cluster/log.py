@@ -105,7 +105,7 @@ class Log:
         """Finds the first record that was written at a time or later.
 
         Args:
-            timestamp: Milliseconds since 1970, `EARLIEST` or `LATEST`.
+            timestamp: milliseconds since 1970, `EARLIEST` or `LATEST`.
 
         Returns:
             An error code, and the record's timestamp and offset, each -1 when there is none.

@@ -59,7 +59,7 @@ class Requests:
     def __init__(self, brokers: Callable[[], Sequence[Address]]) -> None:
         """
         Args:
-            brokers: Returns the brokers that can be reached now.
+            brokers: returns the brokers that can be reached now.
         """
         self.logs: dict[Partition, Log] = {}
         self.groups: defaultdict[str, Group] = defaultdict(Group)

@@ -28,7 +28,7 @@ class Reader:
         """Returns the next bytes.
 
         Raises:
-            MalformedError: There are fewer.
+            MalformedError: there are fewer.
         """
         end = self.position + size
         if size < 0 or end > len(self.data):
@@ -44,7 +44,7 @@ class Type(Protocol):
         """Returns the next value.
 
         Raises:
-            MalformedError: There is none.
+            MalformedError: there is none.
         """
 
     def write(self, value: Any, out: bytearray) -> None:

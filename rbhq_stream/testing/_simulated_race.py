@@ -1,4 +1,4 @@
-"""One made-up race, from the opening of its market to the last word on its result."""
+"""One simulated race, from the opening of its market to its last result."""
 
 from __future__ import annotations
 
@@ -26,39 +26,43 @@ from rbhq_stream.testing._racecard import Code, Meeting, Race
 
 
 class Happening(str, Enum):
-    """Something that does not come with every race, and that an application must get right."""
+    """Something that most races don't have, and that an application must handle correctly."""
 
     REVISED_DEDUCTION = "revised deduction"
-    """A second scratching comes with another deduction for the first one."""
+    """A second scratching repeats the first one with another deduction."""
     UNSCRATCHING = "unscratching"
-    """A runner was scratched by mistake and is put back."""
+    """A runner is scratched by mistake and reinstated."""
     REOPENED = "re-opened"
     """The race is CLOSED and then OPEN again."""
     PROTEST = "protest"
+    """The status PROTEST comes between INTERIM and FINAL; some protests are upheld."""
     DEAD_HEAT = "dead heat"
-    """Two runners share a place and its payout: factors of 0.5."""
+    """Two runners share a finishing position and its payout: factors of 0.5."""
     AMENDED = "amended"
     """The result changes after FINAL."""
     ABANDONED = "abandoned"
+    """The race is abandoned, and has no result."""
 
 
 @frozen
 class TimedEvent:
-    """An event and when it happens."""
+    """An event and its time."""
 
     at: datetime
+    """When RBHQ would publish the event (aware, UTC)."""
     event: Event
+    """The event."""
 
 
-# one record in ten has ten prices or more
-_LARGE_SHARE = 0.1
+# the part of the records that have ten prices or more
+_LARGE_RECORDS = 0.1
 _RUN_SECONDS = {Code.GALLOPS: 85, Code.GREYHOUNDS: 31, Code.HARNESS: 130}
-_SCRATCHED = {Code.GALLOPS: (0, 0, 1, 1, 2, 3), Code.GREYHOUNDS: (0, 0, 1, 2), Code.HARNESS: (0, 0, 1, 2)}
+_NUMBERS_SCRATCHED = {Code.GALLOPS: (0, 0, 1, 1, 2, 3), Code.GREYHOUNDS: (0, 0, 1, 2), Code.HARNESS: (0, 0, 1, 2)}
 _Step = Callable[[datetime], Sequence[Event]]
 
 
-class RaceLife:
-    """What is heard of one race, in order. To be iterated once."""
+class SimulatedRace:
+    """The events of one race, in order. It can be iterated once: the plan of steps changes the market as it goes."""
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class RaceLife:
         self._race = race
         self._happenings = happenings
         self._opens = race.jump - opens
-        # the stewards are never early
+        # a race starts late, never early
         self._jump = race.jump + timedelta(seconds=rng.uniform(5, 0.03 * opens.total_seconds()))
         self._price_records = price_records
         self._market = Market(rng, race.starters)
@@ -98,7 +102,7 @@ class RaceLife:
                 yield TimedEvent(at, event)
 
     def _add(self, at: datetime, step: _Step) -> None:
-        # the number keeps those of one moment in the order in which they were planned
+        # the number keeps steps of the same moment in the order in which they were planned
         self._plan.append((at, len(self._plan), step))
 
     def _plan_betting(self) -> None:
@@ -106,33 +110,33 @@ class RaceLife:
         span = jump - opens
         self._add(opens, self._status(RaceStatus.OPEN))
         self._add(opens, self._opening)
-        shut: tuple[datetime, datetime] | None = None
+        closed: tuple[datetime, datetime] | None = None
         if Happening.REOPENED in self._happenings:
-            # the gates were about to open, then somebody threw a shoe
-            shut = opens + span * rng.uniform(0.955, 0.965), opens + span * rng.uniform(0.975, 0.985)
-            self._add(shut[0], self._status(RaceStatus.CLOSED))
-            self._add(shut[1], self._status(RaceStatus.OPEN))
+            closed = opens + span * rng.uniform(0.955, 0.965), opens + span * rng.uniform(0.975, 0.985)
+            self._add(closed[0], self._status(RaceStatus.CLOSED))
+            self._add(closed[1], self._status(RaceStatus.OPEN))
         self._add(jump, self._status(RaceStatus.CLOSED))
         scratchings = self._plan_scratchings()
         ticks = max(0, self._price_records - 2 - scratchings)
-        # what the opening and the scratchings need of the large ones is taken off the rest
-        forced = 2 + scratchings
-        self._large = max(0.0, (_LARGE_SHARE * (ticks + forced) - forced) / ticks) if ticks else 0
+        # the opening and the scratchings make large records: the other steps make so many fewer
+        always_large = 2 + scratchings
+        wanted = _LARGE_RECORDS * (ticks + always_large)
+        self._large = max(0.0, (wanted - always_large) / ticks) if ticks else 0
         for _ in range(ticks):
-            # more and more of them towards the jump
+            # more and more of them towards the start of the race
             at = jump - span * rng.random() ** 2.2
-            if shut is None or not shut[0] <= at < shut[1]:
+            if closed is None or not closed[0] <= at < closed[1]:
                 self._add(at, self._price_move)
 
     def _plan_scratchings(self) -> int:
-        """Says how many records they make."""
+        """Plans the scratchings, and returns the number of records that they make."""
         rng, opens = self._rng, self._opens
         span = self._jump - opens
-        real = rng.choice(_SCRATCHED[self._meeting.code])
+        real = rng.choice(_NUMBERS_SCRATCHED[self._meeting.code])
         if Happening.REVISED_DEDUCTION in self._happenings:
             real = max(2, real)
         wrong = 1 if Happening.UNSCRATCHING in self._happenings else 0
-        # at least three stay in the race, and four run it
+        # at least three runners stay in the race, and four run it
         real = min(real, self._field_size - 3 - wrong, self._field_size - 4)
         runners = rng.sample(self._race.starters, real + wrong)
         for runner in runners[wrong:]:
@@ -201,13 +205,13 @@ class RaceLife:
                 self._scratched[runner] = _revised(scratching, self._rng.choice((-2, -1, 1, 2)))
 
     def _judge(self, _: datetime) -> Sequence[Event]:
-        """The numbers go up in the frame. Nothing is sent yet."""
+        """Draws the finishing order, from the market as it is at the close of betting. Publishes nothing."""
         rng = self._rng
         tote = rng.choice(("VIC Tote", "NSW Tote", "QLD Tote"))
         self._settlement = Settlement(self._meeting, self._race, self._market, self._field_size, tote)
         self._placings = run_race(rng, self._market)
         if Happening.DEAD_HEAT in self._happenings:
-            # not for third where only two places are offered: it would halve nothing
+            # not for third place where only two places are paid: no payout would be shared
             self._placings = dead_heat(self._placings, rng.choice((1, 1, 2, 3) if self._field_size >= 6 else (1, 2)))
         return ()
 
@@ -230,7 +234,7 @@ class RaceLife:
         return self._settlement.result(status, self._ago(at), self._placings, with_dividends=is_final)
 
     def _ago(self, at: datetime) -> datetime:
-        """A little before: when RBHQ noted what it sends now."""
+        """Returns a time shortly before: when RBHQ recorded what it publishes now."""
         return at - timedelta(microseconds=self._rng.randrange(50_000, 900_000))
 
     @property
@@ -258,7 +262,7 @@ def _revised(scratching: Scratching, cents: int) -> Scratching:
 
     def moved(deduction: Decimal | None) -> Decimal:
         assert deduction is not None
-        # never to less than nothing, never by nothing
+        # a deduction is not negative, and a revision changes it
         return deduction + (change if deduction + change >= 0 else -change)
 
     return evolve(
