@@ -13,15 +13,15 @@ from rbhq_stream.errors import ConfigError, RbhqStreamError
 
 CONFIGURATION_WRONG = 2
 STOPPED = 130
-"""What a shell makes of Ctrl-C."""
+"""The exit status with which a shell reports Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command with the arguments of the process, or with those given. Returns its exit status."""
+    """Runs the command with the given arguments, or with those of the process. Returns its exit status."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        with _reader_may_go():
+        with _closed_pipe_allowed():
             return command(options)
     except KeyboardInterrupt:
         print("stopped")
@@ -40,37 +40,39 @@ def _parser() -> argparse.ArgumentParser:
         description="Plays a simulated race day to a Kafka broker inside the process and reads it as an application"
         " would. Ctrl-C ends it early.",
     )
-    demo.add_argument("--seconds", type=_seconds, default=20.0, metavar="N", help="how long it takes (20)")
-    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another number, another day (1)")
-    demo.add_argument("--plain", action="store_true", help="lines instead of a picture, also in a terminal")
+    demo.add_argument("--seconds", type=_seconds, default=20.0, metavar="N", help="how long it takes (default: 20)")
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another seed gives another day (default: 1)")
+    demo.add_argument("--plain", action="store_true", help="print lines instead of drawing, also in a terminal")
     demo.set_defaults(command=_demo)
     check = commands.add_parser(
         "check",
         help="find out, step by step, why there is no feed",
-        description="Looks at each broker, the log-in, each topic and the consumer group, without disturbing a feed"
-        " that runs. The configuration is taken from environment variables, or from a TOML file. Exit status: 0 all is"
-        " well, 1 something failed, 2 the configuration is wrong.",
+        description="Checks each broker, the log-in, each topic and the consumer group, without disturbing a running"
+        " feed. The configuration is read from environment variables, or from a TOML file. Exit status: 0 nothing"
+        " failed, 1 something failed, 2 the configuration is wrong.",
     )
-    check.add_argument("--json", action="store_true", help="for programs")
-    check.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds it may take at most (30)")
+    check.add_argument("--json", action="store_true", help="print JSON, for programs")
+    check.add_argument(
+        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds that it may take (default: 30)"
+    )
     origin = check.add_mutually_exclusive_group()
     origin.add_argument("--config", metavar="FILE.toml", help="read the configuration from this file")
-    origin.add_argument("--env-prefix", default="RBHQ_", metavar="PREFIX", help="of the variables (RBHQ_)")
+    origin.add_argument(
+        "--env-prefix", default="RBHQ_", metavar="PREFIX", help="prefix of the environment variables (default: RBHQ_)"
+    )
     check.set_defaults(command=_check)
     return parser
 
 
 def _demo(options: argparse.Namespace) -> int:
-    # only this command needs it
-    from rbhq_stream._demo import run  # noqa: PLC0415 (the start of the other commands is not to wait for it)
+    from rbhq_stream._demo import run  # noqa: PLC0415  # other commands start faster without
 
     return run(seconds=options.seconds, seed=options.seed, plain=options.plain)
 
 
 def _check(options: argparse.Namespace) -> int:
-    # only this command needs them
-    from rbhq_stream._config import FeedConfig  # noqa: PLC0415 (the start of the other commands is not to wait for it)
-    from rbhq_stream._diagnose import diagnose  # noqa: PLC0415 (the start of the other commands is not to wait for it)
+    from rbhq_stream._config import FeedConfig  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._diagnose import diagnose  # noqa: PLC0415  # other commands start faster without
 
     try:
         config = (
@@ -86,7 +88,7 @@ def _check(options: argparse.Namespace) -> int:
         print("rbhq-stream: stopped", file=sys.stderr)
         return STOPPED
     text = json.dumps(diagnosis.to_dict(), indent=2) if options.json else diagnosis.as_text(colour=_is_coloured())
-    with _reader_may_go():
+    with _closed_pipe_allowed():
         print(text, flush=True)
     return 0 if diagnosis.ok else 1
 
@@ -96,8 +98,8 @@ def _is_coloured() -> bool:
 
 
 @contextmanager
-def _reader_may_go() -> Iterator[None]:
-    """Whoever reads our lines may go, e.g. `| head`; Python would complain again when it flushes at exit."""
+def _closed_pipe_allowed() -> Iterator[None]:
+    """Allows the reader of a pipe to close it, as `head` does. Python would report it again when it flushes at exit."""
     try:
         yield
     except BrokenPipeError:

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType  # type: ignore[attr-defined]  # not marked as exported
 
 from rbhq_stream import ConfigError, FeedConfig, Topics
-from rbhq_stream._diagnose import Diagnosis, Step, diagnose, sheet
+from rbhq_stream._diagnose import Diagnosis, Step, diagnose, progress
 from rbhq_stream._kafka import probe
 from rbhq_stream.testing import EmbeddedBroker
 from tests.broker.certificates import untrusted_ca
@@ -217,7 +217,7 @@ def test_a_position_that_retention_has_overtaken(kafka: KafkaCluster, partner: P
     assert "DataLossError" in position.hint
     with closing(Consumer(config.kafka_properties())) as consumer:
         consumer.commit(offsets=[TopicPartition(topic, 0, 11)], asynchronous=False)
-    assert "more than there is" in step(examine(config), "position").detail
+    assert "beyond the end" in step(examine(config), "position").detail
 
 
 def test_a_broker_without_tls_on_this_machine(examine: Examine) -> None:
@@ -397,7 +397,7 @@ def test_something_that_is_no_broker(kafka: KafkaCluster, anyone: Partner, exami
                 connection.sendall(b"220 mail.example ESMTP\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = sheet.in_background(answer)
+        thread = progress.in_background(answer)
         login: dict[str, Any] = {} if security == "SASL_SSL" else {"username": None, "password": None, "ca_file": None}
         config = a_config(
             kafka,
@@ -428,7 +428,7 @@ def test_a_dns_that_does_not_answer(
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: time.sleep(3))
     diagnosis = examine(a_config(kafka, anyone), timeout=1.5)
-    assert only_failed(diagnosis).detail.startswith("no answer from the DNS")
+    assert only_failed(diagnosis).detail.startswith("no response from the DNS")
     assert diagnosis.seconds < 1
 
 
@@ -503,7 +503,7 @@ def test_connections_that_carry_nothing(faulty: KafkaCluster, examine: Examine, 
     finally:
         faulty.proxies[0].reset()
     failed = tls_failure(diagnosis)
-    assert "nothing came back" in failed.detail
+    assert "nothing was received" in failed.detail
     assert "whitelisted" in failed.hint
 
 
@@ -563,7 +563,7 @@ def test_a_step_that_hangs_is_given_up(
     monkeypatch.setattr(probe.Probe, "topic", lambda *_: time.sleep(3))
     diagnosis = examine(a_config(kafka, anyone), timeout=2)
     assert not diagnosis.ok
-    assert step(diagnosis, "topic", anyone.topics.prices).detail.startswith("no answer within")
+    assert step(diagnosis, "topic", anyone.topics.prices).detail.startswith("no response within")
     assert step(diagnosis, "group").detail == "not tried: the 2 s were over"
     time.sleep(1.5)  # the client is still to be closed
 

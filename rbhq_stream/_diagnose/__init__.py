@@ -1,4 +1,4 @@
-"""Why there is no feed, step by step: `diagnose(config)`, and what it gives."""
+"""Finds out, step by step, why there is no feed: `diagnose(config)` and its result."""
 
 from rbhq_stream._diagnose.examination import diagnose
 from rbhq_stream._diagnose.findings import Diagnosis, Step, Verdict

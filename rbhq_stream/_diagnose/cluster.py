@@ -1,4 +1,4 @@
-"""The steps that take a Kafka client: the log-in, the brokers, the topics, the group."""
+"""The steps that need a Kafka client: the log-in, the brokers, the topics, the group."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from attrs import define, field
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._diagnose.findings import Finding, failed
-from rbhq_stream._diagnose.sheet import Sheet
+from rbhq_stream._diagnose.progress import Progress
 from rbhq_stream._kafka.probe import Cluster, Newest, Probe, Topic
 from rbhq_stream.errors import RbhqStreamError, UnreachableError
 
 CLUSTER = "cluster"
-"""The target of the steps that are about no broker in particular."""
-LOGIN_MOST, STEP_MOST = 15.0, 10.0
-"""Seconds that the log-in, and each step after it, may take at most."""
+"""The target of the steps that concern no particular broker."""
+MAX_LOGIN_SECONDS, MAX_STEP_SECONDS = 15.0, 10.0
+"""The longest that the log-in, and each step after it, may take."""
 CLOCK_SKEW = 2.0
-"""Seconds that a record may lie in the future before the clocks are worth a warning."""
+"""Seconds that a record may be in the future before there is a warning about the clocks."""
 OLD = 86_400.0
-"""Seconds after which the newest record is worth a warning: there is racing every day."""
+"""Age of the newest record, in seconds, from which there is a warning: there is racing every day."""
 
 _LEADERLESS = "The cluster is in trouble, or is being restarted: try again in a minute, then tell RBHQ."
 
-_SENT_AWAY = (
-    "The cluster sends its clients on to this broker, and it can't be reached from here: see its own steps. Names and"
-    " ports that the cluster gives (advertised.listeners) have to work from this host too."
+_REDIRECTED = (
+    "The cluster directs clients to this broker, and it can't be reached from this host: see its own steps. The host"
+    " names and ports that the cluster advertises (advertised.listeners) must work from this host too."
 )
 
 
-def plan(sheet: Sheet, config: FeedConfig) -> None:
-    """The steps that `examine_cluster` will make."""
-    sheet.plan(["login", "brokers"], CLUSTER)
+def plan(progress: Progress, config: FeedConfig) -> None:
+    """Plans the steps that `examine_cluster` runs."""
+    progress.plan(["login", "brokers"], CLUSTER)
     for topic in config.topics.names:
-        sheet.plan(["topic", "read", "newest"], topic)
-    sheet.plan(["group"], config.group_id)
+        progress.plan(["topic", "read", "newest"], topic)
+    progress.plan(["group"], config.group_id)
     for topic in config.topics.names:
-        sheet.plan(["position"], topic)
+        progress.plan(["position"], topic)
 
 
 def examine_cluster(
-    sheet: Sheet,
+    progress: Progress,
     config: FeedConfig,
     brokers: Sequence[str],
     deadline: float,
     found: Callable[[Sequence[str]], None],
 ) -> None:
-    """Makes them. `found` is called with the addresses of the cluster's brokers as soon as they are known."""
+    """Runs the planned steps. Calls `found` with the addresses of the cluster's brokers as soon as they are known."""
     try:
         probe = Probe(config, brokers)
     except RbhqStreamError as error:
-        sheet.note("login", CLUSTER, Finding("failed", str(error)))
-        sheet.skip("not tried: there is no Kafka client")
+        progress.note("login", CLUSTER, Finding("failed", str(error)))
+        progress.skip("not tried: the Kafka client could not be created")
         return
     try:
-        _Examination(sheet, config, probe, deadline).make(found)
+        _Examination(progress, config, probe, deadline).make(found)
     finally:
         probe.close()
 
 
 @define
 class _Examination:
-    _sheet: Sheet
+    _progress: Progress
     _config: FeedConfig
     _probe: Probe
     _deadline: float
     _left: int = field(init=False)
-    """How many steps share the time that is left."""
+    """The number of steps that share the remaining time."""
 
     def make(self, found: Callable[[Sequence[str]], None]) -> None:
         names = self._config.topics.names
@@ -77,7 +77,7 @@ class _Examination:
         cluster = self._log_in()
         found(tuple(cluster.brokers.values()) if cluster is not None else self._probe.sent_to)
         if cluster is None:
-            self._sheet.skip("not tried: no answer from the cluster")
+            self._progress.skip("not tried: the cluster did not respond")
             return
         topics: dict[str, Topic] = {}
         newest: dict[str, Newest] = {}
@@ -88,19 +88,19 @@ class _Examination:
                 read = self._read(name, topic)
                 if read is not None:
                     newest[name] = read
-        # whether the group may be used can be asked with any partition
-        asked = {name: tuple(topic.leaders) for name, topic in topics.items()} or {names[0]: (0,)}
-        committed = self._sheet.run("group", self._config.group_id, lambda: self._group(asked))
+        # any partition will do to find out whether the group may be used
+        partitions = {name: tuple(topic.leaders) for name, topic in topics.items()} or {names[0]: (0,)}
+        committed = self._progress.run("group", self._config.group_id, lambda: self._group(partitions))
         for name in names:
             if committed is None or name not in topics:
-                why = "nothing is known of the group" if committed is None else "the step topic failed"
-                self._sheet.note("position", name, Finding("skipped", f"not tried: {why}"))
+                why = "the step group failed" if committed is None else "the step topic failed"
+                self._progress.note("position", name, Finding("skipped", f"not tried: {why}"))
             else:
                 ends = newest[name].ends if name in newest else {}
-                self._sheet.note("position", name, _position(self._config, committed.get(name, {}), ends))
+                self._progress.note("position", name, _position(self._config, committed.get(name, {}), ends))
 
-    def _by(self, most: float = STEP_MOST) -> float:
-        """The deadline of the next step: its share of the time that is left."""
+    def _by(self, most: float = MAX_STEP_SECONDS) -> float:
+        """Returns the deadline of the next step: its share of the remaining time."""
         now = time.monotonic()
         share = (self._deadline - now) / max(1, self._left)
         self._left -= 1
@@ -109,7 +109,7 @@ class _Examination:
     def _log_in(self) -> Cluster | None:
         user = self._config.username
         left = self._deadline - time.monotonic()
-        by = time.monotonic() + min(LOGIN_MOST, left / 2)
+        by = time.monotonic() + min(MAX_LOGIN_SECONDS, left / 2)
 
         def ask() -> tuple[Finding, Cluster]:
             cluster = self._probe.cluster(self._config.topics.names[0], by)
@@ -119,18 +119,18 @@ class _Examination:
             try:
                 return ask()
             except UnreachableError as error:
-                # whom the cluster has sent to other brokers, it had let in
+                # the cluster directs clients to other brokers only after they have logged in
                 if user is None or not self._probe.sent_to:
                     raise
-                self._sheet.note("brokers", CLUSTER, attrs.evolve(failed(error), hint=_SENT_AWAY))
+                self._progress.note("brokers", CLUSTER, attrs.evolve(failed(error), hint=_REDIRECTED))
                 return _logged_in(user), None
 
         if user is None:
-            self._sheet.note("login", CLUSTER, Finding("skipped", "security is PLAINTEXT: nobody logs in"))
-            return self._sheet.run("brokers", CLUSTER, ask)
-        cluster = self._sheet.run("login", CLUSTER, log_in)
+            self._progress.note("login", CLUSTER, Finding("skipped", "security is PLAINTEXT: there is no log-in"))
+            return self._progress.run("brokers", CLUSTER, ask)
+        cluster = self._progress.run("login", CLUSTER, log_in)
         if cluster is not None:
-            self._sheet.note("brokers", CLUSTER, _brokers(cluster))
+            self._progress.note("brokers", CLUSTER, _brokers(cluster))
         return cluster
 
     def _topic(self, name: str) -> Topic | None:
@@ -143,27 +143,27 @@ class _Examination:
                 return Finding("failed", f"{count}, without a leader: {numbers}", _LEADERLESS, facts), topic
             return Finding("ok", f"{count}, all with a leader", facts=facts), topic
 
-        topic = self._sheet.run("topic", name, ask)
+        topic = self._progress.run("topic", name, ask)
         if topic is None:
-            self._sheet.skip("not tried: the step topic failed", name)
+            self._progress.skip("not tried: the step topic failed", name)
         return topic
 
     def _read(self, name: str, topic: Topic) -> Newest | None:
         def ask() -> tuple[Finding, Newest]:
             newest = self._probe.newest(name, topic.leaders, self._by())
             if newest.offset is None:
-                return Finding("ok", "allowed; there is no record to be read"), newest
+                return Finding("ok", "allowed; there is no record to read"), newest
             return Finding("ok", f"read offset {newest.offset} of partition {newest.partition}"), newest
 
-        newest = self._sheet.run("read", name, ask)
+        newest = self._progress.run("read", name, ask)
         if newest is None:
-            self._sheet.note("newest", name, Finding("skipped", "not tried: the step read failed"))
+            self._progress.note("newest", name, Finding("skipped", "not tried: the step read failed"))
         else:
-            self._sheet.note("newest", name, _age(newest, datetime.now(timezone.utc)))
+            self._progress.note("newest", name, _age(newest, datetime.now(timezone.utc)))
         return newest
 
-    def _group(self, asked: Mapping[str, Sequence[int]]) -> tuple[Finding, dict[str, dict[int, int]]]:
-        committed = self._probe.committed(asked, self._by())
+    def _group(self, partitions: Mapping[str, Sequence[int]]) -> tuple[Finding, dict[str, dict[int, int]]]:
+        committed = self._probe.committed(partitions, self._by())
         return Finding("ok", "may be used"), committed
 
 
@@ -182,13 +182,13 @@ def _age(newest: Newest, now: datetime) -> Finding:
         return Finding(
             "warning",
             "no records",
-            "Nothing was published yet, or retention has removed it. With racing on, ask RBHQ whether this is the right"
-            " topic.",
+            "Nothing was published yet, or retention has removed it. If there is racing now, ask RBHQ whether this is"
+            " the right topic.",
             {"age_seconds": None},
         )
     where = f"partition {newest.partition} offset {newest.offset}"
     if newest.at is None:
-        return Finding("ok", f"{where}, without a time", facts={"age_seconds": None})
+        return Finding("ok", f"{where}, without a timestamp", facts={"age_seconds": None})
     age = (now - newest.at).total_seconds()
     facts = {"at": newest.at.isoformat(), "age_seconds": round(age, 3)}
     written = f"{newest.at:%Y-%m-%d %H:%M:%S} UTC, {where}"
@@ -204,10 +204,10 @@ def _age(newest: Newest, now: datetime) -> Finding:
 
 
 def _position(config: FeedConfig, committed: Mapping[int, int], ends: Mapping[int, tuple[int, int]]) -> Finding:
-    """`ends` is empty if they are not known."""
+    """Compares the committed offsets with the first and last ones. `ends` is empty if these are not known."""
     facts: dict[str, object] = {"committed": {str(number): offset for number, offset in committed.items()}}
     if not committed:
-        return Finding("ok", f"nothing committed yet: a feed will begin at {config.start!s}", facts=facts)
+        return Finding("ok", f"nothing committed yet: a feed will start at {config.start!s}", facts=facts)
     known = {number: (*ends[number], offset) for number, offset in committed.items() if number in ends}
     if not known:
         return Finding("ok", f"committed in {_count(len(committed), 'partition')}", facts=facts)
@@ -220,17 +220,17 @@ def _position(config: FeedConfig, committed: Mapping[int, int], ends: Mapping[in
     lost = {number: low - offset for number, (low, _, offset) in known.items() if offset < low}
     if lost:
         facts["lost"] = {str(number): count for number, count in lost.items()}
-        told = ", ".join(f"{count} of partition {number}" for number, count in lost.items())
+        listed = ", ".join(f"{count} of partition {number}" for number, count in lost.items())
         after = (
-            "raise DataLossError" if config.on_data_loss == "raise" else f"go on at the {config.on_data_loss} record"
+            "raise DataLossError" if config.on_data_loss == "raise" else f"continue at the {config.on_data_loss} record"
         )
-        hint = f"A feed will {after} (on_data_loss). Take the races' state from RBHQ by other means."
-        return Finding("warning", f"records that were not handled are gone: {told}; {detail}", hint, facts)
+        hint = f"A feed will {after} (on_data_loss). Get the current state of the races from RBHQ by other means."
+        return Finding("warning", f"records that were not processed are gone: {listed}; {detail}", hint, facts)
     if any(offset > high for _, high, offset in known.values()):
         return Finding(
             "warning",
-            "the group has committed more than there is",
-            "The topic was made anew, or the cluster is another one. Choose another group_id, or tell RBHQ.",
+            "the group has committed an offset beyond the end",
+            "The topic was recreated, or this is another cluster. Use another group_id, or tell RBHQ.",
             facts,
         )
     return Finding("ok", detail, facts=facts)

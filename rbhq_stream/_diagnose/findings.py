@@ -1,4 +1,4 @@
-"""What a diagnosis found: its steps, and how they are printed. Nothing here has a secret."""
+"""The result of a diagnosis: its steps, and how they are printed. Nothing here holds a secret."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rbhq_stream.errors import ConnectError
 Verdict = Literal["ok", "warning", "failed", "skipped"]
 
 COLOURS: dict[Verdict, str] = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
-"""The terminal's codes for each verdict."""
+"""The terminal code of each verdict."""
 
 
 def one_line(text: str) -> str:
-    """The text on one line and without control characters: much of it comes from the other side of the network."""
+    """Returns the string on one line, without control characters: much of it was received from the network."""
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
 @frozen
 class Finding:
-    """The outcome of a step, before it is known which step it was and how long it took."""
+    """The outcome of a step, without its name, target and duration."""
 
     verdict: Verdict
     detail: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 def failed(error: ConnectError) -> Finding:
-    """An error of the library as a finding."""
+    """Returns an error of the library as a finding."""
     at = f" (broker {error.broker})" if error.broker else ""
     return Finding("failed", f"{error.reason}{at}", error.hint, {"error": type(error).__name__})
 
@@ -42,24 +42,24 @@ class Step:
     """One step of a diagnosis."""
 
     name: str
-    """What was looked at: `resolve`, `connect`, `tls`, `login`, `brokers`, `topic`, `read`, `newest`, `group` or
-    `position`."""
+    """`resolve`, `connect`, `tls`, `login`, `brokers`, `topic`, `read`, `newest`, `group` or `position`."""
     target: str
-    """What it was found of. The host and port of a broker, a topic, a consumer group, or `cluster`."""
+    """What was examined. The host and port of a broker, a topic, a consumer group, or `cluster`."""
     verdict: Verdict
-    """`warning`: the feed works, but look at it. `skipped`: a step that it builds on has failed, or it isn't needed."""
+    """`warning`: the feed works, but somebody should look at this. `skipped`: a step that it depends on has failed, or
+    it is not needed."""
     detail: str = field(converter=one_line)
     """What was found, on one line."""
     hint: str = field(default="", converter=one_line)
-    """What to do about it. Empty when there is nothing to do."""
+    """What to do. Empty if there is nothing to do."""
     seconds: float = 0.0
-    """How long it took."""
+    """How long the step took."""
     facts: Mapping[str, Any] = field(factory=dict, hash=False)
-    """What `detail` says, for programs: the certificate's `days_left`, the newest record's `age_seconds`, the group's
-    `lag`, the `error`'s class in this library, …"""
+    """What `detail` says, for programs: for example the certificate's `days_left`, the newest record's `age_seconds`,
+    the group's `lag`, or the name of the library's `error` class."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The step as JSON takes it."""
+        """Returns the step as JSON-ready data."""
         return {
             "name": self.name,
             "target": self.target,
@@ -73,12 +73,12 @@ class Step:
 
 @frozen
 class Diagnosis:
-    """What `diagnose` found. Printed, it is a table with a line for each step."""
+    """The result of `diagnose`. Its string is a table with a line for each step."""
 
     steps: tuple[Step, ...]
-    """All steps, in the order in which they build on each other."""
+    """All steps. Each depends only on earlier ones."""
     at: datetime
-    """When it began (UTC, aware)."""
+    """When it began (aware, in UTC)."""
     seconds: float
     """How long it took."""
 
@@ -89,11 +89,11 @@ class Diagnosis:
 
     @property
     def failed(self) -> tuple[Step, ...]:
-        """The steps that failed. Mend the first one first: the others may follow from it."""
+        """The steps that failed. Fix the first one first: it may have caused the others."""
         return tuple(step for step in self.steps if step.verdict == "failed")
 
     def to_dict(self) -> dict[str, Any]:
-        """The diagnosis as JSON takes it."""
+        """Returns the diagnosis as JSON-ready data."""
         return {
             "ok": self.ok,
             "at": self.at.isoformat(),
@@ -102,7 +102,11 @@ class Diagnosis:
         }
 
     def as_text(self, *, colour: bool = False) -> str:
-        """The table. `colour` is for a terminal."""
+        """Returns the table.
+
+        Args:
+            colour: Whether to colour the verdicts for a terminal.
+        """
         widths = [max((len(cell) for cell in cells), default=0) for cells in zip(*map(_cells, self.steps), strict=True)]
         lines = []
         for step in self.steps:
@@ -116,10 +120,10 @@ class Diagnosis:
 
     def _summary(self) -> str:
         counts = {verdict: sum(step.verdict == verdict for step in self.steps) for verdict in COLOURS}
-        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
         first = self.failed[0] if self.failed else None
-        advice = f" Begin with {first.name} {first.target}: what failed after it may follow from it." if first else ""
-        return f"{told} in {self.seconds:.1f} s.{advice}"
+        advice = f" Begin with {first.name} {first.target}: it may have caused the failures after it." if first else ""
+        return f"{listed} in {self.seconds:.1f} s.{advice}"
 
     def __str__(self) -> str:
         return self.as_text()

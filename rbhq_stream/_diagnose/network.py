@@ -1,4 +1,4 @@
-"""From a broker's name to an open TCP connection."""
+"""The steps of one broker: its name is resolved, a TCP connection is opened, TLS is negotiated."""
 
 from __future__ import annotations
 
@@ -8,45 +8,55 @@ from collections.abc import Sequence
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._diagnose.findings import Finding
-from rbhq_stream._diagnose.sheet import Sheet, by, in_background
+from rbhq_stream._diagnose.progress import Progress, by, in_background
 from rbhq_stream._diagnose.tls import handshake
 
 STEPS = ("resolve", "connect", "tls")
-"""The steps that are made of each broker."""
+"""The steps for each broker."""
 
 _DROPPED = (
     "Packets are dropped on the way. The usual causes: RBHQ has not whitelisted the public IP address of this host, or"
-    " a firewall on your side doesn't let TCP out to port {port} (RBHQ's is 9196)."
+    " a firewall on your side blocks outgoing TCP to port {port} (RBHQ's is 9196)."
 )
 _REFUSED = (
-    "The host is there, but nothing listens on port {port}, or a firewall rejects it. Check host and port (RBHQ's is"
-    " 9196) in bootstrap_servers."
+    "The host exists, but nothing listens on port {port}, or a firewall rejects the connection. Check host and port"
+    " (RBHQ's is 9196) in bootstrap_servers."
 )
-_NO_ROUTE = "This host's network has no way to that address: check its routes, its VPN and its firewall."
-_NO_NAME = "Check the host name in bootstrap_servers for typing errors, and the DNS of this host."
-_ADVERTISED = "The cluster itself names this address, and clients have to follow it. "
+_NO_ROUTE = "This host has no route to that address: check its routes, its VPN and its firewall."
+_NO_NAME = "Check the host name in bootstrap_servers for typing errors, and this host's DNS."
+_ADVERTISED = "The cluster itself names this address, and clients must use it. "
 
 
-def examine_broker(sheet: Sheet, config: FeedConfig, broker: str, deadline: float, *, advertised: bool = False) -> bool:
-    """Makes the steps of one broker. Tells whether a Kafka client may try it.
+def examine_broker(
+    progress: Progress, config: FeedConfig, broker: str, deadline: float, *, advertised: bool = False
+) -> bool:
+    """Runs the steps of one broker.
 
-    `advertised`: it is not from the configuration but from the cluster.
+    Args:
+        progress: Where the steps are recorded.
+        config: The configuration of the feed.
+        broker: Its `host:port`.
+        deadline: When to give up (monotonic).
+        advertised: Whether the address comes from the cluster instead of the configuration.
+
+    Returns:
+        Whether a Kafka client can use it.
     """
-    text, _, number = broker.rpartition(":")
-    host, port = text.strip("[]"), int(number)
+    name, _, number = broker.rpartition(":")
+    host, port = name.strip("[]"), int(number)
     preface = _ADVERTISED if advertised else ""
     family = {"v4": socket.AF_INET, "v6": socket.AF_INET6}.get(
         str(config.kafka.get("broker.address.family")), socket.AF_UNSPEC
     )
-    addresses = sheet.run("resolve", broker, lambda: _resolve(host, port, family, deadline, preface))
+    addresses = progress.run("resolve", broker, lambda: _resolve(host, port, family, deadline, preface))
     if addresses is None:
-        sheet.skip("not tried: the name doesn't resolve", broker)
+        progress.skip("not tried: the name doesn't resolve", broker)
         return False
-    address = sheet.run("connect", broker, lambda: _connect(addresses, port, deadline, preface))
+    address = progress.run("connect", broker, lambda: _connect(addresses, port, deadline, preface))
     if address is None:
-        sheet.skip("not tried: no connection", broker)
+        progress.skip("not tried: no connection", broker)
         return False
-    return sheet.run("tls", broker, lambda: (handshake(config, host, address, port, deadline), True)) is not None
+    return progress.run("tls", broker, lambda: (handshake(config, host, address, port, deadline), True)) is not None
 
 
 def _resolve(
@@ -57,8 +67,8 @@ def _resolve(
     try:
         found = by(deadline, lookup)
     except TimeoutError:
-        hint = f"{preface}This host's DNS doesn't answer: check its resolver."
-        return Finding("failed", f"no answer from the DNS about {host}", hint, facts), []
+        hint = f"{preface}This host's DNS doesn't respond: check its resolver."
+        return Finding("failed", f"no response from the DNS about {host}", hint, facts), []
     except (OSError, UnicodeError) as error:  # a label that is too long is a UnicodeError
         reason = error.strerror if isinstance(error, OSError) else "not a valid host name"
         return Finding("failed", f"{host} doesn't resolve: {reason}", preface + _NO_NAME, facts), []
@@ -67,8 +77,8 @@ def _resolve(
 
 
 def _connect(addresses: Sequence[str], port: int, deadline: float, preface: str) -> tuple[Finding, str]:
-    """Tries each address until one works: clients do so too."""
-    told: list[str] = []
+    """Tries each address until one works, as clients do."""
+    attempts: list[str] = []
     hints: list[str] = []
     dropped = False
     for number, address in enumerate(addresses):
@@ -78,21 +88,24 @@ def _connect(addresses: Sequence[str], port: int, deadline: float, preface: str)
             socket.create_connection((address, port), share).close()
         except TimeoutError:
             dropped = True
-            told.append(f"{address}: timed out after {time.monotonic() - begin:.1f} s")
+            attempts.append(f"{address}: timed out after {time.monotonic() - begin:.1f} s")
             hints.insert(0, _DROPPED)
         except ConnectionRefusedError:
-            told.append(f"{address}: connection refused")
+            attempts.append(f"{address}: connection refused")
             hints.append(_REFUSED)
         except OSError as error:
-            told.append(f"{address}: {error.strerror or error}")
+            attempts.append(f"{address}: {error.strerror or error}")
             hints.append(_NO_ROUTE)
         else:
-            detail = "; ".join([*told, f"connected to {address}"])
+            detail = "; ".join([*attempts, f"connected to {address}"])
             facts = {"address": address}
-            if dropped:  # a refused one costs a client no time
+            if dropped:  # a refused connection costs a client no time
                 return Finding(
-                    "warning", detail, "Clients lose time on the address that doesn't answer.", facts
+                    "warning",
+                    detail,
+                    "Clients lose time with the address that doesn't respond whenever they connect.",
+                    facts,
                 ), address
             return Finding("ok", detail, facts=facts), address
     hint = preface + hints[0].format(port=port)
-    return Finding("failed", "; ".join(told), hint, {"error": "UnreachableError"}), ""
+    return Finding("failed", "; ".join(attempts), hint, {"error": "UnreachableError"}), ""

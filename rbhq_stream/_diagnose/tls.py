@@ -1,6 +1,7 @@
-"""The TLS handshake with a broker, and what its certificate says. Or, without TLS, whether the port speaks Kafka.
+"""The TLS handshake with a broker and its certificate; or, without TLS, whether the port speaks Kafka.
 
-The handshake is Python's own, with the authorities that the Kafka client would trust: the client tells less.
+The handshake is made by Python's ssl module, with the authorities that the Kafka client would trust, because the client
+reports too little about a failure.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rbhq_stream._diagnose.findings import Finding
 from rbhq_stream.errors import TlsError
 
 EXPIRES_SOON_DAYS = 14
-"""When a certificate that runs out is worth a warning."""
+"""A certificate that expires within so many days is a warning."""
 
 SYSTEM_AUTHORITIES = (
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -34,20 +35,21 @@ SYSTEM_AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/ssl/certs",
 )
-"""Where librdkafka looks for the system's authorities: it takes the first that exists. Python may have others."""
+"""Where librdkafka looks for the system's authorities. It uses the first that exists. Python may use others."""
 
 _NO_CHECK_TIME = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
 _EXPIRED, _NOT_YET_VALID, _OTHER_NAMES = 10, 9, {62, 64}
 _UNTRUSTED = {2, 18, 19, 20, 21, 24}
 """OpenSSL's X509_V_ERR_… codes."""
 
-_QUESTION = b"\x00\x12\x00\x00rbhq\x00\x0brbhq-stream"
-"""ApiVersions, which any Kafka broker answers before a log-in: its number, version, our number for it, our name."""
+_REQUEST = b"\x00\x12\x00\x00rbhq\x00\x0brbhq-stream"
+"""An ApiVersions request, to which any Kafka broker responds before a log-in: its key, its version, our correlation id
+and our client id."""
 
 
 class _Peer(NamedTuple):
-    """Where to connect to, under which name, and until when to try."""
+    """The address to connect to, the host name to verify, and the deadline (monotonic)."""
 
     host: str
     address: str
@@ -62,7 +64,7 @@ class _Peer(NamedTuple):
 
 
 def handshake(config: FeedConfig, host: str, address: str, port: int, deadline: float) -> Finding:
-    """Tries it as the configuration says."""
+    """Makes the handshake as the configuration says, and returns what was found."""
     peer = _Peer(host, address, port, deadline)
     if config.security == "PLAINTEXT":
         return _without_tls(peer)
@@ -77,8 +79,8 @@ def handshake(config: FeedConfig, host: str, address: str, port: int, deadline: 
         return _refused(config, peer, error)
     except TimeoutError:
         return _failed(
-            "connected, but nothing came back in the TLS handshake",
-            "Something between here and the broker swallows the bytes. The usual causes: RBHQ has not whitelisted the"
+            "connected, but nothing was received in the TLS handshake",
+            "Something between this host and the broker drops the data. The usual causes: RBHQ has not whitelisted the"
             " public IP address of this host, or a firewall or proxy lets connections through but not their data.",
         )
     except OSError as error:
@@ -86,7 +88,7 @@ def handshake(config: FeedConfig, host: str, address: str, port: int, deadline: 
 
 
 def _context(config: FeedConfig) -> ssl.SSLContext:
-    """What the Kafka client trusts: the configured authorities alone, or else the system's."""
+    """Returns a context that trusts what the Kafka client trusts: the configured authorities alone, or the system's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if config.ca_file is not None:
         context.load_verify_locations(cafile=config.ca_file)
@@ -115,7 +117,9 @@ def _accepted(certificate: Mapping[str, Any], version: str) -> Finding:
     facts = {"tls_version": version, **_facts(certificate)}
     detail = f"{version}, certificate for {_names(facts)}, issued by {facts['issuer']}, {_validity(facts)}"
     if facts["days_left"] < EXPIRES_SOON_DAYS:
-        return Finding("warning", detail, "Ask RBHQ when it will be renewed: after that date nobody connects.", facts)
+        return Finding(
+            "warning", detail, "Ask RBHQ when it will be renewed: after that date nobody can connect.", facts
+        )
     return Finding("ok", detail, facts=facts)
 
 
@@ -133,7 +137,7 @@ def _facts(certificate: Mapping[str, Any]) -> dict[str, Any]:
 def _distinguished(name: Any) -> str:
     short = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
     parts = [f"{short[key]}={value}" for group in name for key, value in group if key in short]
-    return ", ".join(parts) or "nobody"
+    return ", ".join(parts) or "an unnamed issuer"
 
 
 def _iso(seconds: float) -> str:
@@ -154,7 +158,7 @@ def _validity(facts: Mapping[str, Any]) -> str:
 
 
 def _refused(config: FeedConfig, peer: _Peer, error: ssl.SSLCertVerificationError) -> Finding:
-    facts = _shown(peer)
+    facts = _refused_facts(peer)
     code = error.verify_code
     now = f"This host's clock says {_iso(time.time())[:16]} UTC: check it."
     known = (
@@ -167,27 +171,28 @@ def _refused(config: FeedConfig, peer: _Peer, error: ssl.SSLCertVerificationErro
     if code in _OTHER_NAMES:
         return _failed(
             f"{known} is not for {peer.host}",
-            "Name the broker in bootstrap_servers as its certificate does. If RBHQ gave you this name, ask RBHQ; if"
-            " this host resolves it by itself (hosts file, private DNS), it may lead to the wrong machine.",
+            "In bootstrap_servers, use a name that is in the certificate. If RBHQ gave you this name, ask RBHQ. If"
+            " this host resolves the name in its own way (hosts file, private DNS), it may lead to the wrong machine.",
             facts,
         )
     if code in _UNTRUSTED:
         given = "ca_file" if config.ca_file else "ca_pem" if config.ca_pem else None
         hint = (
-            f"{given} doesn't hold the authority that signed it: get the right one from RBHQ."
+            f"{given} doesn't hold the authority that signed it: ask RBHQ for the right one."
             if given
             else "It is signed by none of the system's authorities, and neither ca_file nor ca_pem is set: set one to"
-            " the authority that RBHQ gave you, or bring the system's certificates up to date."
+            " the authority that RBHQ gave you, or update the system's certificates."
         )
-        hint += " A proxy that opens TLS on its way would look the same."
+        hint += " A proxy that intercepts TLS would look the same."
         return _failed(f"{known} is not trusted: {error.verify_message}", hint, facts)
     return _failed(f"{known} is not accepted: {error.verify_message}", TlsError.hint, facts)
 
 
-def _shown(peer: _Peer) -> dict[str, Any]:
-    """What the refused certificate says; empty if it can't be had.
+def _refused_facts(peer: _Peer) -> dict[str, Any]:
+    """Returns what the refused certificate says, or nothing if it can't be fetched.
 
-    Python only reads a certificate that it trusts. So it is fetched without trust, and then trusted alone.
+    Python only parses a certificate that it trusts. So it is fetched without verification, and then it alone is
+    trusted.
     """
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname = False
@@ -200,7 +205,7 @@ def _shown(peer: _Peer) -> dict[str, Any]:
             reader.load_verify_locations(cadata=connection.getpeercert(binary_form=True) or b"")
         with peer.connect() as raw, reader.wrap_socket(raw, server_hostname=peer.host) as connection:
             return _facts(connection.getpeercert() or {})
-    except (OSError, ValueError, KeyError):  # it was only for the text
+    except (OSError, ValueError, KeyError):  # only the wording of the finding depends on it
         return {}
 
 
@@ -212,45 +217,45 @@ def _no_tls(peer: _Peer, error: OSError) -> Finding:
     if _speaks_kafka(peer):
         return _failed(
             f"port {peer.port} speaks Kafka without TLS",
-            "It is the wrong port: give the TLS one in bootstrap_servers (RBHQ's is 9196). Only for a broker on your"
-            ' own machine: security="PLAINTEXT".',
+            "This is the wrong port: use the TLS port in bootstrap_servers (RBHQ's is 9196). For a broker on your own"
+            ' machine only, set security="PLAINTEXT".',
         )
     return _failed(
-        f"the handshake broke off: {reason}",
-        "What answers there doesn't speak TLS, or not in a version that this host takes. Check the port (RBHQ's is"
-        " 9196), and whether a proxy or firewall stands in between.",
+        f"the TLS handshake failed: {reason}",
+        "The server doesn't speak TLS, or no version that this host accepts. Check the port (RBHQ's is 9196), and"
+        " whether there is a proxy or firewall in between.",
     )
 
 
 def _without_tls(peer: _Peer) -> Finding:
     half = (time.monotonic() + peer.deadline) / 2
     if _speaks_kafka(peer._replace(deadline=half)):
-        return Finding("skipped", "security is PLAINTEXT: nothing is encrypted, nobody logs in")
+        return Finding("skipped", "security is PLAINTEXT: no encryption, no log-in")
     if _speaks_tls(peer):
         return _failed(
             f"port {peer.port} speaks TLS, but security is PLAINTEXT",
-            'Set security="SASL_SSL" with username and password, as RBHQ\'s brokers need it, or give another port.',
+            'Set security="SASL_SSL" with username and password, as RBHQ\'s brokers need it, or use another port.',
         )
     return _failed(
-        f"what listens on port {peer.port} speaks neither Kafka nor TLS, or doesn't answer", "Check host and port."
+        f"the server on port {peer.port} speaks neither Kafka nor TLS, or doesn't respond", "Check host and port."
     )
 
 
 def _speaks_kafka(peer: _Peer) -> bool:
-    """Whether it answers a Kafka request without TLS."""
+    """Returns whether the server responds to a Kafka request without TLS."""
     try:
         with peer.connect() as connection:
-            connection.sendall(len(_QUESTION).to_bytes(4, "big") + _QUESTION)
-            answer = b""
-            while len(answer) < 8:
+            connection.sendall(len(_REQUEST).to_bytes(4, "big") + _REQUEST)
+            response = b""
+            while len(response) < 8:
                 connection.settimeout(peer.left())
-                piece = connection.recv(8 - len(answer))
+                piece = connection.recv(8 - len(response))
                 if not piece:
                     return False
-                answer += piece
+                response += piece
     except OSError:
         return False
-    return answer[4:] == _QUESTION[4:8]
+    return response[4:] == _REQUEST[4:8]
 
 
 def _speaks_tls(peer: _Peer) -> bool:

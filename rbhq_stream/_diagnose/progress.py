@@ -1,6 +1,6 @@
-"""The sheet on which the steps are noted as they are made, by several threads; and those threads.
+"""The progress of a diagnosis: its steps, planned and finished by several threads; and those threads.
 
-Steps are planned first, so that a diagnosis has a line for each of them, also for those that it never came to.
+Steps are planned first, so that a diagnosis has a line for each of them, even if it never reached them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Key = tuple[str, str]
 """The name and the target of a step."""
 
 
-class Sheet:
-    """Its methods may be called by any thread."""
+class Progress:
+    """The steps of a diagnosis. Any thread may call its methods."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,61 +31,61 @@ class Sheet:
         self._steps: dict[Key, Step] = {}
 
     def plan(self, names: Iterable[str], target: str, *, after: Key | None = None) -> None:
-        """Steps to come: last, or right after the ones of one that is planned already."""
+        """Adds steps to the plan: at its end, or directly after a step that is planned already."""
         with self._lock:
             at = len(self._planned) if after is None else self._planned.index(after) + 1
             self._planned[at:at] = [(name, target) for name in names]
 
     def run(self, name: str, target: str, work: Callable[[], tuple[Finding, T]]) -> T | None:
-        """Makes a step. Gives what it is good for to those after it, or `None` if it failed."""
+        """Runs a step. Returns what later steps need of it, or `None` if it failed."""
         begin = time.monotonic()
         with self._lock:
             self._begun[name, target] = begin
-        answer: T | None = None
+        result: T | None = None
         try:
-            finding, answer = work()
+            finding, result = work()
         except ConnectError as error:
             finding = failed(error)
-        except Exception as error:  # noqa: BLE001  # the diagnosis tells what it finds, whatever that is
-            finding = Finding("failed", f"unexpected: {error!r}", "Please report this to the makers of rbhq_stream.")
+        except Exception as error:  # noqa: BLE001  # whatever is raised is a finding
+            finding = Finding("failed", f"unexpected: {error!r}", "Please report this as a bug in rbhq_stream.")
         self.note(name, target, finding, time.monotonic() - begin)
-        return None if finding.verdict == "failed" else answer
+        return None if finding.verdict == "failed" else result
 
     def note(self, name: str, target: str, finding: Finding, seconds: float = 0.0) -> None:
-        """A step that is done."""
+        """Adds a finished step."""
         step = Step(name, target, finding.verdict, finding.detail, finding.hint, seconds, finding.facts)
         with self._lock:
             self._steps[name, target] = step
 
     def skip(self, why: str, target: str | None = None) -> None:
-        """What was not begun yet is not made: the steps of a target, or all."""
+        """Marks steps that have not begun as skipped: those of a target, or all of them."""
         with self._lock:
             for key in self._planned:
                 if key not in self._begun and key not in self._steps and target in (None, key[1]):
                     self._steps[key] = Step(*key, "skipped", why)
 
     def steps(self, timeout: float) -> tuple[Step, ...]:
-        """All steps. Those that are not done by now have failed."""
+        """Returns all steps. Those that are not finished by now have failed."""
         now = time.monotonic()
         with self._lock:
             return tuple(self._steps.get(key) or self._late(key, now, timeout) for key in self._planned)
 
     def _late(self, key: Key, now: float, timeout: float) -> Step:
-        hint = "Mend what failed before it first; if nothing did, give the diagnosis more time (timeout)."
+        hint = "Fix the failures before it first; if there are none, give the diagnosis more time (timeout)."
         begun = self._begun.get(key)
         if begun is None:
             return Step(*key, "failed", f"not tried: the {timeout:g} s were over", hint)
-        return Step(*key, "failed", f"no answer within {now - begun:.1f} s", hint, now - begun)
+        return Step(*key, "failed", f"no response within {now - begun:.1f} s", hint, now - begun)
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:
-    """Does it in a thread that nothing waits for in the end, as the threads of an executor would be waited for."""
+    """Runs the work in a daemon thread: unlike an executor's, it does not keep the process from ending."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # whoever asks for the result gets it
+        except BaseException as error:  # noqa: BLE001  # it is raised where the result is used
             future.set_exception(error)
 
     threading.Thread(target=run, name="rbhq-diagnose", daemon=True).start()
@@ -93,12 +93,12 @@ def in_background(work: Callable[[], T]) -> Future[T]:
 
 
 def by(deadline: float, future: Future[T]) -> T:
-    """Its result.
+    """Returns the result of the future.
 
     Raises:
-        TimeoutError: there is none at the deadline.
+        TimeoutError: it has none by the deadline (monotonic).
     """
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
-    except FutureTimeoutError:  # on Python 3.10 it is none of the builtin ones
+    except FutureTimeoutError:  # on Python 3.10 it is not the builtin one
         raise TimeoutError from None
