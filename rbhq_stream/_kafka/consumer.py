@@ -18,6 +18,7 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._kafka.batches import fetched
 from rbhq_stream._kafka.commits import Commits
 from rbhq_stream._kafka.connecting import check, find_topic, make_consumer
 from rbhq_stream._kafka.ends import PartitionEnds, is_end, partition_of
@@ -118,7 +119,7 @@ class KafkaSource:
         self._after_callbacks()
         if first is None:
             return ()
-        messages = [first, *consumer.consume(BATCH, 0)]
+        messages = [first, *fetched(consumer, BATCH)]
         if self._rebalanced or self._unplaced:
             messages = self._still_ours(messages)
         records = [message for message in messages if message.error() is None]
