@@ -26,6 +26,7 @@ from rbhq_stream import (
 )
 from rbhq_stream._engine.ledger import Ledger
 from rbhq_stream._kafka import KafkaSource, commits, connecting, consumer
+from rbhq_stream._kafka.asking import ReplyTimeout
 from rbhq_stream._kafka.faults import Flood, Reports, connect_error
 from rbhq_stream.source import TopicPartition
 from tests.reliability import flow
@@ -206,7 +207,7 @@ class Stage:
         self.client, self.books = Client(), Books()
         self.now = 1000.0
         monkeypatch.setattr(consumer, "make_consumer", lambda *_: self.client)
-        monkeypatch.setattr(consumer, "check", lambda *_: [KafkaPartition(*P0), KafkaPartition(*P1)])
+        monkeypatch.setattr(consumer, "check", lambda *_: [P0, P1])
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         config = FeedConfig(
             bootstrap_servers="localhost:1",
@@ -531,6 +532,51 @@ def test_a_partition_added_to_a_topic_is_read_from_its_beginning(
     assert stage.client.assigned[partition] == start
 
 
+@pytest.mark.parametrize("round_trip", [0.05, 0.6, 1.5, 3.0])
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_position_is_found_over_a_slow_line(
+    make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, round_trip: float, start: str
+) -> None:
+    """Though nothing came from the topic for a while, and so its existence is in doubt as well."""
+    stage = make_stage(start=start)
+
+    def slow(question: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(asked: Any, timeout: float) -> Any:
+            stage.now += min(timeout, 2 * round_trip)  # some questions take two
+            if timeout < 2 * round_trip:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return question(asked, timeout=timeout)
+
+        return ask
+
+    for name in ("committed", "offsets_for_times", "list_topics"):
+        monkeypatch.setattr(stage.client, name, slow(getattr(stage.client, name)))
+    stage.now += 60
+    began = stage.now
+    stage.poll(lambda: stage.client.give(P0), Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    while stage.client.assigned[P0] < 0:
+        assert stage.now < began + 20 * round_trip + 10, "it is asked for ever"
+        stage.now += 0.1
+        stage.poll()
+    assert stage.client.assigned[P0] == (0 if start == "earliest" else 1000)
+
+
+def test_a_feed_that_is_to_be_closed_asks_no_further(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the question that is under way, not for those after it."""
+    asked: list[Any] = []
+
+    def committed(partitions: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
+        asked.append(partitions)
+        monkeypatch.setattr(stage.books, "is_wanted", lambda: False)
+        return partitions
+
+    monkeypatch.setattr(stage.client, "committed", committed)
+    monkeypatch.setattr(stage.client, "offsets_for_times", committed)
+    stage.poll(lambda: stage.client.give(P0), Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    stage.poll()
+    assert len(asked) == 1
+
+
 # back-pressure
 
 
@@ -779,7 +825,7 @@ def test_a_topic_is_gone_only_when_brokers_keep_saying_so(stage: Stage) -> None:
     stage.now += 2
     stage.client.topic_error = None
     stage.poll()
-    assert not stage.source._doubted, "it was only new"
+    assert not stage.source._topics._doubted, "it was only new"
     stage.client.topic_error = unknown
     stage.poll(Message(0, error=unknown))
     for _ in range(4):
@@ -903,5 +949,5 @@ def test_the_group_may_be_busy_for_the_whole_time(monkeypatch: pytest.MonkeyPatc
     )
     busy: Any = Busy()
     with pytest.raises(UnreachableError, match="tell RBHQ") as raised:
-        connecting.check(config, busy, Reports("app"), lambda: True)
+        connecting.check(config, busy, Reports("app"), ReplyTimeout(), lambda: True)
     assert "whitelisted" not in str(raised.value)

@@ -40,8 +40,9 @@ FETCH_BYTES = 4 * 1024 * 1024
 RECONNECT_MS, RECONNECT_MOST_MS = 500, 5_000
 """The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
 CONNECTION_SETUP_MS = 10_000
-"""How long one attempt to connect may take. Shorter than `connect_timeout`, so that the reason of a hanging attempt is
-known, and another broker tried, before the feed gives up."""
+"""How long one attempt to connect may take, at least; a third of `connect_timeout` if that is longer. Shorter than
+`connect_timeout`, so that the reason of a hanging attempt is known, and another broker tried, before the feed gives up.
+TCP, TLS and SCRAM take seven round trips together."""
 HEARTBEAT_MS = 3_000
 """librdkafka's default. A session needs three of them, so a short session has shorter ones."""
 
@@ -281,7 +282,7 @@ class FeedConfig:
                 "fetch.max.bytes": FETCH_BYTES,
                 "socket.timeout.ms": ANSWER_MS,
                 "socket.keepalive.enable": True,
-                "socket.connection.setup.timeout.ms": CONNECTION_SETUP_MS,
+                "socket.connection.setup.timeout.ms": max(CONNECTION_SETUP_MS, _milliseconds(self.connect_timeout / 3)),
                 "reconnect.backoff.ms": RECONNECT_MS,
                 "reconnect.backoff.max.ms": RECONNECT_MOST_MS,
             }

@@ -18,12 +18,14 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException,
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._kafka.asking import MAX_TIMEOUT, ReplyTimeout
 from rbhq_stream._kafka.batches import fetched
 from rbhq_stream._kafka.commits import Commits
-from rbhq_stream._kafka.connecting import check, find_topic, make_consumer
+from rbhq_stream._kafka.connecting import check, make_consumer
 from rbhq_stream._kafka.ends import PartitionEnds, is_end, partition_of
 from rbhq_stream._kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
-from rbhq_stream._kafka.starting import starting_offsets
+from rbhq_stream._kafka.starting import Offsets, Question, starting_offsets
+from rbhq_stream._kafka.topics import TopicWatch
 from rbhq_stream.errors import AuthenticationError, ConnectError
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
@@ -32,16 +34,10 @@ log = logging.getLogger("rbhq_stream.kafka")
 
 BATCH = 500
 """Most records taken from the client at once."""
-ANSWER_WITHIN = 0.5
-"""Seconds that a question to the brokers may take. Not longer, as the poll thread hears nothing else meanwhile, such as
-that the password was refused."""
 RETRY_AFTER = 1.0
-"""Seconds until a question that the brokers did not answer is asked again."""
-LOOK_EVERY = 5.0
-"""Seconds between two looks at the topics that nothing came from: the client doesn't say that a topic was deleted."""
-TOPIC_GONE_AFTER = 5.0
-"""Seconds that brokers may say that there is no such topic before that is believed: a new one is not known to all of
-them at once."""
+"""Seconds until the position of a partition is asked for again, if the brokers did not reply."""
+POLL_SHARE = 8
+"""A question to the brokers may take this part of `max_poll_interval`, so that several in a row don't exceed it."""
 END_TIMEOUT = 1.0
 """Seconds to wait, when closing, for the client to say that the offsets after the last record hold no record. It does
 so `fetch.wait.max.ms` after that record, which is half a second by default."""
@@ -67,9 +63,8 @@ class KafkaSource:
         self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
         self._known: set[TopicPartition] = set()  # there were when the feed connected
         self._ask_again = 0.0  # when to ask once more what was not answered
-        self._doubted: dict[str, float] = {}  # topics that may be gone, and since when
-        self._next_look = time.monotonic() + LOOK_EVERY
-        self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
+        self._reply_timeout = ReplyTimeout(min(MAX_TIMEOUT, config.max_poll_interval / POLL_SHARE))
+        self._topics = TopicWatch(config.topics.names)
         self._ends = PartitionEnds()
         self._rebalanced = False
         self._gone: set[TopicPartition] = set()  # revoked or lost since closing began
@@ -90,7 +85,7 @@ class KafkaSource:
     def _open(self, owner: Owner) -> None:
         self._owner = owner
         self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
-        self._known.update(_partitions(check(self._config, consumer, self._reports, owner.is_wanted)))
+        self._known.update(check(self._config, consumer, self._reports, self._reply_timeout, owner.is_wanted))
         owner.connected(self._known)
         self._subscribe(consumer)
 
@@ -108,12 +103,10 @@ class KafkaSource:
             self._replace()
         consumer = self._opened()
         self._ends.pass_on(self._owner_of_callbacks())
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_EVERY
-            self._doubt(consumer, now)
-        if (self._unplaced or self._doubted) and now >= self._ask_again:
-            self._ask(consumer)
+        if self._topics.is_due():
+            owner = self._owner_of_callbacks()
+            self._topics.look({p: owner.expected(p) for p in _partitions(consumer.assignment())})
+        self._ask(consumer)
         first = consumer.poll(timeout)
         # what was assigned before the first record came is settled; what is assigned while the rest is collected is not
         self._after_callbacks()
@@ -292,7 +285,7 @@ class KafkaSource:
             self._unplace(partition_of(message))
             return
         if code in UNKNOWN_TOPIC and topic is not None:
-            self._doubted.setdefault(topic, time.monotonic())
+            self._topics.doubt(topic)
         elif code in NEVER_PASSES:
             raise standing_error(error, resource=topic or self._config.group_id)
         self._reports.line(logging.WARNING, about, error.name(), f"{about}: {said(error)[0]}")
@@ -303,40 +296,41 @@ class KafkaSource:
         self._ends.forget([partition])
         self._ask_again = 0.0
 
-    def _doubt(self, consumer: Consumer, now: float) -> None:
-        """Doubts the topics that nothing came from since the last look."""
-        owner = self._owner_of_callbacks()
-        before, self._seen = self._seen, {(p, owner.expected(p)) for p in _partitions(consumer.assignment())}
-        moved = {partition.topic for partition, _ in self._seen - before}
-        for topic in self._config.topics.names:
-            if topic not in moved:
-                self._doubted.setdefault(topic, now)
-
     def _ask(self, consumer: Consumer) -> None:
-        """Asks the brokers what has to be known to go on. What they don't answer now is asked again later."""
+        """Asks the brokers for what has to be known to go on. What they don't reply to is asked again later."""
+        about = f"where to read from in {_listed(self._unplaced)}" if self._unplaced else "whether the topics exist"
         try:
-            for topic, since in list(self._doubted.items()):
-                if find_topic(consumer, topic, ANSWER_WITHIN, is_sure=time.monotonic() >= since + TOPIC_GONE_AFTER):
-                    del self._doubted[topic]
-            if self._unplaced:
+            if not self._unplaced:
+                self._topics.ask(consumer, self._reply_timeout)
+            elif time.monotonic() >= self._ask_again:
                 self._place(consumer)
-            self._ask_again = time.monotonic() + RETRY_AFTER if self._doubted else 0.0
         except KafkaException as error:
             self._ask_again = time.monotonic() + RETRY_AFTER
-            wanted = f"where to read from in {_listed(self._unplaced)}" if self._unplaced else "the topics"
-            about = f"the brokers don't tell {wanted}, will be asked again"
-            self._reports.line(logging.WARNING, error.args[0].name(), about, said(error.args[0])[0])
+            text = said(error.args[0])[0]
+            name = f"the brokers don't say {about}, will be asked again"
+            self._reports.line(logging.WARNING, error.args[0].name(), name, text)
 
     def _place(self, consumer: Consumer) -> None:
         """Has the partitions that have no place to read from read from the right one."""
         owner = self._owner_of_callbacks()
         expected = {partition: owner.expected(partition) for partition in self._unplaced}
-        places = starting_offsets(consumer, self._config, expected, self._known, self._ends)
+        offsets = Offsets(consumer, self._config.group_id, self._reply)
+        places = starting_offsets(offsets, self._config, expected, self._known, self._ends)
         for partition, offset in places.items():
             if offset != expected[partition]:
                 owner.positioned(partition, offset)
         self._reassign(consumer, places)
         self._unplaced.difference_update(places)
+
+    def _reply(self, question: Question) -> list[KafkaPartition]:
+        """Returns the brokers' reply to one of several questions in a row.
+
+        Raises:
+            KafkaException: there was none, or the feed is to be closed and there is no more time for questions.
+        """
+        if not self._owner_of_callbacks().is_wanted():
+            raise KafkaException(KafkaError(KafkaError._DESTROY))  # noqa: SLF001  # the client's public code
+        return self._reply_timeout.ask(question)
 
     def _reassign(self, consumer: Consumer, places: Mapping[TopicPartition, int]) -> None:
         """Reads these partitions from these offsets, and the others as they are."""

@@ -8,36 +8,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 from attrs import frozen
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._config.properties import KafkaProperties
-from rbhq_stream._kafka.faults import UNAUTHORIZED, Reports, config_error, connect_error
+from rbhq_stream._kafka.asking import Asker, ReplyTimeout
+from rbhq_stream._kafka.faults import Reports, config_error, connect_error
 from rbhq_stream._timestamps import from_milliseconds
 from rbhq_stream.errors import (
     AuthenticationError,
     AuthorizationError,
     ConnectError,
-    TlsError,
     UnknownTopicError,
     UnreachableError,
 )
 
-T = TypeVar("T")
-
-FIRST_SLICE, MOST_SLICE = 0.2, 5.0
-"""Seconds that one question to the brokers may take before the client's reports are looked at: short at first, so that
-a refused log-in is not repeated; longer each time, for those who are far away."""
+POLL_TIMEOUT = 0.2
+"""Seconds that a poll waits for a record, before the deadline is looked at."""
 RECONNECT_MS, RECONNECT_MOST_MS = 1_000, 5_000
 """The pause between two attempts to log in. Long, as each counts."""
-SETTLE = 2.0
-"""Seconds that the other brokers get when the TLS of one is no good."""
 FETCH_WAIT_MS = 50
 """How long a broker may wait for new records before it says that there are none."""
 BACK = (1, 100, 10_000)
@@ -123,6 +117,7 @@ class Probe:
             "fetch.wait.max.ms": FETCH_WAIT_MS,
         }
         self._client = _consumer(properties, self._heard)
+        self._asker = _ProbingAsker(self._client, self._heard, self._brokers, ReplyTimeout())
 
     @property
     def sent_to(self) -> tuple[str, ...]:
@@ -141,7 +136,7 @@ class Probe:
             AuthenticationError: the user or the password is refused.
             ConnectError: nobody answers.
         """
-        metadata = self._ask(deadline, lambda timeout: self._client.list_topics(topic, timeout=timeout), topic)
+        metadata = self._asker.ask(lambda timeout: self._client.list_topics(topic, timeout=timeout), deadline, topic)
         # an IPv6 address comes without its brackets
         brokers = {
             broker.id: f"[{broker.host}]:{broker.port}" if ":" in broker.host else f"{broker.host}:{broker.port}"
@@ -155,7 +150,7 @@ class Probe:
         Raises:
             UnknownTopicError, AuthorizationError: it isn't there, or not for this user.
         """
-        return self._ask(deadline, lambda timeout: self._topic(name, timeout), name)
+        return self._asker.ask(lambda timeout: self._topic(name, timeout), deadline, name)
 
     def _topic(self, name: str, timeout: float) -> Topic | None:
         metadata = self._client.list_topics(name, timeout=timeout).topics.get(name)
@@ -182,7 +177,7 @@ class Probe:
         for partition, leader in leaders.items():
             question = partial(self._client.get_watermark_offsets, TopicPartition(topic, partition))
             try:
-                ends[partition] = self._ask(deadline, question, topic)
+                ends[partition] = self._asker.ask(question, deadline, topic)
             except UnreachableError as error:
                 reason = f"no answer about partition {partition} from broker {leader}, which leads it: {error.reason}"
                 raise UnreachableError(reason, broker=error.broker, hint=_SILENT) from None
@@ -223,7 +218,7 @@ class Probe:
             if left <= 0:
                 numbers = ", ".join(map(str, sorted(waiting)))
                 raise UnreachableError(f"no records and no end came from partition {numbers}", hint=_SILENT)
-            message = self._client.poll(min(left, FIRST_SLICE))
+            message = self._client.poll(min(left, POLL_TIMEOUT))
             self._listen(message)
             if message is None or message.partition() not in waiting:
                 continue
@@ -248,7 +243,9 @@ class Probe:
             UnreachableError: the group's coordinator doesn't answer.
         """
         wanted = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
-        answer = self._ask(deadline, lambda timeout: self._committed(wanted, timeout))
+        answer = self._asker.ask(
+            lambda timeout: self._committed(wanted, timeout), deadline, self._group_id, is_group=True
+        )
         offsets: dict[str, dict[int, int]] = {}
         for one in answer:
             if one.error is None and one.offset >= 0:
@@ -262,52 +259,32 @@ class Probe:
                 raise KafkaException(one.error)
         return answer
 
-    def _ask(self, deadline: float, question: Callable[[float], T | None], topic: str | None = None) -> T:
-        """The answer to the question about a topic, or else about the group, asked until there is one."""
-        time_slice = FIRST_SLICE
-        passing: KafkaError | None = None
-        troubled_since: float | None = None
-        while True:
-            left = deadline - time.monotonic()
-            answer = None
-            try:
-                answer = question(max(0.01, min(left, time_slice)))
-            except KafkaException as error:
-                passing = error.args[0]
-                assert isinstance(passing, KafkaError)
-                refused = (
-                    connect_error(passing, resource=topic or self._group_id) if passing.code() in UNAUTHORIZED else None
-                )
-                if refused is not None:
-                    raise refused from None
-            if answer is not None:
-                return answer
-            self._listen(self._client.poll(0))
-            if topic is None and isinstance(self._heard.fatal, AuthorizationError):
-                raise self._heard.fatal
-            now = time.monotonic()
-            tls = next((trouble for trouble in self._heard.trouble.values() if isinstance(trouble, TlsError)), None)
-            if tls is not None:
-                troubled_since = troubled_since or now
-                if now - troubled_since > SETTLE:
-                    raise tls
-            if now >= deadline:
-                raise self._no_answer(passing)
-            time_slice = min(time_slice * 1.5, MOST_SLICE)
-
     def _listen(self, message: Message | None) -> None:
         """Takes in what the client said when it was polled; of the group it does so in place of a record."""
         error = message.error() if message is not None else None
-        if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            self._heard.error(error)
+        if error is not None:
+            self._asker.hear(error)
         if isinstance(self._heard.fatal, AuthenticationError):
             raise self._heard.fatal
 
-    def _no_answer(self, passing: KafkaError | None) -> ConnectError:
-        trouble = next(iter(self._heard.trouble.values()), None)
+
+class _ProbingAsker(Asker):
+    """An `Asker` that goes on asking about topics when there is no right to the group."""
+
+    def check(self, *, is_group: bool) -> None:
+        fatal = self._reports.fatal
+        if isinstance(fatal, AuthenticationError) or (is_group and isinstance(fatal, AuthorizationError)):
+            raise fatal
+
+    def hear(self, error: KafkaError) -> None:
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            super().hear(error)
+
+    def no_reply(self, transient: KafkaError | None) -> ConnectError:
+        trouble = next(iter(self._reports.trouble.values()), None)
         if trouble is not None:
             return trouble
-        text = f": {passing.str()}" if passing is not None else ""
+        text = f": {transient.str()}" if transient is not None else ""
         return UnreachableError(f"no answer in time{text}", hint=_SILENT)
 
 

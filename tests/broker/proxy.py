@@ -20,6 +20,7 @@ from tests.broker.ports import free_port
 
 T = TypeVar("T")
 _CHUNK = 64 * 1024
+_PIECES = 64
 # Close at once with a reset instead of in good order.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -116,7 +117,10 @@ class TcpProxy:
         self._do(self._set_flow(_Flow.NORMAL))
 
     def delay(self, seconds: float) -> None:
-        """Hold every piece passed (up to 64 KiB) for so long before the next; 0 ends it."""
+        """Let every byte arrive so much later, in each direction; 0 ends it.
+
+        A round trip takes twice as long, and so does opening a connection.
+        """
         self._delay = seconds
 
     def cut_after(self, nbytes: int) -> None:
@@ -218,6 +222,7 @@ class TcpProxy:
                 link.lost_bytes = True
             return
         await self._flowing.wait()
+        await asyncio.sleep(2 * self._delay)
         target_reader, target = await asyncio.open_connection(self.host, self._target_port)
         link.writers.append(target)
         for each in link.writers:  # so that drain() waits until the bytes are really out
@@ -244,27 +249,48 @@ class TcpProxy:
         to_client: bool,
     ) -> None:
         """Pass bytes in one direction until that side ends."""
-        while data := await reader.read(_CHUNK):
-            if self._delay:
-                await asyncio.sleep(self._delay)
-            if self._flow is _Flow.HELD:
-                await self._flowing.wait()
-            if link.silent:
-                continue
-            if self._flow is _Flow.SWALLOWED:
-                link.lost_bytes = True
-                continue
-            left = self._bytes_until_cut if to_client else None
-            data = data[:left]
-            if to_client:
-                self.bytes_to_client += len(data)
-            else:
-                self.bytes_to_target += len(data)
-            if left is not None:
-                self._bytes_until_cut = left - len(data)
-            writer.write(data)
-            await writer.drain()
-            if left is not None and left == len(data):
-                self._bytes_until_cut = None
-                for each in list(self._links):
-                    each.reset()
+        pieces: asyncio.Queue[tuple[float, bytes | OSError]] = asyncio.Queue(_PIECES)
+        reading = asyncio.ensure_future(self._read(reader, pieces))
+        try:
+            while True:
+                due, data = await pieces.get()
+                if isinstance(data, OSError):
+                    raise data
+                if not data:
+                    return
+                await asyncio.sleep(due - self._loop.time())
+                await self._write(link, data, writer, to_client=to_client)
+        finally:
+            reading.cancel()
+
+    async def _read(self, reader: asyncio.StreamReader, pieces: asyncio.Queue[tuple[float, bytes | OSError]]) -> None:
+        data: bytes | OSError = b"-"
+        while data and isinstance(data, bytes):
+            try:
+                data = await reader.read(_CHUNK)
+            except OSError as error:
+                data = error
+            await pieces.put((self._loop.time() + self._delay, data))
+
+    async def _write(self, link: _Link, data: bytes, writer: asyncio.StreamWriter, *, to_client: bool) -> None:
+        if self._flow is _Flow.HELD:
+            await self._flowing.wait()
+        if link.silent:
+            return
+        if self._flow is _Flow.SWALLOWED:
+            link.lost_bytes = True
+            return
+        left = self._bytes_until_cut if to_client else None
+        data = data[:left]
+        if to_client:
+            self.bytes_to_client += len(data)
+        else:
+            self.bytes_to_target += len(data)
+        if left is not None:
+            self._bytes_until_cut = left - len(data)
+        writer.write(data)
+        await writer.drain()
+        if left is not None and left == len(data):
+            self._bytes_until_cut = None
+            for each in list(self._links):
+                each.reset()

@@ -23,7 +23,7 @@ from rbhq_stream import (
     UnknownTopicError,
     UnreachableError,
 )
-from rbhq_stream._kafka import consumer
+from rbhq_stream._kafka import topics
 from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
@@ -224,8 +224,8 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_topic_deleted_while_it_is_read(
     kafka: KafkaCluster, partner: Partner, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
-    monkeypatch.setattr(consumer, "LOOK_EVERY", 1.0)
-    monkeypatch.setattr(consumer, "TOPIC_GONE_AFTER", 2.0)
+    monkeypatch.setattr(topics, "WATCH_INTERVAL", 1.0)
+    monkeypatch.setattr(topics, "GONE_AFTER", 2.0)
     with Member(a_config(kafka, partner, kafka={"group.protocol": protocol})) as member:
         publish(kafka, partner)
         wait_for(lambda: len(member.seen) == 1, "it flows")
