@@ -96,8 +96,7 @@ def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
 def test_acknowledged_one_by_one_the_oldest_decides() -> None:
     ledger = a_ledger(A)
     for offset in (3, 4, 6):  # 5 is the end of a transaction
-        ledger.taken_in(A, offset)
-        ledger.awaits(A, offset)
+        ledger.taken_in_one(A, offset)
     ledger.acknowledge(A, 6, ledger.epoch)
     ledger.acknowledge(A, 4, ledger.epoch)
     assert ledger.committable() == {}
@@ -126,8 +125,7 @@ def test_a_position_further_on_counts_when_what_was_taken_in_before_is_done() ->
 def test_a_position_further_on_leaves_what_was_awaited() -> None:
     ledger = a_ledger(A)
     for offset in (1, 2):
-        ledger.taken_in(A, offset)
-        ledger.awaits(A, offset)
+        ledger.taken_in_one(A, offset)
     ledger.acknowledge(A, 2, ledger.epoch)
     ledger.position(A, 10)
     assert ledger.committable() == {}
@@ -168,7 +166,7 @@ def test_an_end_that_moves_on_while_a_handler_is_busy_takes_no_memory() -> None:
     ledger.taken_in_one(A, 0)
     for end in range(2, 1000):  # a producer whose transactions all fail
         ledger.position(A, end)
-    assert len(ledger._pages[A].gaps) == 1
+    assert len(ledger._pages[A].done_ahead) == 1
     assert ledger.committable() == {}
     ledger.done(A, 0, ledger.epoch)
     assert ledger.committable() == {A: 999}
@@ -184,8 +182,7 @@ def test_gaps_are_looked_for_where_offsets_and_records_do_not_match() -> None:
 
 def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
     ledger = a_ledger(A, at=1000)
-    ledger.taken_in(A, 1005)
-    ledger.awaits(A, 1005)
+    ledger.taken_in_one(A, 1005)
     before = ledger.epoch
     ledger.position(A, 0)
     assert ledger.committable() == {A: 0}
@@ -202,13 +199,11 @@ def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
 def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one() -> None:
     ledger = a_ledger(A, at=5)
     for offset in (5, 6):
-        ledger.taken_in(A, offset)
-        ledger.awaits(A, offset)
+        ledger.taken_in_one(A, offset)
     before = ledger.epoch
     ledger.position(A, 0)
     for offset in (0, 1, 2, 3, 4, 5):
-        ledger.taken_in(A, offset)
-        ledger.awaits(A, offset)
+        ledger.taken_in_one(A, offset)
         if offset < 5:
             ledger.acknowledge(A, offset, ledger.epoch)
     ledger.acknowledge(A, 5, before)
@@ -220,8 +215,7 @@ def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one()
 def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
     ledger = a_ledger(A)
     for offset in (0, 1):
-        ledger.taken_in(A, offset)
-        ledger.awaits(A, offset)
+        ledger.taken_in_one(A, offset)
     for part in (2, 0, 0, 2):
         ledger.acknowledge(A, 0, ledger.epoch, part, 3)
     assert ledger.committable() == {}
@@ -236,8 +230,7 @@ def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
 def test_in_whatever_order_what_is_committed_was_acknowledged(order: list[int], count: int) -> None:
     ledger = a_ledger(A)
     for offset in range(12):
-        ledger.taken_in(A, offset)
-        ledger.awaits(A, offset)
+        ledger.taken_in_one(A, offset)
     acknowledged = set(order[:count])
     for offset in order[:count]:
         ledger.acknowledge(A, offset, ledger.epoch)
@@ -298,8 +291,6 @@ class Books(RuleBasedStateMachine):
                 self.ledger.taken_in_one(partition, offset)
         else:
             self.ledger.taken_in(partition, offsets[-1])
-        for offset in offsets:
-            self.ledger.awaits(partition, offset)
         assert self.ledger.expected(partition) == self.next[partition]
         return multiple(*[(partition, offset, self.ledger.epoch) for offset in offsets])
 

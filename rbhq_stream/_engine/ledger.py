@@ -7,11 +7,11 @@ more.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping
 
 from attrs import Factory, define
 
+from rbhq_stream._engine.offset_runs import OffsetRuns
 from rbhq_stream.source import TopicPartition
 
 _Key = tuple[str, int]  # a TopicPartition, or the plain tuple that equals it: made a million times a minute
@@ -24,17 +24,20 @@ class _Page:
     since: int  # the epoch in which it became ours
     counts_from: int  # what was read in an epoch before this one says nothing of what is done
     next: int | None = None  # all records before this offset are done
+    first: int | None = None  # the first record taken in, while `next` is not known
     committed: int | None = None  # what the group is known to have committed
     expected: int | None = None  # the offset after the newest record taken in
-    gaps: deque[tuple[int, int]] = Factory(deque)  # offsets without a record: the first, and the first after them
-    waiting: deque[int] = Factory(deque)  # taken in, to be acknowledged one by one, oldest first
-    acknowledged: set[int] = Factory(set)  # of those, the ones that were, but for an older one that was not
+    handed_over: int | None = None  # the offset after the newest record that the application has got
+    done_ahead: OffsetRuns = Factory(OffsetRuns)  # done, or without a record, while one before them is not done
     parts: dict[int, set[int]] = Factory(dict)  # of records with several events, which of them were acknowledged
 
+    @property
+    def oldest(self) -> int | None:
+        """The oldest record taken in that is not done; the next one to come when all are done."""
+        return self.first if self.next is None else self.next
+
     def done_up_to(self, offset: int) -> None:
-        while self.gaps and offset >= self.gaps[0][0]:
-            offset = max(offset, self.gaps.popleft()[1])
-        self.next = offset
+        self.next = self.done_ahead.pass_to(offset)
 
     def skip_to(self, offset: int) -> None:
         """Notes that the offsets from the expected one up to, not including, `offset` hold no record."""
@@ -42,10 +45,8 @@ class _Page:
             return
         if self.next == self.expected:
             self.next = offset
-        elif self.gaps and self.gaps[-1][1] == self.expected:
-            self.gaps[-1] = self.gaps[-1][0], offset  # one gap, however often its end moves on
         else:
-            self.gaps.append((self.expected, offset))
+            self.done_ahead.add(self.expected, offset)
         self.expected = offset
 
 
@@ -98,10 +99,9 @@ class Ledger:
         self.epoch += 1
         page.counts_from = self.epoch
         page.next = page.expected = offset
-        page.gaps.clear()
+        page.handed_over = None
+        page.done_ahead.clear()
         page.committed = None  # it may be further than this
-        page.waiting.clear()
-        page.acknowledged.clear()
         page.parts.clear()
 
     def expected(self, partition: _Key) -> int | None:
@@ -137,6 +137,8 @@ class Ledger:
         the broker's retention would look like a loss of records.
         """
         page = self._pages[partition]
+        if page.expected is None:
+            page.first = offset
         page.skip_to(offset)
         page.expected = offset + 1
 
@@ -145,9 +147,23 @@ class Ledger:
         page = self._pages[partition]
         page.expected = offset + 1
 
-    def awaits(self, partition: _Key, offset: int) -> None:
-        """A record was read that is to be acknowledged by itself; its offset follows those read before it."""
-        self._pages[partition].waiting.append(offset)
+    def handed_over(self, partition: _Key, offset: int, epoch: int) -> None:
+        """The application has got this record and all before it, and acknowledges them one by one."""
+        page = self._pages.get(partition)
+        if page is not None and page.counts_from <= epoch:
+            page.handed_over = offset + 1
+
+    def unacknowledged(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Returns the oldest record of each partition that was handed over and is not acknowledged.
+
+        Returns:
+            For each partition that has one, its offset and how many offsets after it are done.
+        """
+        return {
+            TopicPartition(*partition): (page.oldest, page.done_ahead.count())
+            for partition, page in self._pages.items()
+            if page.oldest is not None and page.handed_over is not None and page.oldest < page.handed_over
+        }
 
     def done(self, partition: _Key, offset: int, epoch: int) -> None:
         """The record and all before it in the partition are done."""
@@ -168,9 +184,9 @@ class Ledger:
             parts: how many events the record has. The record is processed when all of them are.
         """
         page = self._pages.get(partition)
-        if page is None or epoch < page.counts_from or not page.waiting or offset < page.waiting[0]:
+        if page is None or epoch < page.counts_from or page.oldest is None or page.expected is None:
             return
-        if offset in page.acknowledged:
+        if not page.oldest <= offset < page.expected or offset in page.done_ahead:
             return
         if parts > 1:
             acknowledged = page.parts.setdefault(offset, set())
@@ -178,11 +194,10 @@ class Ledger:
             if len(acknowledged) < parts:
                 return
             del page.parts[offset]
-        page.acknowledged.add(offset)
-        while page.waiting and page.waiting[0] in page.acknowledged:
-            oldest = page.waiting.popleft()
-            page.acknowledged.discard(oldest)
-            page.done_up_to(oldest + 1)
+        if offset == page.oldest:
+            page.done_up_to(offset + 1)
+        else:
+            page.done_ahead.add(offset, offset + 1)
 
     def committable(self) -> dict[TopicPartition, int]:
         """The offsets that are further than what is known to be committed."""

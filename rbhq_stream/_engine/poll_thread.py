@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 
 from rbhq_stream._engine.buffer import RESUME_BELOW, Buffer, Ownership, newest_offsets
+from rbhq_stream._engine.holdups import Holdups
 from rbhq_stream._engine.ledger import Ledger
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream.record import RawRecord
@@ -51,6 +52,7 @@ class PollThread:
         self._commit_interval = commit_interval
         self._close_timeout = close_timeout
         self._ledger = Ledger()
+        self._holdups = Holdups()
         self._is_paused = False
         self._unclaimed = [True]
         self._thread: threading.Thread | None = None
@@ -130,9 +132,6 @@ class PollThread:
         else:
             for partition, offset in newest.items():
                 ledger.taken_in(partition, offset)
-        if self._one_by_one:
-            for record in records:
-                ledger.awaits((record.topic(), record.partition()), record.offset())  # type: ignore[arg-type]  # a record from Kafka has them all
         self._buffer.append(records, ledger.epoch, newest)
         self._enter_processed(whole_chunks_only=True)  # so that the buffer forgets them
 
@@ -162,15 +161,17 @@ class PollThread:
         offsets = self._ledger.committable()
         if offsets:
             self._source.commit(offsets)
+        for holdup in self._holdups.look(self._ledger.unacknowledged(), time.monotonic()):
+            _log.warning("%s", holdup.told(datetime.now(timezone.utc)))
 
     def _enter_processed(self, *, whole_chunks_only: bool = False) -> None:
         """Enters into the ledger what the application has processed since the last time."""
         for acknowledgement in self._buffer.take_acknowledged():
             self._ledger.acknowledge(*acknowledgement)
         for epoch, newest in self._buffer.take_processed(whole_chunks_only=whole_chunks_only):
-            if not self._one_by_one:
-                for partition, offset in newest.items():
-                    self._ledger.done(partition, offset, epoch)
+            enter = self._ledger.handed_over if self._one_by_one else self._ledger.done
+            for partition, offset in newest.items():
+                enter(partition, offset, epoch)
 
     # Owner: called by the source from within its own methods
 
