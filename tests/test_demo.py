@@ -89,7 +89,7 @@ def test_without_a_terminal_it_prints_lines() -> None:
                  "RESULT", "AMENDED", "ABANDONED"):  # fmt: skip
         assert any(f" {what} " in f"{line} " for line in told), what
     summary = done.stdout[done.stdout.index("RBHQ demo:") :]
-    assert "complete: each event that was published was received, once" in summary
+    assert "complete: every published event was received once" in summary
     assert re.search(r"[\d,]+ events in [\d.]+ s, [\d,]+ a second", summary)
     assert re.search(r"publish to handler: p50 [\d.]+ ms, p99 [\d.]+ ms", summary)
 
@@ -103,7 +103,7 @@ def test_in_a_terminal_it_draws_and_sums_up() -> None:
     picture, after = written.split("\x1b[?1049l")
     assert "As it comes" in picture
     assert "▼" in picture
-    assert "complete: each event" in after
+    assert "complete: every published event" in after
     assert "\x1b[?25h" in written, "the cursor is back"
 
 

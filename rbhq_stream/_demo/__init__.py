@@ -1,4 +1,4 @@
-"""`rbhq-stream demo`: a simulated race day, through a Kafka broker inside the process, read as by an application."""
+"""`rbhq-stream demo`: publishes a simulated race day to an embedded broker, and reads it as an application would."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from rbhq_stream._demo.play import Player
 from rbhq_stream._demo.tally import Tally
 from rbhq_stream.testing import EmbeddedBroker
 
-# the feed has this long to hand over what was published last
 _CATCH_UP_SECONDS = 10.0
+"""How long the feed may take to deliver the last events."""
 
 
 class View(AbstractContextManager[Any], Protocol):
-    """How the demo shows itself: a picture, or plain lines."""
-
-    board_lock: threading.Lock
-    """Held while the board changes."""
+    """What the user sees: a picture, or plain lines."""
 
     def tell(self, notices: list[Notice]) -> None:
         """Shows what is notable about an event."""
 
     def end(self, summary: list[str]) -> None:
-        """Shows the last lines."""
+        """Shows the summary."""
 
 
 def run(*, seconds: float = 20.0, seed: int = 1, plain: bool = False) -> int:
-    """Runs the demo for about so many seconds.
+    """Runs the demo. Ctrl-C ends it early, with the summary so far.
 
-    Ctrl-C ends it early, with the summary so far.
+    Args:
+        seconds: About how long it takes.
+        seed: Selects the simulated day.
+        plain: Whether to print lines even in a terminal.
 
     Returns:
-        The exit status: 0 when all went well or it was stopped, 1 when an event got lost.
+        The exit status: 0 if every event was received or the user stopped it, 1 if an event was lost.
     """
     with _Interruption() as interruption:
         tally = Tally()
@@ -76,11 +76,9 @@ def _consume(
         with view, feed:
             for event in feed:
                 tally.count(event)
-                # not before the feed is there: the time it takes to join is not the latency of an event
+                # Not earlier: the time that the feed takes to join its group is not the latency of an event.
                 player.start(broker, when_all_is_published)
-                with view.board_lock:
-                    notices = board.apply(event, player.now())
-                view.tell(notices)
+                view.tell(board.apply(event, player.now()))
     finally:
         player.join()
     if player.failure is not None:
@@ -94,14 +92,13 @@ def _choose_view(board: Board, tally: Tally, player: Player, *, plain: bool) -> 
         return Plain()
     if importlib.util.find_spec("rich") is None:
         return Plain(hint="For a picture instead of lines: pip install 'rbhq-stream[cli]'")
-    # rich is an optional extra: nothing else may import it
-    from rbhq_stream._demo.picture import Picture, is_large_enough  # noqa: PLC0415 (an optional extra)
+    from rbhq_stream._demo.picture import Picture, is_large_enough  # noqa: PLC0415  # it needs rich, an optional extra
 
     return Picture(board, tally, player.now, player.speed) if is_large_enough() else Plain()
 
 
 class _Interruption:
-    """Ctrl-C and SIGTERM as a request to end, instead of an exception wherever the program happens to be."""
+    """Turns Ctrl-C and SIGTERM into a request to end, instead of an exception at an arbitrary point of the program."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -120,13 +117,13 @@ class _Interruption:
             signal.signal(number, handler)
 
     def then(self, *actions: Callable[[], None]) -> None:
-        """What to do when it comes, or at once if it has come."""
+        """Sets what to do on the request, and does it at once if there was one already."""
         self._actions = actions
         if self.asked:
             self._act()
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.asked:  # a second one may come in the middle of what the first one does
+        if not self.asked:  # a second signal may arrive while the first one is handled
             self.asked = True
             self._act()
 

@@ -1,7 +1,8 @@
-"""What the demo knows of the race day: folded from the feed's events, and the notable ones put in words."""
+"""The state of the race day as the demo shows it, updated by the feed's events, and notices of what is notable."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -24,31 +25,31 @@ from rbhq_stream import (
 from rbhq_stream.testing import Meeting, Race
 
 _HISTORY = 60
-# so long, of the simulated day, a race stays in the picture after its last bets
 _LINGERS = timedelta(seconds=50)
+"""How long, in simulated time, a race is shown after betting on it has ended."""
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th"}
 
 
 @frozen
 class Notice:
-    """Something that happened, in words."""
+    """A notable event in words."""
 
     at: datetime
     what: str
-    """One word: a race's new status, or `SCRATCHED`, `REINSTATED`, `DEDUCTION`, `RE-OPENED`, `RESULT`, `AMENDED`."""
+    """A race's new status, or `SCRATCHED`, `REINSTATED`, `DEDUCTION`, `RE-OPENED`, `RESULT`, `AMENDED`."""
     race: str
     text: str = ""
 
 
 @define
 class RunnerView:
-    """A runner's line in the market."""
+    """A runner in the market."""
 
     number: int
     name: str
     price: Decimal | None = None
     opened_at: Decimal | None = None
-    """The first price that was seen."""
+    """Its first price."""
     place: Decimal | None = None
     history: deque[Decimal] = field(factory=lambda: deque(maxlen=_HISTORY))
     moved: datetime | None = None
@@ -57,13 +58,13 @@ class RunnerView:
 
     @property
     def trend(self) -> int:
-        """-1: a firmer, shorter than at the opening of the market. 1: a drifter. 0: neither."""
+        """-1 if its price is shorter than the first one, 1 if it is longer, else 0."""
         if self.price is None or self.opened_at is None or self.is_scratched:
             return 0
         return (self.price > self.opened_at) - (self.price < self.opened_at)
 
     def show(self, update: PriceUpdate, now: datetime) -> None:
-        """Takes a new price."""
+        """Applies a new price."""
         if update.price_type is PriceType.PLACE:
             self.place = update.price
         elif update.price_type is PriceType.WIN:
@@ -77,7 +78,7 @@ class RunnerView:
 
 @define
 class RaceView:
-    """One race, as far as the feed has told it."""
+    """The state of one race."""
 
     race: Race
     venue: str
@@ -85,7 +86,7 @@ class RaceView:
     runners: dict[int, RunnerView]
     status: RaceStatus | None = None
     shut_at: datetime | None = None
-    """When it took no more bets; `None` while it does."""
+    """When betting ended; `None` while it is open."""
     placed: tuple[str, ...] = ()
     is_final: bool = False
 
@@ -98,14 +99,15 @@ class RaceView:
         return f"{number} {runner.name}" if runner else str(number)
 
     def is_over(self, now: datetime) -> bool:
-        """Whether nobody watches its market any more."""
+        """Returns whether its market is no longer shown."""
         return self.shut_at is not None and now - self.shut_at > _LINGERS
 
 
 class Board:
-    """Every race of the day. `apply` each event of the feed; it says what is worth telling."""
+    """The state of every race of the day. Its lock is held while an event is applied."""
 
     def __init__(self, meetings: Iterable[Meeting]) -> None:
+        self.lock = threading.Lock()
         self.races: dict[RaceId, RaceView] = {
             race.race_id: RaceView(
                 race,
@@ -119,23 +121,24 @@ class Board:
         self._order = sorted(self.races.values(), key=lambda view: view.race.jump)
 
     def next_to_jump(self, now: datetime) -> RaceView:
-        """The race to watch: the first that takes bets or has just closed; at the end of the day the last one."""
+        """Returns the first race whose betting is open or has just ended, or else the last race of the day."""
         return next((view for view in self._order if not view.is_over(now)), self._order[-1])
 
     def in_order(self) -> list[RaceView]:
-        """All races by the time of their jump."""
+        """Returns all races by the time of their jump."""
         return self._order
 
     def apply(self, event: Event, now: datetime) -> list[Notice]:
-        """Takes an event in; returns what is notable about it, in words: nothing for a mere move of a price."""
+        """Applies an event, and returns what is notable about it. A price change is not."""
         view = self.races[event.race_id]
-        if isinstance(event, PriceEvent):
-            said = list(self._prices(view, event, now))
-        elif isinstance(event, RaceStatusEvent):
-            said = [self._status(view, event.status, now)]
-        else:
-            said = [self._result(view, event)]
-        return [Notice(now, what, view.label, text) for what, text in said]
+        with self.lock:
+            if isinstance(event, PriceEvent):
+                notable = list(self._prices(view, event, now))
+            elif isinstance(event, RaceStatusEvent):
+                notable = [self._status(view, event.status, now)]
+            else:
+                notable = [self._result(view, event)]
+        return [Notice(now, what, view.label, text) for what, text in notable]
 
     def _prices(self, view: RaceView, event: PriceEvent, now: datetime) -> Iterator[tuple[str, str]]:
         for update in event.price_updates:
@@ -188,12 +191,12 @@ class Board:
 
 
 def cents(deduction: Decimal | None) -> str:
-    """`Decimal("0.07")` as `7c`."""
+    """Returns `Decimal("0.07")` as `7c`."""
     return "?" if deduction is None else f"{deduction * 100:.0f}c"
 
 
 def dollars(price: Decimal | None) -> str:
-    """A price as a bookmaker's board shows it: `4.40`, `11`, `101`."""
+    """Returns a price as a bookmaker's board shows it: `4.40`, `11`, `101`."""
     if price is None:
         return "-"
     return f"{price:.0f}" if price >= 10 else f"{price:.2f}"

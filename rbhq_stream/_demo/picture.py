@@ -1,12 +1,11 @@
-"""The demo as a picture in a terminal: the market of the next race, and what else happens.
+"""The demo as a picture in a terminal: the market of the next race, all races, and the notices.
 
-The only module that needs rich.
+This is the only module that needs rich.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -29,12 +28,12 @@ from rbhq_stream._demo.plain import MELBOURNE
 from rbhq_stream._demo.tally import Tally
 
 _FRAMES_PER_SECOND = 12
-_LEAST_COLUMNS, _LEAST_LINES = 70, 18
+_MIN_COLUMNS, _MIN_LINES = 70, 18
 _WIDE = 104
-_LEAST_TICKER = 6
+_MIN_TICKER_LINES = 6
 _SPARK_COLUMNS = 16
-# of a market: its frame and the heads of the columns
 _FRAME_LINES = 3
+"""Lines of a market's frame and column headings."""
 _BARS = "▁▂▃▄▅▆▇█"
 _FLASH_SECONDS = 0.15
 
@@ -55,16 +54,15 @@ _COLOURS = {
 
 
 def is_large_enough() -> bool:
-    """Whether the terminal has room for the picture."""
+    """Returns whether the terminal has room for the picture."""
     size = Console().size
-    return size.width >= _LEAST_COLUMNS and size.height >= _LEAST_LINES
+    return size.width >= _MIN_COLUMNS and size.height >= _MIN_LINES
 
 
 class Picture:
-    """Draws in the background while the feed is read."""
+    """Draws in a background thread while the feed is read."""
 
     def __init__(self, board: Board, tally: Tally, clock: Callable[[], datetime], speed: float) -> None:
-        self.board_lock = threading.Lock()
         self._board = board
         self._tally = tally
         self._clock = clock
@@ -81,7 +79,7 @@ class Picture:
         )
 
     def __enter__(self) -> Self:
-        # drawing is plain Python: without this the reader would wait for it, 5 ms at a time
+        # Drawing holds the interpreter lock: by default the reader would wait for it for 5 ms at a time.
         sys.setswitchinterval(0.0005)
         self._live.start()
         return self
@@ -94,7 +92,7 @@ class Picture:
 
     def tell(self, notices: list[Notice]) -> None:
         if notices:
-            with self.board_lock:
+            with self._board.lock:
                 self._notices.extend(notices)
 
     def end(self, summary: list[str]) -> None:
@@ -106,13 +104,13 @@ class Picture:
 
     def _draw(self) -> RenderableType:
         width, height = self._console.size
-        with self.board_lock:
+        with self._board.lock:
             body = Layout()
             if width >= _WIDE:
                 body.split_row(Layout(self._markets(height - 2), ratio=8), Layout(self._news(height - 2), ratio=7))
             else:
                 race = self._board.next_to_jump(self._clock())
-                ticker = max(_LEAST_TICKER, height - 2 - _lines_of(race))
+                ticker = max(_MIN_TICKER_LINES, height - 2 - _lines_of(race))
                 body.split_column(
                     Layout(self._market(race, height - 2 - ticker)),
                     Layout(self._ticker(ticker), size=ticker),
@@ -122,7 +120,7 @@ class Picture:
             return page
 
     def _markets(self, lines: int) -> RenderableType:
-        """The next race, and those after it as far as there is room for their whole markets."""
+        """Returns the market of the next race, and those of the races after it for which there is room."""
         now = self._clock()
         first = self._board.next_to_jump(now)
         races = self._board.in_order()
@@ -249,7 +247,7 @@ class Picture:
         table.add_column(width=5)
         table.add_column(width=10)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        # the newest on top
+        # the newest first
         for notice in list(self._notices)[: -lines - 1 : -1]:
             table.add_row(
                 Text(f"{notice.at.astimezone(MELBOURNE):%H:%M}", "dim"),
@@ -264,7 +262,7 @@ def _panel(title: str | Text, content: RenderableType) -> Panel:
 
 
 def _known(race: RaceView) -> list[RunnerView]:
-    # a reserve has no price before it gains a start
+    # a reserve has no price until another runner is scratched
     return [runner for runner in race.runners.values() if runner.price is not None or runner.is_scratched]
 
 
@@ -273,7 +271,7 @@ def _lines_of(race: RaceView) -> int:
 
 
 def _fitting(runners: list[RunnerView], rows: int) -> tuple[list[RunnerView], int]:
-    """Those there is room for, the scratched and the likeliest, by number; and how many are left out."""
+    """Returns the runners for which there is room, scratched and short-priced ones first, and how many are left out."""
     if len(runners) <= rows:
         return runners, 0
     by_chance = sorted(runners, key=lambda runner: (not runner.is_scratched, runner.opened_at or Decimal(999)))
@@ -285,7 +283,7 @@ def _sparkline(prices: Sequence[Decimal], width: int) -> str:
     prices = prices[-width:]
     if len(prices) < 2:
         return ""
-    # by ratio: from 2 to 3 is as far as from 20 to 30
+    # by ratio: from 2 to 3 is as much as from 20 to 30
     heights = [log(price) for price in prices]
     low, high = min(heights), max(heights)
     span = max(high - low, 0.2)

@@ -1,8 +1,7 @@
-"""The demo as plain lines, for where there is no terminal: one for each notable thing, none for a mere price."""
+"""The demo as plain lines, where there is no terminal: one for each notable change, none for a price change."""
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta, timezone
 from types import TracebackType
 
@@ -14,10 +13,9 @@ MELBOURNE = timezone(timedelta(hours=11), "AEDT")
 
 
 class Plain:
-    """Prints."""
+    """Prints a line for each notice."""
 
     def __init__(self, hint: str | None = None) -> None:
-        self.board_lock = threading.Lock()
         self._hint = hint
 
     def __enter__(self) -> Self:

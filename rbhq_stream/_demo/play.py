@@ -1,4 +1,4 @@
-"""Plays a simulated race day to a broker in compressed time."""
+"""Publishes a simulated race day in compressed time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rbhq_stream import Event
 from rbhq_stream._demo.tally import PUBLISHED_AT
 from rbhq_stream.testing import EmbeddedBroker, Simulator, TimedEvent
 
-# what happens before is published at once: a feed that comes late has something to catch up with
 _BEFORE_FIRST_JUMP = timedelta(minutes=5)
+"""What happens before that is published at once, as the backlog that a late feed has to catch up with."""
 _SECONDS_PER_RACE = 5
 _GAP = timedelta(minutes=4)
 
@@ -23,7 +23,7 @@ class Player:
     def __init__(self, seed: int, seconds: float) -> None:
         races = max(2, min(40, round(seconds / _SECONDS_PER_RACE)))
         meetings = min(4, races)
-        # races jump four minutes apart, one meeting after the other
+        # one race every four minutes, of each meeting in turn
         self.simulator = Simulator(
             seed,
             meetings=meetings,
@@ -43,19 +43,21 @@ class Player:
         self._thread: threading.Thread | None = None
 
     def now(self) -> datetime:
-        """What the clock shows on the simulated day."""
+        """Returns the time of the simulated day."""
         if self._started is None:
             return self._begin
         return self._begin + timedelta(seconds=(time.monotonic() - self._started) * self.speed)
 
     def publish_backlog(self, broker: EmbeddedBroker) -> None:
-        """Publishes at once what happened before the clock begins."""
+        """Publishes what happened before the clock starts."""
         self._publish(broker, [timed.event for timed in self._day if timed.at < self._begin], headers=None)
 
     def start(self, broker: EmbeddedBroker, on_end: Callable[[], None]) -> None:
-        """Starts the clock and publishes the rest as its time comes. Again is harmless.
+        """Starts the clock and the thread that publishes the rest at its time. Safe to call more than once.
 
-        `on_end` is called when all is published, in the thread that publishes.
+        Args:
+            broker: Where to publish.
+            on_end: Called by that thread when everything is published, or publishing has failed or was stopped.
         """
         if self._started is None:
             self._started = time.monotonic()
@@ -67,11 +69,11 @@ class Player:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Ends it early. From any thread or signal handler."""
+        """Ends it early. Any thread or signal handler may call it."""
         self._stop.set()
 
     def join(self) -> None:
-        """Waits until nothing is published any more."""
+        """Stops publishing, and waits until the thread has ended."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -87,7 +89,7 @@ class Player:
                         return
                 due.append(timed.event)
             self._publish_now(broker, due)
-        except BaseException as failure:  # noqa: BLE001 (the main thread, which waits for events, raises it)
+        except BaseException as failure:  # noqa: BLE001  # the main thread raises it
             self.failure = failure
             self._stop.set()
         finally:
@@ -100,6 +102,6 @@ class Player:
         self._publish(broker, events, headers={PUBLISHED_AT: str(time.monotonic_ns()).encode()})
 
     def _publish(self, broker: EmbeddedBroker, events: list[Event], headers: dict[str, bytes] | None) -> None:
-        # counted before: the feed may have them before publish returns
+        # counted first: the feed may deliver them before publish returns
         self.published += len(events)
         broker.publish(*events, headers=headers)

@@ -1,4 +1,4 @@
-"""What the demo counts, and how it sums up."""
+"""What the demo counts and measures, and its summary."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rbhq_stream import Event, PriceEvent
 from rbhq_stream._kinds import EVENT_KINDS
 
 PUBLISHED_AT = "published-at"
-"""The header in which the publisher notes its monotonic clock, in nanoseconds."""
+"""The header with the publisher's monotonic clock, in nanoseconds."""
 _NAMES: dict[type[Event], str] = {kind.event: kind.name for kind in EVENT_KINDS}
-# the rate shown while the demo runs is that of the last so many seconds
 _WINDOW = 2.0
+"""The rate that is shown is that of the last so many seconds."""
 
 
 class Tally:
-    """Counts events, and measures how long each took from the publisher to the handler."""
+    """Counts events, and measures the time from the publisher to the handler."""
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class Tally:
         return self.kinds.total()
 
     def count(self, event: Event) -> None:
-        """Takes an event that a handler was called with, at this moment."""
+        """Counts an event that the application has just received."""
         now_ns = time.monotonic_ns()
         self.last = now_ns / 1e9
         if self.first is None:
@@ -52,15 +52,19 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """Events a second in the last two seconds."""
+        """The number of events per second, over the last two seconds."""
         recent = len(self._recent)
         since = max(self.first or 0, self.last - _WINDOW)
         return recent / max(0.25, self.last - since)
 
     def latency(self, newest: int = 0) -> tuple[float, float] | None:
-        """Milliseconds from publish to handler: the median, and what 99 of 100 stay below.
+        """Returns the median and the 99th percentile of the time from publish to handler, in milliseconds.
 
-        `None` when too few were timed. Of the `newest` events only, or of all.
+        Args:
+            newest: How many of the newest events to consider; all of them by default.
+
+        Returns:
+            Both, or `None` if fewer than two events were timed.
         """
         latencies = self._latencies[-newest:]
         if len(latencies) < 2:
@@ -69,19 +73,19 @@ class Tally:
         return cuts[49], cuts[98]
 
     def summary(self, published: int, *, stopped: bool) -> list[str]:
-        """The last lines of the demo."""
+        """Returns the lines of the summary."""
         seconds = max(0.001, self.last - (self.first or self.last))
         rate = f", {self.events / seconds:,.0f} a second" if self.events > 1 else ""
         if stopped:
             outcome = "stopped"
         elif self.events == published:
-            outcome = "complete: each event that was published was received, once"
+            outcome = "complete: every published event was received once"
         else:
             outcome = f"{self.events:,} of {published:,} published events were received"
         prices = self.kinds["price"]
         lines = [
             f"RBHQ demo: {outcome}",
-            f"  {self.events:,} events in {seconds:.1f} s{rate} (as fast as the simulated day goes)",
+            f"  {self.events:,} events in {seconds:.1f} s{rate} (the speed of the simulated day)",
             f"  {prices:>8,} price events ({self.price_updates:,} prices, {self.scratchings:,} scratchings)",
             f"  {self.kinds['race status']:>8,} race status events",
             f"  {self.kinds['race result']:>8,} race results",

@@ -87,7 +87,6 @@ class Market:
             **({PriceType.PLACE: places} if places > 1 else {}),
             **{price_type: _PLACES_OF[price_type] for price_type in place_markets(len(runners))},
         }
-        self._place_types = tuple(self._types)
         self._overround = rng.uniform(1.15, 1.25)
         strengths = [exp(rng.gauss(0, 0.85)) for _ in runners]
         scale = self._overround / sum(strengths)
@@ -96,8 +95,6 @@ class Market:
             runner: _nearest_rung(1 / min(0.8, strength * scale))
             for runner, strength in zip(runners, strengths, strict=True)
         }
-        # the rung that each runner's win price returns to
-        self._anchors = dict(self._rungs)
         # above 0, the price tends to drift (become longer), below 0 to shorten
         self._trends = {runner: rng.gauss(0, 0.12) for runner in runners}
         self._shown: dict[tuple[int, PriceType], Decimal] = {}
@@ -128,24 +125,19 @@ class Market:
 
     def opening(self) -> tuple[tuple[PriceUpdate, ...], ...]:
         """Returns every price of the race in two lots: win and place first, then two, three and four places."""
-        lots = ((PriceType.WIN, PriceType.PLACE), _PLACES_OF)
+        win_and_place = [PriceType.WIN, *(kind for kind in self._types if kind is PriceType.PLACE)]
+        others = [kind for kind in self._types if kind is not PriceType.PLACE]
         return tuple(
-            tuple(
-                self._show(runner, price_type)
-                for price_type in lot
-                if price_type is PriceType.WIN or price_type in self._types
-                for runner in self._rungs
-            )
-            for lot in lots
+            tuple(self._show(runner, kind) for kind in kinds for runner in self._rungs)
+            for kinds in (win_and_place, others)
         )
 
     def tick(self) -> tuple[PriceUpdate, ...]:
         """Moves one price: mostly a win price, sometimes a place price that has to follow its win price."""
         rng = self._rng
-        runners = list(self._rungs)
-        runner = runners[int(rng.random() * len(runners))]
-        if rng.random() < 0.45 and self._place_types:
-            price_type = self._place_types[int(rng.random() * len(self._place_types))]
+        runner = rng.choice(self.runners)
+        if rng.random() < 0.45 and self._types:
+            price_type = rng.choice(tuple(self._types))
             if self._price(runner, price_type) != self._shown.get((runner, price_type)):
                 return (self._show(runner, price_type),)
         self._move(runner)
@@ -174,7 +166,6 @@ class Market:
     def admit(self, runner: int) -> None:
         """Adds a runner that had no price before, a reserve."""
         self._rungs[runner] = _nearest_rung(self._rng.uniform(8, 30))
-        self._anchors[runner] = self._rungs[runner]
         self._trends[runner] = 0
         self._rebalance()
 
@@ -187,7 +178,7 @@ class Market:
         elif overround < self._overround - 0.02:
             drifts = False
         else:
-            drifts = rng.random() < 0.5 + self._trends[runner] - 0.05 * (rung - self._anchors[runner])
+            drifts = rng.random() < 0.5 + self._trends[runner]
         step = 2 if rng.random() < 0.15 else 1
         moved = min(_TOP_RUNG, rung + step) if drifts else max(0, rung - step)
         if moved == rung:
@@ -201,16 +192,12 @@ class Market:
             if abs(scale - 1) < 0.02:
                 return
             for runner, rung in self._rungs.items():
-                self._rungs[runner] = self._anchors[runner] = _nearest_rung(_FLOATS[rung] / scale)
+                self._rungs[runner] = _nearest_rung(_FLOATS[rung] / scale)
 
     def _all(self, prices: int) -> tuple[PriceUpdate, ...]:
-        updates = [self._show(runner, PriceType.WIN) for runner in self._rungs]
-        for price_type in self._place_types:
-            for runner in self._rungs:
-                if len(updates) >= prices:
-                    return tuple(updates)
-                updates.append(self._show(runner, price_type))
-        return tuple(updates)
+        places = [(runner, kind) for kind in self._types for runner in self._rungs]
+        shown = [(runner, PriceType.WIN) for runner in self._rungs] + places[: max(0, prices - len(self._rungs))]
+        return tuple(self._show(runner, kind) for runner, kind in shown)
 
     def _price(self, runner: int, price_type: PriceType) -> Decimal:
         rung = self._rungs[runner]
