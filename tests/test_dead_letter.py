@@ -159,7 +159,7 @@ def test_it_opens_nothing_before_the_first_record(path: Path) -> None:
     assert offsets(path) == [1, 2]
 
 
-def test_its_repr_says_what_it_does(path: Path) -> None:
+def test_its_repr_shows_its_settings(path: Path) -> None:
     assert repr(DeadLetterFile(path, max_bytes=5)) == (
         f"DeadLetterFile(path={path!r}, max_bytes=5, keep=10, fsync=True, lock_timeout=10.0)"
     )
@@ -177,7 +177,7 @@ def test_its_repr_says_what_it_does(path: Path) -> None:
         ({"lock_timeout": math.inf}, "lock_timeout: expected 0.001 to 3600 seconds"),
     ],
 )
-def test_a_wrong_argument_is_told_at_once(tmp_path: Path, arguments: dict[str, object], told: str) -> None:
+def test_a_wrong_argument_is_refused_at_once(tmp_path: Path, arguments: dict[str, object], told: str) -> None:
     arguments = {**arguments, "path": tmp_path / str(arguments.get("path", "dead.jsonl"))}
     with pytest.raises(ConfigError) as caught:
         DeadLetterFile(**arguments)  # type: ignore[arg-type]  # wrong ones
@@ -520,7 +520,7 @@ def at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_line(path: Path) -> None:
+def test_a_full_disk_raises_an_error_and_leaves_no_partial_line(path: Path) -> None:
     sink = DeadLetterFile(path)
     sink(bad(1))
     before = path.read_bytes()
@@ -538,7 +538,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(path: Path) -> None:
     assert offsets(path) == [1, 2]
 
 
-def test_a_failing_disk_is_told_and_the_line_taken_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_raises_an_error_and_the_line_is_removed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = DeadLetterFile(path)
     sink(bad(1))
 
@@ -552,7 +552,7 @@ def test_a_failing_disk_is_told_and_the_line_taken_back(path: Path, monkeypatch:
     assert offsets(path) == [1]
 
 
-def test_a_folder_that_goes_away_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_disappears_raises_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     sink = DeadLetterFile(folder / "dead.jsonl")
@@ -568,7 +568,7 @@ def price(race: int) -> PriceEvent:
     return PriceEvent(race, 1, price_updates=(PriceUpdate(1, PriceType.WIN, 12, None),))
 
 
-def test_a_feed_goes_on_past_what_is_in_the_file(path: Path) -> None:
+def test_a_feed_continues_after_a_record_that_was_stored(path: Path) -> None:
     with EmbeddedBroker(partitions=1) as broker:
         topic = str(broker.topics.prices)
         broker.publish(price(1))
@@ -581,7 +581,7 @@ def test_a_feed_goes_on_past_what_is_in_the_file(path: Path) -> None:
     assert [letter.record for letter in DeadLetterFile.read(path)] == [written]
 
 
-def test_a_feed_stays_before_what_its_sink_could_not_store(path: Path) -> None:
+def test_a_feed_does_not_pass_a_record_that_its_sink_could_not_store(path: Path) -> None:
     with EmbeddedBroker(partitions=1) as broker:
         topic = str(broker.topics.prices)
         broker.publish(price(1))

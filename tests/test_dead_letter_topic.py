@@ -87,7 +87,7 @@ def test_key_value_and_headers_arrive_unchanged(
     assert third.value() == RECORD.value
 
 
-def test_a_feed_goes_on_past_what_is_in_the_topic(
+def test_a_feed_continues_after_a_record_that_was_written(
     login: dict[str, Any], topic: str, partner: Partner, kafka: KafkaCluster
 ) -> None:
     with EmbeddedBroker(partitions=1) as broker, DeadLetterTopic(topic, login) as sink:
@@ -103,7 +103,7 @@ def test_a_feed_goes_on_past_what_is_in_the_topic(
     assert [message.value() for message in written(login, topic, partner, 2)] == [b"bad", b"{}"]
 
 
-def test_a_feed_stays_before_what_its_sink_could_not_write() -> None:
+def test_a_feed_does_not_pass_a_record_that_its_sink_could_not_write() -> None:
     unreachable = f"127.0.0.1:{free_port()}"
     with EmbeddedBroker(partitions=1) as broker:
         prices = str(broker.topics.prices)
@@ -151,7 +151,7 @@ def test_nobody_there(partner: Partner) -> None:
     assert partner.password not in str(error)
 
 
-def test_a_wrong_password_is_told_before_the_time_is_up(login: dict[str, Any], topic: str) -> None:
+def test_a_wrong_password_is_reported_before_the_timeout(login: dict[str, Any], topic: str) -> None:
     error = failure(DeadLetterTopic(topic, {**login, "sasl.password": "not-this-one"}), 10)
     assert "uthentication failed" in error.reason
     assert "not-this-one" not in str(error)
@@ -235,7 +235,7 @@ def free_listener() -> Iterator[tuple[str, list[str]]]:
         ("t", {"bootstrap.servers": "a", "security.protocol": "x"}, 1.0, 'kafka["security.protocol"]: the Kafka'),
     ],
 )
-def test_a_wrong_argument_is_told_at_once(
+def test_a_wrong_argument_is_refused_at_once(
     topic: str, kafka: Any, timeout: float, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:

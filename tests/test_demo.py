@@ -156,7 +156,7 @@ def test_in_a_thread_or_a_test_it_runs_too(capsys: pytest.CaptureFixture[str]) -
     assert "RBHQ demo: complete" in capsys.readouterr().out
 
 
-def test_without_rich_it_prints_lines_and_says_how_to_get_the_picture(
+def test_without_rich_it_prints_lines_and_how_to_get_the_picture(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -183,7 +183,7 @@ def test_a_publisher_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch) 
         run(seconds=1, plain=True)
 
 
-def test_a_lost_event_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_event_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     publish_backlog = Player.publish_backlog
 
     def count_one_more(player: Player, broker: EmbeddedBroker) -> None:
@@ -197,7 +197,7 @@ def test_a_lost_event_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["demo", "--seconds", "0"], ["demo", "--seconds", "x"]])
-def test_a_wrong_command_line_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
@@ -213,7 +213,7 @@ def test_nothing_but_the_picture_imports_rich() -> None:
 # what is shown
 
 
-def test_the_board_knows_the_day() -> None:
+def test_the_board_follows_the_day() -> None:
     simulator = Simulator(2, meetings=1, races=3, price_records=50)
     board = Board(simulator.meetings)
     told = []

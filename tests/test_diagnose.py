@@ -161,7 +161,7 @@ def test_a_feed_that_runs_is_not_disturbed(kafka: KafkaCluster, partner: Partner
         assert kafka.committed(config.group_id, topic) == {0: 2}
 
 
-def test_an_empty_topic_is_told_as_such(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
+def test_an_empty_topic_is_a_warning(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     kafka.publish(partner.topics.prices, [(None, b"1")])
     diagnosis = examine(a_config(kafka, partner))
     assert diagnosis.ok
@@ -568,7 +568,7 @@ def test_a_step_that_hangs_is_given_up(
     time.sleep(1.5)  # the client is still to be closed
 
 
-def test_an_error_of_ours_is_told_too(
+def test_a_bug_of_ours_is_a_failed_step(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -598,7 +598,7 @@ def test_a_timeout_has_to_be_positive(kafka: KafkaCluster, anyone: Partner, time
         diagnose(a_config(kafka, anyone), timeout=timeout)
 
 
-def test_what_the_network_says_is_one_line() -> None:
+def test_what_the_network_sends_is_printed_on_one_line() -> None:
     one = Step("tls", "host:1", "failed", "evil\x1b[2Jname\nsecond", "a\r\nb")
     assert (one.detail, one.hint) == ("evil [2Jname second", "a  b")
 

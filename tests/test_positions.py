@@ -85,7 +85,7 @@ def eventually(done: Callable[[], object], seconds: float = 20.0) -> None:
 # --- which records come
 
 
-def test_a_mapping_says_where_to_begin_and_the_rest_starts_as_usual(make: Callable[..., Face]) -> None:
+def test_a_mapping_sets_the_start_and_other_partitions_start_as_usual(make: Callable[..., Face]) -> None:
     face = make(positions={("prices", 0): 7})
     face.enter()
     assert read(face, 3 + 8) == {"prices": [7, 8, 9], "status": list(range(2, 10))}
@@ -198,12 +198,14 @@ def test_nonsense_is_refused_at_once(
         ({("prices", 0): 2**63}, ValueError),
     ],
 )
-def test_a_nonsensical_answer_is_told(make: Callable[..., Face], answer: Any, error: type[Exception]) -> None:
+def test_a_callable_that_returns_nonsense_raises_an_error(
+    make: Callable[..., Face], answer: Any, error: type[Exception]
+) -> None:
     with pytest.raises(error, match="positions: expected"):
         make(positions=lambda partitions: answer).enter()
 
 
-def test_an_offset_beyond_the_end_is_told(make: Callable[..., Face]) -> None:
+def test_an_offset_beyond_the_end_raises_data_loss_error(make: Callable[..., Face]) -> None:
     with pytest.raises(DataLossError, match="ends at 10") as raised:
         make(positions={PRICES: 11}).enter()
     assert (raised.value.topic, raised.value.expected_offset, raised.value.lost) == ("prices", 11, 0)
