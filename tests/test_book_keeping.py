@@ -41,7 +41,7 @@ def test_one_event_that_is_never_acknowledged_costs_no_memory(step: int) -> None
     try:
         before, _ = tracemalloc.get_traced_memory()
         for offset in range(0, count * step, step):
-            ledger.taken_in_one(A, offset)
+            ledger.read(A, offset)
             if offset:
                 handed_over.append(offset)
             if len(handed_over) == in_flight:
@@ -135,7 +135,7 @@ def test_only_what_was_handed_over_and_not_acknowledged_holds_up() -> None:
     ledger = Ledger()
     ledger.assign([A])
     for offset in (3, 4, 6, 7):
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
     assert ledger.unacknowledged() == {}, "the application has got nothing yet"
     ledger.handed_over(A, 4, ledger.epoch)
     assert ledger.unacknowledged() == {A: (3, 1)}, "5 is the end of a transaction"
@@ -147,7 +147,7 @@ def test_only_what_was_handed_over_and_not_acknowledged_holds_up() -> None:
     ledger.revoke([A])
     ledger.handed_over(A, 7, before)
     ledger.assign([A])
-    ledger.taken_in_one(A, 6)
+    ledger.read(A, 6)
     ledger.handed_over(A, 7, before)
     assert ledger.unacknowledged() == {}, "what was read before the partition came back says nothing"
 

@@ -35,48 +35,48 @@ def test_a_position_holds_the_place_before_the_first_record_is_done() -> None:
 
 def test_done_is_the_record_and_all_before_it() -> None:
     ledger = a_ledger(A, B)
-    ledger.done(A, 4, ledger.epoch)
+    ledger.mark_processed(A, 4, ledger.epoch)
     assert ledger.committable() == {A: 5}
 
 
 def test_done_never_goes_back() -> None:
     ledger = a_ledger(A)
-    ledger.done(A, 4, ledger.epoch)
-    ledger.done(A, 2, ledger.epoch)
+    ledger.mark_processed(A, 4, ledger.epoch)
+    ledger.mark_processed(A, 2, ledger.epoch)
     assert ledger.committable() == {A: 5}
 
 
 def test_what_was_committed_is_not_committed_again() -> None:
     ledger = a_ledger(A)
-    ledger.done(A, 4, ledger.epoch)
+    ledger.mark_processed(A, 4, ledger.epoch)
     ledger.committed({A: 5})
     assert ledger.committable() == {}
     ledger.committed({A: 3})  # an answer that came late
     assert ledger.committable() == {}
-    ledger.done(A, 5, ledger.epoch)
+    ledger.mark_processed(A, 5, ledger.epoch)
     assert ledger.committable() == {A: 6}
 
 
 def test_what_was_read_before_a_partition_came_back_counts_no_more() -> None:
     ledger = a_ledger(A)
     before = ledger.epoch
-    ledger.taken_in(A, 9)
+    ledger.read_up_to(A, 9)
     assert ledger.revoke([A]) == {}
     assert not ledger.owns(A, before)
     ledger.assign([A])
     assert not ledger.owns(A, before)
-    ledger.done(A, 9, before)
+    ledger.mark_processed(A, 9, before)
     assert ledger.committable() == {}
     assert ledger.expected(A) is None
-    ledger.done(A, 3, ledger.epoch)
+    ledger.mark_processed(A, 3, ledger.epoch)
     assert ledger.committable() == {A: 4}
 
 
 def test_others_keep_what_they_have_when_a_partition_goes() -> None:
     ledger = a_ledger(A, B)
     epoch = ledger.epoch
-    ledger.done(A, 1, epoch)
-    ledger.done(B, 2, epoch)
+    ledger.mark_processed(A, 1, epoch)
+    ledger.mark_processed(B, 2, epoch)
     assert ledger.revoke([A]) == {A: 2}, "the last chance to commit it"
     assert ledger.owns(B, epoch)
     assert ledger.committable() == {B: 3}
@@ -88,7 +88,7 @@ def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
     ledger.committed({A: 3})
     ledger.position(A, 3)
     ledger.acknowledge(A, 3, ledger.epoch)
-    ledger.done(A, 3, ledger.epoch)
+    ledger.mark_processed(A, 3, ledger.epoch)
     assert ledger.committable() == {}
     assert ledger.revoke([A]) == {}
 
@@ -96,7 +96,7 @@ def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
 def test_acknowledged_one_by_one_the_oldest_decides() -> None:
     ledger = a_ledger(A)
     for offset in (3, 4, 6):  # 5 is the end of a transaction
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
     ledger.acknowledge(A, 6, ledger.epoch)
     ledger.acknowledge(A, 4, ledger.epoch)
     assert ledger.committable() == {}
@@ -108,24 +108,24 @@ def test_acknowledged_one_by_one_the_oldest_decides() -> None:
 
 def test_a_position_further_on_counts_when_what_was_taken_in_before_is_done() -> None:
     ledger = a_ledger(A, at=3)
-    ledger.taken_in(A, 5)
+    ledger.read_up_to(A, 5)
     ledger.position(A, 10)  # 6 to 9 are gone
     assert ledger.expected(A) == 10
     assert ledger.committable() == {}
-    ledger.taken_in(A, 12)
+    ledger.read_up_to(A, 12)
     ledger.position(A, 20)  # and then 13 to 19
-    ledger.done(A, 4, ledger.epoch)
+    ledger.mark_processed(A, 4, ledger.epoch)
     assert ledger.committable() == {A: 5}
-    ledger.done(A, 5, ledger.epoch)
+    ledger.mark_processed(A, 5, ledger.epoch)
     assert ledger.committable() == {A: 10}
-    ledger.done(A, 12, ledger.epoch)
+    ledger.mark_processed(A, 12, ledger.epoch)
     assert ledger.committable() == {A: 20}
 
 
 def test_a_position_further_on_leaves_what_was_awaited() -> None:
     ledger = a_ledger(A)
     for offset in (1, 2):
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
     ledger.acknowledge(A, 2, ledger.epoch)
     ledger.position(A, 10)
     assert ledger.committable() == {}
@@ -136,39 +136,39 @@ def test_a_position_further_on_leaves_what_was_awaited() -> None:
 def test_offsets_without_a_record_are_passed_once_all_before_them_is_handled() -> None:
     ledger = a_ledger(A, at=3)
     for offset in (3, 4, 6, 9):
-        ledger.taken_in_one(A, offset)
-    ledger.done(A, 3, ledger.epoch)
+        ledger.read(A, offset)
+    ledger.mark_processed(A, 3, ledger.epoch)
     assert ledger.committable() == {A: 4}
-    ledger.done(A, 4, ledger.epoch)
+    ledger.mark_processed(A, 4, ledger.epoch)
     assert ledger.committable() == {A: 6}, "it does not stay before 5, which is no record"
-    ledger.done(A, 6, ledger.epoch)
+    ledger.mark_processed(A, 6, ledger.epoch)
     assert ledger.committable() == {A: 9}
     assert ledger.processed(A) == 9
 
 
 def test_the_end_of_a_partition_is_passed_at_once_when_all_is_handled() -> None:
     ledger = a_ledger(A, at=3)
-    ledger.taken_in_one(A, 3)
-    ledger.done(A, 3, ledger.epoch)
+    ledger.read(A, 3)
+    ledger.mark_processed(A, 3, ledger.epoch)
     ledger.committed({A: 4})
     ledger.position(A, 6)
     assert ledger.committable() == {A: 6}
     ledger.position(A, 6)
     ledger.committed({A: 6})
     assert ledger.committable() == {}
-    ledger.taken_in_one(A, 6)
-    ledger.done(A, 6, ledger.epoch)
+    ledger.read(A, 6)
+    ledger.mark_processed(A, 6, ledger.epoch)
     assert ledger.committable() == {A: 7}
 
 
 def test_an_end_that_moves_on_while_a_handler_is_busy_takes_no_memory() -> None:
     ledger = a_ledger(A, at=0)
-    ledger.taken_in_one(A, 0)
+    ledger.read(A, 0)
     for end in range(2, 1000):  # a producer whose transactions all fail
         ledger.position(A, end)
-    assert len(ledger._pages[A].done_ahead) == 1
+    assert len(ledger._partitions[A].ahead) == 1
     assert ledger.committable() == {}
-    ledger.done(A, 0, ledger.epoch)
+    ledger.mark_processed(A, 0, ledger.epoch)
     assert ledger.committable() == {A: 999}
 
 
@@ -182,28 +182,28 @@ def test_gaps_are_looked_for_where_offsets_and_records_do_not_match() -> None:
 
 def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
     ledger = a_ledger(A, at=1000)
-    ledger.taken_in_one(A, 1005)
+    ledger.read(A, 1005)
     before = ledger.epoch
     ledger.position(A, 0)
     assert ledger.committable() == {A: 0}
     assert ledger.owns(A, before), "it is handled all the same"
-    ledger.done(A, 1005, before)
+    ledger.mark_processed(A, 1005, before)
     ledger.acknowledge(A, 1005, before)
     ledger.committed({A: 1000})  # the answer to a commit that was on its way
     assert ledger.committable() == {A: 0}
-    ledger.taken_in(A, 2)
-    ledger.done(A, 2, ledger.epoch)
+    ledger.read_up_to(A, 2)
+    ledger.mark_processed(A, 2, ledger.epoch)
     assert ledger.committable() == {A: 3}
 
 
 def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one() -> None:
     ledger = a_ledger(A, at=5)
     for offset in (5, 6):
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
     before = ledger.epoch
     ledger.position(A, 0)
     for offset in (0, 1, 2, 3, 4, 5):
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
         if offset < 5:
             ledger.acknowledge(A, offset, ledger.epoch)
     ledger.acknowledge(A, 5, before)
@@ -215,7 +215,7 @@ def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one()
 def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
     ledger = a_ledger(A)
     for offset in (0, 1):
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
     for part in (2, 0, 0, 2):
         ledger.acknowledge(A, 0, ledger.epoch, part, 3)
     assert ledger.committable() == {}
@@ -230,7 +230,7 @@ def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
 def test_in_whatever_order_what_is_committed_was_acknowledged(order: list[int], count: int) -> None:
     ledger = a_ledger(A)
     for offset in range(12):
-        ledger.taken_in_one(A, offset)
+        ledger.read(A, offset)
     acknowledged = set(order[:count])
     for offset in order[:count]:
         ledger.acknowledge(A, offset, ledger.epoch)
@@ -288,9 +288,9 @@ class Books(RuleBasedStateMachine):
         self.handled[partition].update(range(begin, begin + hole))
         if self.ledger.has_gaps({partition: offsets[-1]}, count):
             for offset in offsets:
-                self.ledger.taken_in_one(partition, offset)
+                self.ledger.read(partition, offset)
         else:
-            self.ledger.taken_in(partition, offsets[-1])
+            self.ledger.read_up_to(partition, offsets[-1])
         assert self.ledger.expected(partition) == self.next[partition]
         return multiple(*[(partition, offset, self.ledger.epoch) for offset in offsets])
 

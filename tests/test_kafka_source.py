@@ -225,7 +225,7 @@ class Stage:
         self.client.script.extend(steps)
         found: list[Any] = list(self.source.poll(0.1))
         for record in found:
-            self.books.taken_in_one((record.topic(), record.partition()), record.offset())
+            self.books.read((record.topic(), record.partition()), record.offset())
         return [(record.partition(), record.offset()) for record in found]
 
 
@@ -331,9 +331,9 @@ def test_an_end_is_passed_on_after_the_records_before_it(stage: Stage) -> None:
     assert stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6), end(0, 8)) == [(0, 5), (0, 6)]
     stage.poll()
     assert stage.books.expected(P0) == 8
-    stage.books.done(P0, 5, stage.books.epoch)
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
     assert stage.books.committable() == {P0: 6}
-    stage.books.done(P0, 6, stage.books.epoch)
+    stage.books.mark_processed(P0, 6, stage.books.epoch)
     assert stage.books.committable() == {P0: 8}
 
 
@@ -451,7 +451,7 @@ def test_closing_waits_for_the_end_of_a_partition_whose_records_are_all_handled(
     stage.client.group = {P0: 5, P1: 5}
     stage.client.ends[P0] = (0, 8)
     stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5))
-    stage.books.done(P0, 5, stage.books.epoch)
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
     script = deque(steps)
 
     def poll(timeout: float) -> Step | None:
@@ -473,7 +473,7 @@ def test_closing_waits_for_nothing_where_all_is_known(stage: Stage) -> None:
     stage.client.group = {P0: 5}
     stage.client.ends[P0] = (0, 8)
     stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 6))
-    stage.books.done(P0, 5, stage.books.epoch)
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
     stage.source.commit({P0: 6})
     stage.books.committed({P0: 6})
     stage.source.close({}, 10.0)
@@ -492,7 +492,7 @@ def test_an_offset_that_is_out_of_range_for_a_moment_commits_nothing_that_is_not
     stage.poll()
     assert stage.client.assigned[P0] == 8, "it goes on after what was read, none twice"
     assert stage.books.committable() == {}
-    stage.books.done(P0, 5, stage.books.epoch)
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
     assert stage.books.committable() == {P0: 6}
 
 
@@ -516,7 +516,7 @@ def test_after_a_loss_the_offsets_of_a_topic_made_anew_are_committed(make_stage:
     stage.poll(reset)
     stage.poll()
     assert stage.poll(*records(0, 0, 1)) == [(0, 0), (0, 1)]
-    stage.books.done(P0, 1, stage.books.epoch)
+    stage.books.mark_processed(P0, 1, stage.books.epoch)
     assert stage.books.committable() == {P0: 2}, "though the group had committed more of the old one"
 
 
@@ -679,11 +679,11 @@ def test_a_commit_that_is_forbidden_ends_the_feed(stage: Stage, code: int, resou
 def test_what_is_done_is_committed_before_a_partition_is_handed_on(stage: Stage) -> None:
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
-    stage.books.done(P0, 5, stage.books.epoch)
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
     stage.poll(lambda: stage.client.take(P0))
     assert stage.client.commits == [{P0: 6}]
     stage.poll(lambda: stage.client.give(P0), *records(0, 6))
-    stage.books.done(P0, 6, stage.books.epoch)
+    stage.books.mark_processed(P0, 6, stage.books.epoch)
     stage.poll(lambda: stage.client.take(P0, how="on_lost"))
     assert stage.client.commits == [{P0: 6}], "but not when it was lost"
 

@@ -1,4 +1,4 @@
-"""Handlers by type: for whole events, and for the parts that events are made of."""
+"""Handlers by type: for whole events, for their parts, and for signals."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class OnPart(Protocol[_P, _E]):
 
 
 class Handlers:
-    """What a feed with callbacks has: `on`."""
+    """The part of a feed that registers handlers: `on`."""
 
     def __init__(self, *, may_await: bool) -> None:
         self._dispatcher = Dispatcher()
         self._may_await = may_await
 
     def _check_usable(self) -> None:
-        """Raises where to register a handler makes no sense any more."""
+        """Raises if the feed can no longer be used."""
 
     @overload
     def on(self, kind: type[PriceUpdate]) -> OnPart[PriceUpdate, PriceEvent]: ...
@@ -70,16 +70,17 @@ class Handlers:
     @overload
     def on(self, kind: type[_W]) -> OnEvent[_W]: ...
     def on(self, kind: type[Any]) -> Callable[[Any], Any]:
-        """Registers the decorated function as a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
+        """Returns a decorator that registers a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
 
         A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`, `RunnerResult`)
         takes the part, and the event it belongs to if it requires a second parameter (one with a default value gets
         none). `RaceEvent` stands for every event. For one event the handlers for whole events come first, in the order
         of registration; then, part by part, scratchings, unscratchings and price updates.
 
-        Handlers for events are called by `run`. Those for a signal (`PartitionsLost`; `Signal` stands for every one)
-        are called however the feed is read, in the same thread or task: after the event in hand, before the next one is
-        handed over. What such a handler raises reaches whoever asked for that, and the signal is told again.
+        Handlers for events are called by `run`. Handlers for a signal (`PartitionsLost`; `Signal` stands for every one)
+        are called however the feed is read, in the same thread or task: after the current event and before the next one
+        is handed over. What such a handler raises reaches the caller who requested the next event, and the signal is
+        delivered again.
 
         An event is processed when its handlers have returned, so a handler must do its work itself. One that returns a
         generator, or something awaitable that nothing awaits, has not, and ends `run` with a `TypeError`. A handler
@@ -133,7 +134,7 @@ class Dispatcher:
             self._parts[kind].append((checked, takes_event))
 
     def calls(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
-        """Each handler to be called for the event or signal, with its arguments, in order."""
+        """Yields each handler to call for the event or signal, with its arguments, in order."""
         for handler in self._whole[type(event)]:
             yield handler, (event,)
         for kind, attribute in _PARTS[type(event)]:
@@ -145,10 +146,10 @@ class Dispatcher:
 
 
 def _positional(handler: Handler) -> int:
-    """How many positional arguments the handler must have."""
+    """Returns how many positional arguments the handler requires."""
     try:
         parameters = inspect.signature(handler).parameters.values()
-    except (TypeError, ValueError):  # some builtins don't tell
+    except (TypeError, ValueError):  # some builtins have no signature
         return 1
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(1 for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty)
@@ -163,5 +164,5 @@ def _checked(handler: Handler, kind: type[Any], count: int) -> Handler:
         what = f"a {kind.__name__}" if count == 1 else f"a {kind.__name__} and the event it belongs to"
         raise TypeError(f"on({kind.__name__}): {handler!r} must be callable with {what}") from None
     except ValueError:
-        pass  # some builtins don't tell
+        pass  # some builtins have no signature
     return handler

@@ -128,10 +128,10 @@ class PollThread:
         newest = newest_offsets(records)
         if ledger.has_gaps(newest, len(records)):
             for record in records:
-                ledger.taken_in_one((record.topic(), record.partition()), record.offset())  # type: ignore[arg-type]  # a record from Kafka has them all
+                ledger.read((record.topic(), record.partition()), record.offset())  # type: ignore[arg-type]  # a record from Kafka has them all
         else:
             for partition, offset in newest.items():
-                ledger.taken_in(partition, offset)
+                ledger.read_up_to(partition, offset)
         self._buffer.append(records, ledger.epoch, newest)
         self._enter_processed(whole_chunks_only=True)  # so that the buffer forgets them
 
@@ -169,7 +169,7 @@ class PollThread:
         for acknowledgement in self._buffer.take_acknowledged():
             self._ledger.acknowledge(*acknowledgement)
         for epoch, newest in self._buffer.take_processed(whole_chunks_only=whole_chunks_only):
-            enter = self._ledger.handed_over if self._one_by_one else self._ledger.done
+            enter = self._ledger.handed_over if self._one_by_one else self._ledger.mark_processed
             for partition, offset in newest.items():
                 enter(partition, offset, epoch)
 
