@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from rbhq_stream._wire import encode
-from rbhq_stream._wire.forms import PROPERTY_IDS
-from rbhq_stream._wire.objects import EVENT_ID, NAMES_OF
+from rbhq_stream._wire.lenient import PROPERTY_IDS
+from rbhq_stream._wire.names import EVENT_ID, NAMES_OF
 from rbhq_stream.events import (
     Dividend,
     Event,

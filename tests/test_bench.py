@@ -62,9 +62,11 @@ def test_records_are_as_the_goals_say() -> None:
     assert data.realistic(50) == data.realistic(50)
 
 
-def test_nothing_repeats_in_cold_records() -> None:
-    shares = data.repetition(list(data.cold(200, large=True)))
-    assert shares == {"priceUpdates": 0, "scratchings": 0, "documents": 0}
+def test_in_cold_records_only_numbers_repeat() -> None:
+    market = data.prices_in([value for _, value in data.realistic(500)])
+    shares = data.repetition(list(data.cold(200, market, large=True)))
+    assert (shares["scratchings"], shares["documents"]) == (0, 0)
+    assert shares["price"] == pytest.approx(1 - len(set(market)) / 2000, abs=0.1)
 
 
 def test_checksum_is_of_the_values_in_any_order() -> None:
@@ -84,7 +86,7 @@ def test_a_peer_that_did_not_run_is_told() -> None:
         "records": 1,
         "large_share": 0.1,
         "bytes": {"small": 1, "large": 2},
-        "repeated": {"priceUpdates": 0.5, "scratchings": 0.5},
+        "repeated": {"price": 0.5, "scratchings": 0.5},
     }
     run.figures.append(Figure("feed", "Feed ÷ a peer", "ratio", (), Goal(3.0), "not run: no such package"))
     assert "not run: no such package" in report.as_text(run)

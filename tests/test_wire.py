@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import pickle
+import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, localcontext
+from enum import Enum, IntEnum
 from typing import Any
 
+import attrs
 import pytest
 
-from rbhq_stream._wire import decode, encode
+from rbhq_stream._wire import decode, encode, lenient
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import (
     Dividend,
@@ -21,6 +24,7 @@ from rbhq_stream.events import (
     PriceEvent,
     PriceType,
     PriceUpdate,
+    RaceId,
     RaceResultEvent,
     RaceStatus,
     RaceStatusEvent,
@@ -286,6 +290,8 @@ def test_times(text: str, time: datetime, plain: bool) -> None:
 # --- refusals ---
 
 NATURAL = "an integer from 0 to 9223372036854775807"
+RECURSIVE: list[Any] = []
+RECURSIVE.append(RECURSIVE)
 INTEGER = "an integer of at most 64 bits"
 TIME = 'a time such as "2022-11-27T20:25:30.44Z"'
 EACH = "each field once"
@@ -318,6 +324,11 @@ WIN = '"runnerNumber":3,"property":"ep"'
         (PriceEvent, '{"payload":5}', ["$.payload 5, an object"]),
         (RaceStatusEvent, '{"Payload":[1,{}]}', ["$.Payload[0] 1, an object", f"$.Payload[1].meetingId nothing, {NATURAL}",
          f"$.Payload[1].eventNumber nothing, {NATURAL}", '$.Payload[1].status nothing, a status such as "OPEN"']),
+        (RaceStatusEvent, '{"payload":{"eventId":"1-2","status":"OPEN"},"RunnerNumber":3}',
+         ["$.RunnerNumber 3, this field in the payload, not around it"]),
+        (RaceResultEvent, '{"payload":{"eventId":"1-2","status":"FINAL"},"venue":{},"dividends":[]}',
+         ["$.venue an object with 0 fields, this field in the payload, not around it",
+          "$.dividends an array of 0, this field in the payload, not around it"]),
         (PriceEvent, '{"meetingId":1,', ['$ "{\\"meetingId\\":1,", JSON (Expecting property name enclosed in double quotes, at character 15)']),
         (PriceEvent, '{"meetingId":1,"eventNumber":2}x', ['$ "\\":1,\\"eventNumber\\":2}x", JSON (Extra data, at character 31)']),
         # which race
@@ -341,6 +352,7 @@ WIN = '"runnerNumber":3,"property":"ep"'
         (PriceEvent, update('"runnerNumber":3,"propertyId":99'), ['$.priceUpdates[0].property nothing, a property such as "ep"']),
         (PriceEvent, update('"runnerNumber":3,"property":5,"propertyId":"x"'),
          ['$.priceUpdates[0].property 5, a property such as "ep"', f'$.priceUpdates[0].propertyId "x", {INTEGER}']),
+        (PriceEvent, '{"meetingId":1e999999999,"eventNumber":1e19}', [f"$.meetingId 1E+999999999, {NATURAL}", f"$.eventNumber 1E+19, {NATURAL}"]),
         (PriceEvent, update(WIN + ',"price":NaN'), ['$.priceUpdates[0].price NaN, a price such as "4.40"']),
         (PriceEvent, update(WIN + ',"price":"Infinity"'), ['$.priceUpdates[0].price "Infinity", a price such as "4.40"']),
         (PriceEvent, update(WIN + ',"price":true'), ['$.priceUpdates[0].price true, a price such as "4.40"']),
@@ -348,7 +360,7 @@ WIN = '"runnerNumber":3,"property":"ep"'
         (PriceEvent, update(WIN + ',"price":"$4.40"'), ['$.priceUpdates[0].price "$4.40", a price such as "4.40"']),
         (PriceEvent, update(WIN + ',"price":"4,40"'), ['$.priceUpdates[0].price "4,40", a price such as "4.40"']),
         (PriceEvent, update(WIN + ',"Price":1e101'), ['$.priceUpdates[0].Price 1E+101, a price such as "4.40" of at most 100 digits']),
-        (PriceEvent, update(WIN + ',"price":1e99999999999999999999'), ['$ "1e99999999999999999999", a number that can be represented']),
+        (PriceEvent, update(WIN + ',"price":1e99999999999999999999'), ['$.priceUpdates[0].price 1e99999999999999999999, a price such as "4.40"']),
         (PriceEvent, scratching('"scratchTime":"yesterday \u00e9\\n"'), [f'$.Scratchings[1].scratchTime "yesterday \\u00e9\\n", {TIME}']),
         (PriceEvent, scratching('"scratchTime":1619767450'), [f"$.Scratchings[1].scratchTime 1619767450, {TIME}"]),
         (PriceEvent, scratching('"scratchTime":"9999-12-31T23:59:59-01:00"'),
@@ -366,16 +378,17 @@ WIN = '"runnerNumber":3,"property":"ep"'
          ['$.results[0].payoutFactors.winPayoutFactor "x", a decimal number', f"$.results[1].runnerNumber an array of 1, {NATURAL}"]),
         (RaceResultEvent, result('"dividends":[{"wageringProduct":"SP","poolDividends":[{"selections":[3,"x"]}]}]'),
          [f'$.dividends[0].poolDividends[0].selections[1] "x", {NATURAL}', "$.dividends[0].poolDividends[0].amount nothing, a decimal number"]),
-        (RaceResultEvent, result('"venue":5,"dateCreated":""'), ["$.venue 5, a text", f'$.dateCreated "", {TIME}']),
+        (RaceResultEvent, result('"venue":"\\ud800","results":[{"runnerNumber":3,"outcomeName":"\\udfff"}]'),
+         ['$.venue "\\ud800", a string without half a surrogate pair',
+          '$.results[0].outcomeName "\\udfff", a string without half a surrogate pair']),
+        (RaceResultEvent, result('"venue":5,"dateCreated":""'), ["$.venue 5, a string", f'$.dateCreated "", {TIME}']),
         # twice
-        (PriceEvent, '{"meetingId":1,"meetingId":1,"eventNumber":2}', [f"$.meetingId the field twice, {EACH}"]),
         (PriceEvent, '{"meetingId":1,"MeetingID":1,"eventNumber":2}', [f"$.MeetingID meetingId in two spellings, {EACH}"]),
-        (PriceEvent, update(WIN + ',"propertyId":12,"price":"4","price":"4"'), [f"$.priceUpdates[0].price the field twice, {EACH}"]),
-        (PriceEvent, update(WIN + ',"new":{"a":1,"a":2}'), [f"$.priceUpdates[0].new.a the field twice, {EACH}"]),
+        (PriceEvent, update(WIN + ',"propertyId":12,"price":"4","price":"x"'), ['$.priceUpdates[0].price "x", a price such as "4.40"']),
         # unknown fields
         (RaceStatusEvent, '{"eventId":"1-2","status":"OPEN","a b":[1,{"x":NaN}]}', ['$["a b"][1].x NaN, a number']),
-        (RaceStatusEvent, '{"eventId":"1-2","status":"OPEN","x":"\\ud800"}', ['$.x "\\ud800", a text without half a surrogate pair']),
-        (RaceStatusEvent, '{"eventId":"1-2","status":"\\ud800"}', ['$.status "\\ud800", a text without half a surrogate pair']),
+        (RaceStatusEvent, '{"eventId":"1-2","status":"OPEN","x":"\\ud800"}', ['$.x "\\ud800", a string without half a surrogate pair']),
+        (RaceStatusEvent, '{"eventId":"1-2","status":"\\ud800"}', ['$.status "\\ud800", a string without half a surrogate pair']),
     ],
 )  # fmt: skip
 def test_refusals(kind: type[Event], document: str, faults: list[str]) -> None:
@@ -452,16 +465,88 @@ def test_encode_writes_times_in_utc() -> None:
 @pytest.mark.parametrize(
     ("event", "problem"),
     [
-        (PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN, price=Decimal("NaN")),)), "NaN can't be written"),
-        (PriceEvent(1, 2, scratchings=(Scratching(3, Decimal("-Infinity")),)), "-Infinity can't be written"),
-        (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(2022, 1, 1)),)), "no time zone"),  # noqa: DTZ001
-        (RaceStatusEvent(1, 2, RaceStatus.OPEN, extra=Extra({"MeetingID": 5})), "extra has 'MeetingID'"),
-        (PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN, extra=Extra({"eventId": "1-2"})),)), "extra has 'eventId'"),
+        (PriceEvent(1, 2, (PriceUpdate(3, "ep", price="NaN"),)), '$.priceUpdates[0].price found NaN, expected a price such as "4.40"'),
+        (PriceEvent(1, 2, (PriceUpdate(3, "ep", price="0.99"),)),
+         "$.priceUpdates[0].price found 0.99, expected a price of 1 or more; None for no price"),
+        (PriceEvent(1, 2, (PriceUpdate(3, "ep", price="1E+100"),)),
+         '$.priceUpdates[0].price found 1E+100, expected a price such as "4.40" of at most 100 digits'),
+        (PriceEvent(1, 2, (PriceUpdate(3, "\ud800"),)),
+         '$.priceUpdates[0].property found "\\ud800", expected a string without half a surrogate pair'),
+        (PriceEvent(1, 2, scratchings=(Scratching(3), Scratching(3, "-Infinity"))),
+         "$.scratchings[1].winDeduction found -Infinity, expected a decimal number"),
+        (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(2022, 1, 1)),)),  # noqa: DTZ001 - that is the point
+         "$.unscratchings[0].unscratchTime found 2022-01-01T00:00:00, expected a time with its time zone"),
+        (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))),)),
+         "$.unscratchings[0].unscratchTime found 0001-01-01T00:00:00+01:00, expected a time from year 1 to year 9999 in UTC"),
+        (PriceEvent(-1, 2**63, (PriceUpdate(-3, "ep", 2**63),)),
+         (f"$.meetingId found -1, expected {NATURAL}; at $.eventNumber found 9223372036854775808, expected {NATURAL}; at "
+         f"$.priceUpdates[0].runnerNumber found -3, expected {NATURAL}; at $.priceUpdates[0].propertyId found 9223372036854775808, "
+         f"expected {INTEGER}")),
+        (RaceResultEvent(1, 2, "FINAL", venue="\udfff", dividends=(Dividend("SP", (PoolDividend((3, -4), 2),)),)),
+         ('$.venue found "\\udfff", expected a string without half a surrogate pair; at '
+         f"$.dividends[0].poolDividends[0].selections[1] found -4, expected {NATURAL}")),
+        (RaceStatusEvent(1, 2, "OPEN", extra={"MeetingID": 5}), "$.MeetingID found a name in extra, expected none that RaceStatusEvent has a field for"),
+        (PriceEvent(1, 2, (PriceUpdate(3, "ep", extra={"eventId": "1-2"}),)),
+         "$.priceUpdates[0].eventId found a name in extra, expected none that PriceUpdate has a field for"),
+        (PriceEvent(1, 2, extra={"new": [1, {"a": 0.5}]}),
+         "$.new[1].a found 0.5, expected a JSON value, with a Decimal for a number that is not an integer"),
+        (PriceEvent(1, 2, extra={"new": Decimal("sNaN"), "\ud800": 1}),
+         '$.new found sNaN, expected a number; at $["\\ud800"] found "\\ud800", expected a string without half a surrogate pair'),
+        (PriceEvent(1, 2, extra={"new": [{7: 1}, (1,)]}),
+         '$.new[0]["7"] found 7, expected a string; at $.new[1] found a tuple, expected a JSON value'),
+        (PriceEvent(1, 2, extra={"new": RECURSIVE}), "expected JSON nested at most 64 levels deep"),
     ],
-)
+)  # fmt: skip
 def test_encode_refuses(event: Any, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=re.escape(problem)) as caught:
         encode(event)
+    assert str(caught.value).startswith(f"this {type(event).__name__} can't be written: at $")
+
+
+@pytest.mark.parametrize("value", [None, 7, PriceUpdate(3, "ep"), RaceId(1, 2), PriceEvent])
+def test_encode_takes_events_only(value: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"^encode\(.*\): expected a PriceEvent, a RaceStatusEvent or a RaceResultEvent"
+    ):
+        encode(value)
+
+
+def test_encode_writes_an_event_of_a_class_of_the_applications_own() -> None:
+    @attrs.frozen
+    class Quoted(PriceUpdate):
+        note: str = attrs.field(default="", kw_only=True)
+
+    @attrs.frozen
+    class Noted(PriceEvent):
+        note: str = attrs.field(default="", kw_only=True)
+
+    own = Noted(1, 2, (Quoted(3, "ep", price=2, note="n"),), note="n")
+    assert decode(PriceEvent, encode(own)) == (PriceEvent(1, 2, (PriceUpdate(3, "ep", price=2),)),)
+
+
+def test_encode_writes_the_value_of_an_enumeration() -> None:
+    class Runner(IntEnum):
+        PHAR_LAP = 3
+
+    class Venue(str, Enum):
+        RANDWICK = "Randwick"
+
+    event = RaceResultEvent(1, 2, "FINAL", venue=Venue.RANDWICK, results=(RunnerResult(Runner.PHAR_LAP),))
+    assert decode(RaceResultEvent, encode(event)) == (event,)
+
+
+def test_of_a_field_that_is_there_twice_the_last_one_counts() -> None:
+    price, nonsense = '"runnerNumber":3,"property":"ep","propertyId":12', '"price":[1e99999999999999999999,"x"]'
+    expected = PriceEvent(1, 2, (PriceUpdate(3, "ep", 12, "4.4"),))
+    for update in (f'{price},"price":"2","price":"4.4"', f'{price},{nonsense},"price":"4.4"'):
+        for document in (
+            f'{{"meetingId":1,"eventNumber":2,"priceUpdates":[{{{update}}}]}}',
+            f'{{"meetingId":7,"meetingId":1,"eventNumber":2,"priceUpdates":[],"priceUpdates":[{{{update}}}]}}',
+        ):
+            assert decode(PriceEvent, document.encode()) == (expected,)
+            assert lenient.read(PriceEvent, document.encode()) == (expected,)
+    raw = b'{"meetingId":1,"eventNumber":2,"status":"OPEN","status":"CLOSED","new":{"a":NaN,"a":2}}'
+    assert decode(RaceStatusEvent, raw) == (RaceStatusEvent(1, 2, "CLOSED", extra={"new": {"a": 2}}),)
 
 
 def test_only_the_three_kinds_can_be_decoded() -> None:

@@ -1,5 +1,6 @@
-"""Bytes to events and back: `decode` and `encode`. The only room that knows JSON."""
+"""Bytes to events and back: `decode` and `encode`. The only package that knows JSON."""
 
-from rbhq_stream._wire.codec import MAX_BYTES, decode, encode
+from rbhq_stream._wire.decoding import MAX_BYTES, decode
+from rbhq_stream._wire.encoding import encode
 
 __all__ = ["MAX_BYTES", "decode", "encode"]

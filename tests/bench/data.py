@@ -17,7 +17,8 @@ from random import Random
 
 import attrs
 
-from rbhq_stream import PriceEvent, PriceType, PriceUpdate, Scratching, encode
+from rbhq_stream import PriceEvent, PriceUpdate, Scratching, decode, encode
+from rbhq_stream._wire.lenient import PROPERTY_IDS
 from rbhq_stream.events import RaceId
 from rbhq_stream.testing import Simulator
 
@@ -38,36 +39,39 @@ def small_and_large(records: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]
     return small, large
 
 
-def cold(records: int, *, large: bool) -> Iterator[bytes]:
-    """Documents of which no part, no price and no deduction ever comes twice: harder than a market can be."""
+def cold(records: int, prices: Sequence[Decimal], *, large: bool) -> Iterator[bytes]:
+    """Documents at the start of a day: no scratching comes twice; single prices and deductions do, as in any market."""
     rng = Random(1)
-    numbers = count(1)
-
-    def fraction(digits: int) -> Decimal:
-        return Decimal(next(numbers)).scaleb(-digits)
-
     at = datetime(2026, 11, 3, tzinfo=timezone.utc)
+    types = sorted(PROPERTY_IDS.items())
     for _ in range(records):
-        prices = tuple(
-            PriceUpdate(rng.randint(1, 24), PriceType.WIN, 12, 1 + fraction(4))
-            for _ in range(LARGE_PRICES if large else 1)
-        )
+        updates = []
+        for _ in range(LARGE_PRICES if large else 1):
+            property_id, price_type = rng.choice(types)
+            updates.append(PriceUpdate(rng.randint(1, 24), price_type, property_id, rng.choice(prices)))
         scratchings = tuple(
-            _scratched(rng.randint(1, 24), [fraction(9) for _ in range(5)], at + n * _TICK)
+            _scratched(rng.randint(1, 24), [Decimal(rng.randint(1, 60)).scaleb(-2) for _ in range(5)], at + n * _TICK)
             for n in range(2 if large else 0)
         )
         at += 2 * _TICK
-        yield encode(PriceEvent(rng.randint(1_300_000, 1_400_000), rng.randint(1, 12), prices, scratchings))
+        yield encode(PriceEvent(rng.randint(1_300_000, 1_400_000), rng.randint(1, 12), tuple(updates), scratchings))
+
+
+def prices_in(records: Sequence[bytes]) -> list[Decimal]:
+    """All prices of a market, each as often as it comes."""
+    events = (event for record in records for event in decode(PriceEvent, record))
+    return [update.price for event in events for update in event.price_updates if update.price is not None]
 
 
 def repetition(records: Sequence[bytes]) -> dict[str, float]:
-    """The share of the prices, of the scratchings and of the documents that had come before, in the same bytes."""
-    shares = {}
-    for name in ("priceUpdates", "scratchings"):
-        parts = [json.dumps(part) for record in records for part in json.loads(record)[name]]
-        shares[name] = 1 - len(set(parts)) / max(1, len(parts))
-    shares["documents"] = 1 - len(set(records)) / len(records)
-    return shares
+    """The share of the prices, of the scratchings and of the documents that had come before, written the same."""
+    read = [json.loads(record) for record in records]
+    written = {
+        "price": [update["price"] for document in read for update in document["priceUpdates"]],
+        "scratchings": [json.dumps(one) for document in read for one in document["scratchings"]],
+        "documents": list(records),
+    }
+    return {name: 1 - len(set(items)) / max(1, len(items)) for name, items in written.items()}
 
 
 def save(records: Sequence[bytes], path: Path) -> None:

@@ -109,7 +109,6 @@ def _number(value: float, unit: str) -> str:
 
 def _about(run: Run) -> list[str]:
     here, settings, facts = machine(), run.settings, run.facts
-    repeated = facts["repeated"]
     where = "in the clear" if settings.plaintext else "over SASL_SSL with SCRAM-SHA-512"
     lines = [
         (
@@ -125,8 +124,8 @@ def _about(run: Run) -> list[str]:
             f"{facts['records']:,} records, {settings.partitions} partitions, {settings.rounds} rounds: "
             f"{1 - facts['large_share']:.0%} small ones of {facts['bytes']['small']:.0f} bytes, "
             f"{facts['large_share']:.0%} large ones of {facts['bytes']['large']:.0f}; "
-            f"{repeated['priceUpdates']:.0%} of their prices and {repeated['scratchings']:.0%} of their scratchings "
-            "had come before in the same bytes (the library remembers those), in the cold documents none"
+            f"{facts['repeated']['price']:.0%} of their prices and {facts['repeated']['scratchings']:.0%} of their "
+            "scratchings had come before, in the cold documents no scratching"
         ),
     ]
     checked = facts.get("checked")

@@ -22,7 +22,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 with atheris.instrument_imports(include=["rbhq_stream", "json", "cattrs"]):
-    from rbhq_stream._wire import objects
+    from rbhq_stream._wire import names as wire_names
     from tests.fuzz import decode_laws
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--keep", type=Path, help="a directory for the inputs that reach new code")
     options = parser.parse_args()
-    names = sorted({name for names in objects.NAMES_OF.values() for name in names.values()})
+    names = sorted({name for names in wire_names.NAMES_OF.values() for name in names.values()})
     with tempfile.TemporaryDirectory() as scratch:
         words = Path(scratch, "words")
         words.write_text("".join(f'"\\"{word}\\""\n' for word in (*names, *OTHER_WORDS)))

@@ -1,8 +1,8 @@
-"""The patient reader: a document in any of the forms that RBHQ shows or plausibly uses, to its events.
+"""The lenient reader: a document in any of the forms that RBHQ shows or plausibly uses, to its events.
 
 RBHQ's reference shows the same data in several casings and envelopes, and leaves gaps. This reader takes all of them,
-and tells everything that is wrong with a document it can't read. It is the authority on what a document means; the fast
-path in `wire` only gives the same answers sooner.
+and reports everything that is wrong with a document that it cannot read. It is the authority on what a document means;
+the fast path only returns the same events sooner.
 """
 
 from __future__ import annotations
@@ -10,24 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from rbhq_stream._wire import values
-from rbhq_stream._wire.objects import (
-    EVENT_ID,
-    IDS,
-    NAMES_OF,
-    PARTS,
-    RACE,
-    WIRE_NAMES,
-    Fields,
-    Part,
-    builder,
-    by_lower_case,
-    each,
-    extra_of,
-)
-from rbhq_stream._wire.values import MISSING, Faults, Unreadable, found, step
+from rbhq_stream._wire.faults import MISSING, Faults, Unreadable, found, step, unreadable
+from rbhq_stream._wire.names import EVENT_ID, FIELDS, IDS, NAMES_OF, RACE, Part, by_lower_case
+from rbhq_stream._wire.objects import Fields, builder, each, extra_of
 from rbhq_stream.errors import Fault
 from rbhq_stream.events import (
     NO_EXTRA,
@@ -53,43 +41,41 @@ PROPERTY_IDS = {
     149: PriceType.PLACE_4,
 }
 _ENVELOPE = IDS | by_lower_case("payload")
-_LISTS = {WIRE_NAMES[PriceEvent][attribute]: attribute for attribute in PARTS}
-_LIST_NAMES = by_lower_case(*_LISTS).keys()
+_LISTS = {field.attribute: field for field in FIELDS[PriceEvent] if field.is_tuple}
+_LIST_NAMES = by_lower_case(*(field.name for field in _LISTS.values())).keys()
 
 
 def read(kind: type[Any], raw: bytes) -> tuple[Any, ...]:
-    """All events in a document of any form.
+    """Returns all events in a document of any form.
 
     Raises:
         Unreadable: with all that is wrong; the faults' paths begin at the document.
     """
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        around = repr(raw[max(0, error.start - 10) : error.start + 10])
-        raise Unreadable(Fault("", values.shortened(around), f"UTF-8 (byte {error.start} is not)")) from None
-    document = values.parse(text.removeprefix("\ufeff"))
+    document = values.parse(values.text_of(raw))
     if isinstance(document, list):
         return tuple(chain.from_iterable(each(document, partial(_unwrapped, kind))))
     return _unwrapped(kind, document)
 
 
 def _unwrapped(kind: type[Any], value: Any) -> tuple[Any, ...]:
-    """Reads a document that may be in an envelope: then the payload, with what else is in the envelope."""
+    """Reads a document that may be in an envelope: if so its payload, and what else is in the envelope."""
     read_one, content = _READERS[kind]
     names = _lower(value)
     if "payload" not in names or names & content:
         return read_one(value, {}, NO_EXTRA)
     envelope, faults = Fields.sort(value, _ENVELOPE), Faults()
-    payload, place = envelope.known["payload"], envelope.step("payload")
+    payload, way = envelope.known["payload"], envelope.step("payload")
+    for name, item in envelope.extra.items():
+        if name.lower() in NAMES_OF[kind]:
+            faults.append(Fault(step(name), found(item), "this field in the payload, not around it"))
     ids = faults.read("", _race, envelope, {}) or {}
     extra = faults.read("", extra_of, envelope.extra) or NO_EXTRA
     events: tuple[Any, ...] = ()
     if isinstance(payload, list):
-        inside = faults.read(place, each, payload, lambda one: read_one(one, ids, extra))
+        inside = faults.read(way, each, payload, lambda one: read_one(one, ids, extra))
         events = tuple(chain.from_iterable(inside or ()))
     elif payload is not None and payload != {}:
-        events = faults.read(place, read_one, payload, ids, extra) or ()
+        events = faults.read(way, read_one, payload, ids, extra) or ()
     faults.check()
     return events
 
@@ -106,7 +92,7 @@ def _merged(outer: Extra, inner: Extra) -> Extra:
 
 
 def _race(fields: Fields, outer: _Ids) -> _Ids:
-    """The ids of the race that an object is about: its own, or else those around it."""
+    """Returns the ids of the race that an object is about: its own, or else those around it."""
     own = [name for name in (*RACE, EVENT_ID) if fields.known.get(name) not in (None, "")]
     if not own:
         return outer
@@ -133,20 +119,20 @@ def _event_id(value: Any) -> _Ids:
         race = RaceId.parse(values.text(value))
         return dict(zip(RACE, (values.natural(race.meeting_id), values.natural(race.event_number)), strict=True))
     except (ValueError, Unreadable):
-        raise values.unreadable(value, 'a race such as "1397808-7"') from None
+        raise unreadable(value, 'a race such as "1397808-7"') from None
 
 
 # --- statuses and results ---
 
 
 def _flat(cls: type[Any]) -> _Read:
-    """Makes the reader of an event that is one object: a status, a result."""
+    """Returns the reader of an event that is one object: a status, a result."""
     build = builder(cls)
 
     def read_one(value: Any, outer: _Ids, extra: Extra) -> tuple[Any, ...]:
         fields, faults = Fields.sort(value, NAMES_OF[cls]), Faults()
         ids = faults.read("", _race, fields, outer)
-        # a bad id was told just now, so something readable takes its place; a missing one is told by `build`
+        # a bad id is among the faults by now, so something readable takes its place; `build` finds a missing one
         fields.known |= dict.fromkeys(RACE, 0) if ids is None else {name: ids.get(name, MISSING) for name in RACE}
         fields.extra = _merged(extra, faults.read("", extra_of, fields.extra) or NO_EXTRA)
         event = faults.read("", build, fields)
@@ -160,19 +146,19 @@ def _flat(cls: type[Any]) -> _Read:
 
 
 def _prices(value: Any, outer: _Ids, extra: Extra) -> tuple[Any, ...]:
-    """Reads prices: one event for each race, in the order in which they are first named."""
+    """Reads prices: one event for each race, in the order in which the races first appear."""
     alone = _alone(_lower(value))
     if alone:
-        return _by_race([(alone, *_part(PARTS[alone], value, outer))], extra)
+        return _by_race([(alone, *_part(_LISTS[alone].kind, value, outer))], extra)
     faults, parts = Faults(), list[tuple[str, _Ids, Any]]()
     fields = Fields.sort(value, NAMES_OF[PriceEvent])
     ids = faults.read("", _race, fields, outer) or {}
     extra = _merged(extra, faults.read("", extra_of, fields.extra) or NO_EXTRA)
-    for name, attribute in _LISTS.items():
-        items = fields.known.get(name)
+    for attribute, listed in _LISTS.items():
+        items = fields.known.get(listed.name)
         if items is not None:
-            read_one = partial(_part, PARTS[attribute], outer=ids)
-            parts += [(attribute, *one) for one in faults.read(fields.step(name), each, items, read_one) or ()]
+            read_one = partial(_part, listed.kind, outer=ids)
+            parts += [(attribute, *one) for one in faults.read(fields.step(listed.name), each, items, read_one) or ()]
     faults.check()
     return _by_race(parts or [("", ids, None)], extra)
 
@@ -183,7 +169,7 @@ def _by_race(parts: list[tuple[str, _Ids, Any]], extra: Extra) -> tuple[Any, ...
         raise Unreadable(*(Fault(step(name), "nothing", "an integer, here or in each part") for name in missing))
     races: dict[tuple[int, int], dict[str, list[Any]]] = {}
     for attribute, ids, part in parts:
-        lists = races.setdefault((ids[RACE[0]], ids[RACE[1]]), {name: [] for name in PARTS})
+        lists = races.setdefault((ids[RACE[0]], ids[RACE[1]]), {attribute: [] for attribute in _LISTS})
         if part is not None:
             lists[attribute].append(part)
     events = []
@@ -194,17 +180,17 @@ def _by_race(parts: list[tuple[str, _Ids, Any]], extra: Extra) -> tuple[Any, ...
 
 
 def _alone(names: set[str]) -> str | None:
-    """The list for a part that stands by itself where a price event is expected. `names` are its own, in lower case."""
+    """Returns the list for a part that stands by itself, where a price event is expected, by its lower-case names."""
     if "runnernumber" not in names or names & _LIST_NAMES:
         return None
     for attribute in ("unscratchings", "scratchings"):
-        if names & NAMES_OF[PARTS[attribute]].keys() - IDS.keys() - {"runnernumber"}:
+        if names & NAMES_OF[_LISTS[attribute].kind].keys() - IDS.keys() - {"runnernumber"}:
             return attribute
     return "price_updates"
 
 
 def _part(cls: type[Part], value: Any, outer: _Ids) -> tuple[_Ids, Part]:
-    """Reads one item of a price event's lists, and the race it is about, as far as that is told."""
+    """Reads one item of a price event's lists, and the race that it is about, as far as it says so."""
     fields, faults = Fields.sort(value, NAMES_OF[cls]), Faults()
     ids = faults.read("", _race, fields, outer) or {}
     if cls is PriceUpdate and fields.known.get("property") in (None, ""):
@@ -216,20 +202,7 @@ def _part(cls: type[Part], value: Any, outer: _Ids) -> tuple[_Ids, Part]:
     return ids, cast("Part", part)
 
 
-_part_builders = {cls: builder(cls) for cls in PARTS.values()}
-
-
-def read_part(cls: type[Part], text: str) -> Part:
-    """Reads a part by itself, so that it can be remembered.
-
-    Raises:
-        Unreadable: also where that is not enough: the part names a race, which is the whole document's business; or it
-            has unknown arrays or objects, which whoever gets the part could change.
-    """
-    ids, part = _part(cls, values.parse(text), {})
-    if ids or any(isinstance(value, (dict, list)) for value in part.extra.values()):
-        raise values.unreadable(text, "a part that stands for itself")
-    return part
+_part_builders = {cls: builder(cls) for cls in get_args(Part)}
 
 
 _READERS: dict[type[Any], tuple[_Read, set[str]]] = {
@@ -237,4 +210,4 @@ _READERS: dict[type[Any], tuple[_Read, set[str]]] = {
     RaceStatusEvent: (_flat(RaceStatusEvent), {"status"}),
     RaceResultEvent: (_flat(RaceResultEvent), {"status", "results"}),
 }
-"""How to read each kind of event; and the fields by which an object is one, and not an envelope around one."""
+"""The reader of each kind of event, and the fields by which an object is one and not an envelope around one."""
