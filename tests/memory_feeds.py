@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,13 +18,16 @@ PRICES = TopicPartition("prices", 0)
 STATUS = TopicPartition("status", 0)
 TWO_EVENTS = b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"CLOSED"}]'
 
+TWO = b'[{"meetingId":1,"eventNumber":%d,"status":"OPEN"},{"meetingId":1,"eventNumber":%d,"status":"OPEN"}]'
+BAD = b'{"meetingId": 1, "eventNumber":'
+
 MakeFace = Callable[..., Face]
 
 
-def config_of_memory(**fields: Any) -> FeedConfig:
+def memory_config(**fields: Any) -> FeedConfig:
     """A configuration that is never used to connect."""
-    fields = {"commit_interval": 0.05, "close_timeout": 5.0, **fields}
-    return FeedConfig(bootstrap_servers="nowhere:1", group_id="g", topics=TOPICS, security="PLAINTEXT", **fields)
+    given = {"topics": TOPICS, "group_id": "g", "commit_interval": 0.01, "close_timeout": 5.0}
+    return FeedConfig(bootstrap_servers="nowhere:1", security="PLAINTEXT", **{**given, **fields})
 
 
 def price(number: int) -> PriceEvent:
@@ -38,6 +42,11 @@ def status(number: int) -> RaceStatusEvent:
     return RaceStatusEvent(1, number, RaceStatus.OPEN)
 
 
+def poll_threads() -> list[threading.Thread]:
+    """The feeds' own threads that are running."""
+    return [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
+
+
 @pytest.fixture
 def memory_source() -> MemorySource:
     return MemorySource(TOPICS)
@@ -49,7 +58,7 @@ def make_face(request: pytest.FixtureRequest, memory_source: MemorySource) -> It
     faces: list[Face] = []
 
     def make(*, config: FeedConfig | None = None, **options: Any) -> Face:
-        face = request.param(config or config_of_memory(), **{"source": memory_source, **options})
+        face = request.param(config or memory_config(), **{"source": memory_source, **options})
         faces.append(face)
         return face  # type: ignore[no-any-return]
 

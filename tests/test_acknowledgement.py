@@ -14,7 +14,7 @@ import pytest
 from rbhq_stream import Event, PriceEvent, Record
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import PRICES, STATUS, TOPICS, TWO_EVENTS, MakeFace, prices, status
-from tests.reliability.flow import wait_for
+from tests.waiting import wait_for
 
 NOT_OURS = "was not handed over by this feed"
 

@@ -19,8 +19,8 @@ from rbhq_stream._engine.ledger import Ledger
 from rbhq_stream._engine.offset_runs import OffsetRuns
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import PRICES, TWO_EVENTS, MakeFace, config_of_memory, prices
-from tests.reliability.flow import wait_for
+from tests.memory_feeds import PRICES, TWO_EVENTS, MakeFace, memory_config, prices
+from tests.waiting import wait_for
 
 A, B = TopicPartition("prices", 0), TopicPartition("prices", 1)
 
@@ -60,7 +60,7 @@ def test_one_event_that_is_never_acknowledged_costs_no_memory(step: int) -> None
 
 def test_nothing_is_kept_of_a_partition_that_was_revoked(make_face: MakeFace, memory_source: MemorySource) -> None:
     """Not of records of several events either, of which the first is acknowledged and the second never."""
-    face = make_face(commit="manual", config=config_of_memory(commit_interval=60))
+    face = make_face(commit="manual", config=memory_config(commit_interval=60))
     face.enter()
 
     def come_and_go(times: int, count: int = 200) -> int:

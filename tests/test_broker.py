@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner, new_partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.proxy import TcpProxy
+from tests.waiting import wait_for
 
 SECONDS = 20.0
 
@@ -63,15 +64,6 @@ def first_error(settings: dict[str, Any], topic: str, *codes: int) -> KafkaError
                 if error.code() in codes:
                     return error
     raise AssertionError(f"none of {codes} among {errors}")
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -226,7 +218,7 @@ def test_no_broker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
             return True
         return status.rpartition(")")[2].split()[0] == "Z"  # dead, and nobody asked after it yet
 
-    assert eventually(gone)
+    wait_for(gone, "the topic is gone")
 
 
 @pytest.fixture

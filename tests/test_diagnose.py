@@ -30,6 +30,7 @@ from tests.broker.fixtures import MakePartner, Partner, new_partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
 from tests.broker.proxy import TcpProxy
+from tests.partner_configs import partner_config
 
 NETWORK = ["resolve", "connect", "tls"]
 Examine = Callable[..., Diagnosis]
@@ -70,18 +71,6 @@ def examine(caplog: pytest.LogCaptureFixture) -> Examine:
     return run
 
 
-def a_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
-    given: dict[str, Any] = {
-        "bootstrap_servers": cluster.bootstrap,
-        "username": partner.username,
-        "password": partner.password,
-        "ca_file": cluster.ca_file,
-        "topics": Topics(*partner.topics),
-        "group_id": f"{partner.group_prefix}check",
-    }
-    return FeedConfig(**{**given, **fields})
-
-
 def step(diagnosis: Diagnosis, name: str, target: str | None = None) -> Step:
     (found,) = [one for one in diagnosis.steps if one.name == name and target in (None, one.target)]
     return found
@@ -106,7 +95,7 @@ CLUSTER_STEPS = {"login", "brokers", "topic", "read", "newest", "group", "positi
 def test_all_is_well(kafka: KafkaCluster, partner: Partner, examine: Examine, protocol: str) -> None:
     for topic in partner.topics:
         kafka.publish(topic, [("a", b"1"), ("b", b"2")])
-    config = a_config(kafka, partner, kafka={"group.protocol": protocol})
+    config = partner_config(kafka, partner, kafka={"group.protocol": protocol})
     diagnosis = examine(config)
     assert {one.verdict for one in diagnosis.steps} == {"ok"}, str(diagnosis)
     per_topic = [(name, topic) for topic in partner.topics for name in ("topic", "read", "newest")]
@@ -133,7 +122,7 @@ def test_all_is_well(kafka: KafkaCluster, partner: Partner, examine: Examine, pr
 def test_a_feed_that_runs_is_not_disturbed(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     topic = partner.topics.prices
     kafka.publish(topic, [(None, b"%d" % number) for number in range(5)])
-    config = a_config(kafka, partner)
+    config = partner_config(kafka, partner)
     rebalances: list[str] = []
     member = Consumer({**config.kafka_properties(), "auto.offset.reset": "earliest"})
     with closing(member):
@@ -163,7 +152,7 @@ def test_a_feed_that_runs_is_not_disturbed(kafka: KafkaCluster, partner: Partner
 
 def test_an_empty_topic_is_a_warning(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     kafka.publish(partner.topics.prices, [(None, b"1")])
-    diagnosis = examine(a_config(kafka, partner))
+    diagnosis = examine(partner_config(kafka, partner))
     assert diagnosis.ok
     assert step(diagnosis, "newest", partner.topics.prices).verdict == "ok"
     for topic in (partner.topics.race_status, partner.topics.race_results):
@@ -183,7 +172,7 @@ def test_a_newest_record_at_a_strange_time(
     topic = partner.topics.prices
     at = datetime.now(timezone.utc) + ahead
     kafka.publish(topic, [(None, b"1")], timestamp_ms=int(at.timestamp() * 1000))
-    newest = step(examine(a_config(kafka, partner, topics=Topics(prices=topic))), "newest")
+    newest = step(examine(partner_config(kafka, partner, topics=Topics(prices=topic))), "newest")
     assert newest.verdict == "warning"
     assert newest.detail.startswith(told)
     assert newest.facts["age_seconds"] == pytest.approx(-ahead.total_seconds(), abs=30)
@@ -197,14 +186,14 @@ def test_the_marks_of_transactions_are_no_records(
     kafka.publish(topic, [(None, b"1")], partition=0)
     kafka.publish(topic, [(None, b"2")], partition=1)
     kafka.publish_transaction(topic, [(None, b"never")], partition=1, commit=False)
-    diagnosis = examine(a_config(kafka, partner, topics=Topics(prices=topic)))
+    diagnosis = examine(partner_config(kafka, partner, topics=Topics(prices=topic)))
     assert step(diagnosis, "read").detail == "read offset 0 of partition 1"
     assert step(diagnosis, "topic").facts == {"partitions": 2, "leaderless": []}
 
 
 def test_a_position_that_retention_has_overtaken(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     topic = partner.topics.prices
-    config = a_config(kafka, partner, topics=Topics(prices=topic))
+    config = partner_config(kafka, partner, topics=Topics(prices=topic))
     kafka.publish(topic, [(None, b"1")] * 10)
     with closing(Consumer(config.kafka_properties())) as consumer:
         consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
@@ -232,7 +221,7 @@ def test_a_broker_without_tls_on_this_machine(examine: Examine) -> None:
 
 
 def test_a_wrong_password_is_tried_once(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
-    config = a_config(kafka, partner, password="canary-of-the-diagnosis")
+    config = partner_config(kafka, partner, password="canary-of-the-diagnosis")
     with TcpProxy(kafka.nodes[0].ports.client) as proxy:
         diagnosis = examine(attrs.evolve(config, bootstrap_servers=f"localhost:{proxy.port}"))
         time.sleep(1)  # nor later
@@ -250,7 +239,7 @@ def test_a_wrong_password_is_not_tried_at_every_broker(kafka: KafkaCluster, part
     with ExitStack() as stack:
         proxies = [stack.enter_context(TcpProxy(kafka.nodes[0].ports.client)) for _ in range(5)]
         servers = [f"localhost:{proxy.port}" for proxy in proxies]
-        diagnosis = examine(a_config(kafka, partner, password="wrong-canary", bootstrap_servers=servers))
+        diagnosis = examine(partner_config(kafka, partner, password="wrong-canary", bootstrap_servers=servers))
         attempts = sum(proxy.connections - 2 for proxy in proxies)
     assert only_failed(diagnosis).name == "login"
     assert 1 <= attempts <= 3
@@ -260,7 +249,7 @@ def test_no_permission_on_one_topic(kafka: KafkaCluster, partner: Partner, exami
     for topic in partner.topics:
         kafka.publish(topic, [(None, b"1")])
     kafka.deny_read(partner.username, partner.topics.race_status)
-    diagnosis = examine(a_config(kafka, partner))
+    diagnosis = examine(partner_config(kafka, partner))
     failed = only_failed(diagnosis)
     assert (failed.name, failed.target) == ("topic", partner.topics.race_status)
     assert failed.facts["error"] == "AuthorizationError"
@@ -272,7 +261,7 @@ def test_no_permission_on_one_topic(kafka: KafkaCluster, partner: Partner, exami
 def test_a_topic_may_be_seen_but_not_read(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     topic = partner.topics.race_results
     kafka.deny(partner.username, AclOperation.READ, ResourceType.TOPIC, topic)
-    diagnosis = examine(a_config(kafka, partner))
+    diagnosis = examine(partner_config(kafka, partner))
     failed = only_failed(diagnosis)
     assert (failed.name, failed.target) == ("read", topic)
     assert failed.facts["error"] == "AuthorizationError"
@@ -281,7 +270,7 @@ def test_a_topic_may_be_seen_but_not_read(kafka: KafkaCluster, partner: Partner,
 
 def test_no_permission_on_the_group(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     kafka.publish(partner.topics.prices, [(None, b"1")])
-    diagnosis = examine(a_config(kafka, partner, group_id="somebody-elses"))
+    diagnosis = examine(partner_config(kafka, partner, group_id="somebody-elses"))
     failed = only_failed(diagnosis)
     assert (failed.name, failed.target) == ("group", "somebody-elses")
     assert failed.facts["error"] == "AuthorizationError"
@@ -293,7 +282,9 @@ def test_no_permission_on_the_group(kafka: KafkaCluster, partner: Partner, exami
 def test_an_unknown_topic(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     unknown = f"{partner.group_prefix}unknown"
     kafka.allow_read(partner.username, unknown)
-    diagnosis = examine(a_config(kafka, partner, topics=Topics(prices=partner.topics.prices, race_status=unknown)))
+    diagnosis = examine(
+        partner_config(kafka, partner, topics=Topics(prices=partner.topics.prices, race_status=unknown))
+    )
     failed = only_failed(diagnosis)
     assert (failed.name, failed.target) == ("topic", unknown)
     assert failed.facts["error"] == "UnknownTopicError"
@@ -302,7 +293,7 @@ def test_an_unknown_topic(kafka: KafkaCluster, partner: Partner, examine: Examin
 
 
 def test_no_topic_at_all_but_the_group(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
-    diagnosis = examine(a_config(kafka, partner, topics=Topics(prices="nobodys")))
+    diagnosis = examine(partner_config(kafka, partner, topics=Topics(prices="nobodys")))
     assert only_failed(diagnosis).name == "topic"
     assert step(diagnosis, "group").verdict == "ok"
 
@@ -330,7 +321,7 @@ def test_an_untrusted_authority(
     )
     if given == "system":
         authority = {"ca_file": None}
-    failed = tls_failure(examine(a_config(kafka, anyone, **authority)))
+    failed = tls_failure(examine(partner_config(kafka, anyone, **authority)))
     assert "is not trusted" in failed.detail
     assert failed.facts["names"] == ["localhost", "127.0.0.1"]
     assert ("neither ca_file nor ca_pem is set" if given == "system" else f"{given} doesn't hold") in failed.hint
@@ -357,7 +348,7 @@ def _always_shows(cluster: KafkaCluster, certificate: Path) -> bool:
 def test_an_expired_certificate(faulty: KafkaCluster, examine: Examine) -> None:
     partner = new_partner(faulty)
     with shown(faulty, faulty.authority.expired_server()):
-        failed = tls_failure(examine(a_config(faulty, partner)))
+        failed = tls_failure(examine(partner_config(faulty, partner)))
     assert "has expired" in failed.detail
     assert "1 days ago" in failed.detail
     assert failed.facts["days_left"] == -2
@@ -367,7 +358,7 @@ def test_an_expired_certificate(faulty: KafkaCluster, examine: Examine) -> None:
 def test_a_certificate_for_another_host(faulty: KafkaCluster, examine: Examine) -> None:
     partner = new_partner(faulty)
     with shown(faulty, faulty.authority.server_with_wrong_hostname()):
-        failed = tls_failure(examine(a_config(faulty, partner)))
+        failed = tls_failure(examine(partner_config(faulty, partner)))
     assert "is not for localhost" in failed.detail
     assert "kafka.example.com" in failed.detail
     assert failed.facts["names"] == ["kafka.example.com"]
@@ -375,12 +366,12 @@ def test_a_certificate_for_another_host(faulty: KafkaCluster, examine: Examine) 
 
 
 def test_a_plaintext_port_given_for_tls(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
-    failed = tls_failure(examine(a_config(kafka, anyone, bootstrap_servers=kafka.internal_bootstrap)))
+    failed = tls_failure(examine(partner_config(kafka, anyone, bootstrap_servers=kafka.internal_bootstrap)))
     assert "speaks Kafka without TLS" in failed.detail
 
 
 def test_a_tls_port_given_for_plaintext(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
-    config = a_config(kafka, anyone, security="PLAINTEXT", username=None, password=None, ca_file=None)
+    config = partner_config(kafka, anyone, security="PLAINTEXT", username=None, password=None, ca_file=None)
     failed = tls_failure(examine(config))
     assert "speaks TLS, but security is PLAINTEXT" in failed.detail
 
@@ -399,7 +390,7 @@ def test_something_that_is_no_broker(kafka: KafkaCluster, anyone: Partner, exami
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = progress.in_background(answer)
         login: dict[str, Any] = {} if security == "SASL_SSL" else {"username": None, "password": None, "ca_file": None}
-        config = a_config(
+        config = partner_config(
             kafka,
             anyone,
             bootstrap_servers=f"localhost:{server.getsockname()[1]}",
@@ -416,7 +407,7 @@ def test_something_that_is_no_broker(kafka: KafkaCluster, anyone: Partner, exami
 
 
 def test_a_name_that_does_not_resolve(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
-    diagnosis = examine(a_config(kafka, anyone, bootstrap_servers="no-such-host.invalid"))
+    diagnosis = examine(partner_config(kafka, anyone, bootstrap_servers="no-such-host.invalid"))
     failed = only_failed(diagnosis)
     assert (failed.name, failed.target) == ("resolve", "no-such-host.invalid:9196")
     assert failed.facts["error"] == "UnreachableError"
@@ -427,14 +418,14 @@ def test_a_dns_that_does_not_answer(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: time.sleep(3))
-    diagnosis = examine(a_config(kafka, anyone), timeout=1.5)
+    diagnosis = examine(partner_config(kafka, anyone), timeout=1.5)
     assert only_failed(diagnosis).detail.startswith("no response from the DNS")
     assert diagnosis.seconds < 1
 
 
 def test_nothing_listens(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
     port = free_port()
-    diagnosis = examine(a_config(kafka, anyone, bootstrap_servers=f"127.0.0.1:{port}"))
+    diagnosis = examine(partner_config(kafka, anyone, bootstrap_servers=f"127.0.0.1:{port}"))
     failed = only_failed(diagnosis)
     assert failed.name == "connect"
     assert "refused" in failed.detail
@@ -459,7 +450,7 @@ def black_hole() -> Iterator[int]:
 
 def test_a_black_hole(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
     with black_hole() as port:
-        diagnosis = examine(a_config(kafka, anyone, bootstrap_servers=f"127.0.0.1:{port}"), timeout=3)
+        diagnosis = examine(partner_config(kafka, anyone, bootstrap_servers=f"127.0.0.1:{port}"), timeout=3)
     failed = only_failed(diagnosis)
     assert failed.name == "connect"
     assert "timed out" in failed.detail
@@ -471,7 +462,7 @@ def test_a_black_hole(kafka: KafkaCluster, anyone: Partner, examine: Examine) ->
 def test_a_black_hole_does_not_stop_the_others(kafka: KafkaCluster, anyone: Partner, examine: Examine) -> None:
     with black_hole() as port:
         servers = f"127.0.0.1:{port},{kafka.bootstrap},no-such-host.invalid"
-        diagnosis = examine(a_config(kafka, anyone, bootstrap_servers=servers), timeout=6)
+        diagnosis = examine(partner_config(kafka, anyone, bootstrap_servers=servers), timeout=6)
     assert [one.name for one in diagnosis.failed] == ["connect", "resolve"]
     assert step(diagnosis, "read", anyone.topics.prices).verdict == "ok"
     assert diagnosis.seconds < 4
@@ -480,7 +471,7 @@ def test_a_black_hole_does_not_stop_the_others(kafka: KafkaCluster, anyone: Part
 def test_another_address_is_tried(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = a_config(kafka, anyone)
+    config = partner_config(kafka, anyone)
     real = socket.getaddrinfo
     port = kafka.nodes[0].ports.client
 
@@ -499,7 +490,7 @@ def test_connections_that_carry_nothing(faulty: KafkaCluster, examine: Examine, 
     partner = new_partner(faulty)
     faulty.proxies[0].blackhole(swallow=swallow)
     try:
-        diagnosis = examine(a_config(faulty, partner), timeout=3)
+        diagnosis = examine(partner_config(faulty, partner), timeout=3)
     finally:
         faulty.proxies[0].reset()
     failed = tls_failure(diagnosis)
@@ -510,7 +501,7 @@ def test_connections_that_carry_nothing(faulty: KafkaCluster, examine: Examine, 
 def test_the_brokers_that_the_cluster_names_are_looked_at(faulty: KafkaCluster, examine: Examine) -> None:
     partner = new_partner(faulty)
     direct = f"127.0.0.1:{faulty.nodes[0].ports.client}"
-    diagnosis = examine(a_config(faulty, partner, bootstrap_servers=direct))
+    diagnosis = examine(partner_config(faulty, partner, bootstrap_servers=direct))
     assert diagnosis.ok
     names = [(one.name, one.target) for one in diagnosis.steps]
     assert names[:8] == [
@@ -526,7 +517,7 @@ def test_a_broker_that_the_cluster_names_cannot_be_reached(faulty: KafkaCluster,
     direct = f"127.0.0.1:{faulty.nodes[0].ports.client}"
     faulty.proxies[0].refuse()
     try:
-        diagnosis = examine(a_config(faulty, partner, bootstrap_servers=direct), timeout=6)
+        diagnosis = examine(partner_config(faulty, partner, bootstrap_servers=direct), timeout=6)
     finally:
         faulty.proxies[0].reset()
     assert step(diagnosis, "login").verdict == "ok"
@@ -550,7 +541,7 @@ def test_the_brokers_fall_silent_after_the_log_in(
 
     monkeypatch.setattr(probe.Probe, "cluster", cluster)
     try:
-        diagnosis = examine(a_config(faulty, partner), timeout=5)
+        diagnosis = examine(partner_config(faulty, partner), timeout=5)
     finally:
         faulty.proxies[0].reset()
     assert [one.name for one in diagnosis.failed] == ["topic", "topic", "topic", "group"]
@@ -561,7 +552,7 @@ def test_a_step_that_hangs_is_given_up(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe.Probe, "topic", lambda *_: time.sleep(3))
-    diagnosis = examine(a_config(kafka, anyone), timeout=2)
+    diagnosis = examine(partner_config(kafka, anyone), timeout=2)
     assert not diagnosis.ok
     assert step(diagnosis, "topic", anyone.topics.prices).detail.startswith("no response within")
     assert step(diagnosis, "group").detail == "not tried: the 2 s were over"
@@ -575,7 +566,7 @@ def test_a_bug_of_ours_is_a_failed_step(
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(probe.Probe, "newest", broken)
-    diagnosis = examine(a_config(kafka, anyone, topics=Topics(prices=anyone.topics.prices)))
+    diagnosis = examine(partner_config(kafka, anyone, topics=Topics(prices=anyone.topics.prices)))
     assert only_failed(diagnosis).detail == "unexpected: ZeroDivisionError('oh')"
     assert step(diagnosis, "group").verdict == "ok"
 
@@ -586,7 +577,7 @@ def test_a_bug_of_ours_is_a_failed_step(
 def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluster, anyone: Partner) -> None:
     with TcpProxy(kafka.nodes[0].ports.client) as proxy:
         servers = f"localhost:{proxy.port}"
-        config = a_config(kafka, anyone, bootstrap_servers=servers, kafka={"fetch.min.bytes": -5})
+        config = partner_config(kafka, anyone, bootstrap_servers=servers, kafka={"fetch.min.bytes": -5})
         with pytest.raises(ConfigError, match=r"fetch\.min\.bytes"):
             diagnose(config)
         assert proxy.connections == 0
@@ -595,7 +586,7 @@ def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluste
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_timeout_has_to_be_positive(kafka: KafkaCluster, anyone: Partner, timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
-        diagnose(a_config(kafka, anyone), timeout=timeout)
+        diagnose(partner_config(kafka, anyone), timeout=timeout)
 
 
 def test_what_the_network_sends_is_printed_on_one_line() -> None:

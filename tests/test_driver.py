@@ -11,8 +11,8 @@ import pytest
 from rbhq_stream import PriceEvent, Retry
 from rbhq_stream._engine.driver import Call, Driver, LetOthersRun, Raise, Steps, Wait
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import PRICES, config_of_memory, prices
-from tests.reliability.flow import wait_for
+from tests.memory_feeds import PRICES, memory_config, prices
+from tests.waiting import wait_for
 
 NEVER = 86_400
 
@@ -24,7 +24,7 @@ class ByHand(Driver):
         self.now = 100.0
         self.waits: list[float | None] = []
         super().__init__(
-            config_of_memory(),
+            memory_config(),
             **{
                 "commit": "auto",
                 "on_bad_record": "raise",

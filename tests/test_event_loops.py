@@ -13,15 +13,15 @@ import pytest
 
 from rbhq_stream import AsyncFeed, Event, FeedClosedError, FeedInUseError, PriceEvent
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import PRICES, config_of_memory, price, prices
-from tests.reliability.flow import wait_for
+from tests.memory_feeds import PRICES, memory_config, price, prices
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture
 def feed(memory_source: MemorySource) -> Iterator[AsyncFeed]:
-    feed = AsyncFeed(config_of_memory(), source=memory_source)
+    feed = AsyncFeed(memory_config(), source=memory_source)
     yield feed
     asyncio.run(feed.close())
 
@@ -55,7 +55,7 @@ def test_it_is_read_in_one_event_loop_after_the_other(feed: AsyncFeed, memory_so
 @pytest.mark.parametrize("waited", [False, True])
 def test_it_is_closed_in_another_event_loop(memory_source: MemorySource, waited: bool) -> None:
     memory_source.publish(*prices(2))
-    feed = AsyncFeed(config_of_memory(), source=memory_source)
+    feed = AsyncFeed(memory_config(), source=memory_source)
 
     async def enter_and_take() -> None:
         await feed.__aenter__()

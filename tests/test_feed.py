@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from rbhq_stream import (
     DecodeError,
     Event,
     FeedClosedError,
-    FeedConfig,
     PriceEvent,
     PriceType,
     PriceUpdate,
@@ -29,63 +27,19 @@ from rbhq_stream import (
     Retry,
     RunnerResult,
     Scratching,
-    Topics,
     Unscratching,
 )
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemoryRecord, MemorySource
-from tests.faces import AsyncFace, Face, SyncFace
-
-TOPICS = Topics(prices="prices", race_status="status", race_results="results")
-PRICES = TopicPartition("prices", 0)
-BAD = b'{"meetingId": 1, "eventNumber":'
+from tests.memory_feeds import BAD, PRICES, MakeFace, memory_config, price, prices
+from tests.waiting import wait_for
 
 
-@pytest.fixture
-def source() -> MemorySource:
-    return MemorySource(TOPICS)
-
-
-@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
-def make(request: pytest.FixtureRequest, source: MemorySource) -> Iterator[Callable[..., Face]]:
-    """Makes a face on the source; closes it, and its event loop, at the end."""
-    faces: list[Face] = []
-
-    def make(*, config: FeedConfig | None = None, **options: Any) -> Face:
-        face = request.param(config or a_config(), source=source, **options)
-        faces.append(face)
-        return face  # type: ignore[no-any-return]
-
-    yield make
-    for face in faces:
-        face.finish()
-
-
-def a_config(**fields: Any) -> FeedConfig:
-    fields = {"commit_interval": 0.05, "close_timeout": 5.0, **fields}
-    return FeedConfig(bootstrap_servers="nowhere:1", group_id="g", topics=TOPICS, security="PLAINTEXT", **fields)
-
-
-def price(number: int) -> PriceEvent:
-    return PriceEvent(1, number, (PriceUpdate(1, PriceType.WIN, 12, None),))
-
-
-def prices(count: int) -> list[Event]:
-    return [price(number) for number in range(1, count + 1)]
-
-
-def eventually(done: Callable[[], object], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)
-
-
-def test_it_yields_typed_events_with_their_records(make: Callable[..., Face], source: MemorySource) -> None:
+def test_it_yields_typed_events_with_their_records(make_face: MakeFace, memory_source: MemorySource) -> None:
     status = RaceStatusEvent(1, 2, RaceStatus.CLOSED)
     result = RaceResultEvent(1, 2, status=RaceStatus.FINAL, results=(RunnerResult(3, final_position=1),))
-    source.publish(price(1), status, result)
-    face = make()
+    memory_source.publish(price(1), status, result)
+    face = make_face()
     face.enter()
     got = [face.next() for _ in range(3)]
     assert got == [price(1), status, result]
@@ -100,68 +54,68 @@ def test_a_time_that_cannot_be_does_not_stop_the_feed() -> None:
     assert Record.of(MemoryRecord("prices", 0, 0, b"", None, 1.7e15)).timestamp is None
 
 
-def test_nothing_happens_before_it_is_entered(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make()
+def test_nothing_happens_before_it_is_entered(make_face: MakeFace, memory_source: MemorySource) -> None:
+    face = make_face()
     assert face.feed.stats.events == 0
-    assert source.closed_in is None
+    assert memory_source.closed_in is None
     assert not [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
 
 
-def test_the_source_is_used_on_the_poll_thread_only(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make()
+def test_the_source_is_used_on_the_poll_thread_only(make_face: MakeFace, memory_source: MemorySource) -> None:
+    face = make_face()
     face.enter()
     face.leave()
-    assert source.closed_in == "rbhq_stream poll"
+    assert memory_source.closed_in == "rbhq_stream poll"
 
 
-def test_asking_for_the_next_event_says_the_last_is_done(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(3))
-    face = make()
+def test_asking_for_the_next_event_says_the_last_is_done(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(3))
+    face = make_face()
     face.enter()
     face.next()
     time.sleep(0.2)
-    assert source.committed.get(PRICES, 0) == 0, "the event in hand is not done"
+    assert memory_source.committed.get(PRICES, 0) == 0, "the event in hand is not done"
     face.next()
-    eventually(lambda: source.committed.get(PRICES) == 1)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
 
 
-def test_leaving_in_peace_commits_the_event_in_hand(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(3))
-    face = make()
+def test_leaving_in_peace_commits_the_event_in_hand(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(3))
+    face = make_face()
     face.enter()
     face.next()
     face.next()
     face.leave()
-    assert source.committed[PRICES] == 2
+    assert memory_source.committed[PRICES] == 2
 
 
-def test_leaving_by_an_exception_does_not(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(3))
-    face = make()
+def test_leaving_by_an_exception_does_not(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(3))
+    face = make_face()
     face.enter()
     face.next()
     face.next()
     face.leave(KeyboardInterrupt())
-    assert source.committed[PRICES] == 1
-    again = make()
+    assert memory_source.committed[PRICES] == 1
+    again = make_face()
     again.enter()
     assert again.next() == price(2), "the event in hand comes again"
 
 
-def test_a_second_feed_goes_on_where_the_first_was(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(100))
+def test_a_second_feed_goes_on_where_the_first_was(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(100))
     got: list[Event] = []
     for _ in range(4):
-        face = make()
+        face = make_face()
         face.enter()
         got += [face.next() for _ in range(25)]
         face.leave()
     assert got == prices(100)
 
 
-def test_stop_ends_the_iteration_after_the_event_in_hand(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(3))
-    face = make()
+def test_stop_ends_the_iteration_after_the_event_in_hand(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(3))
+    face = make_face()
     face.enter()
     face.next()
     face.feed.stop()
@@ -169,11 +123,11 @@ def test_stop_ends_the_iteration_after_the_event_in_hand(make: Callable[..., Fac
     with pytest.raises(StopIteration):
         face.next()
     face.leave()
-    assert source.committed[PRICES] == 1
+    assert memory_source.committed[PRICES] == 1
 
 
-def test_stop_from_another_thread_wakes_a_waiting_feed(make: Callable[..., Face]) -> None:
-    face = make()
+def test_stop_from_another_thread_wakes_a_waiting_feed(make_face: MakeFace) -> None:
+    face = make_face()
     face.enter()
     threading.Timer(0.1, face.feed.stop).start()
     began = time.monotonic()
@@ -183,20 +137,20 @@ def test_stop_from_another_thread_wakes_a_waiting_feed(make: Callable[..., Face]
 
 
 def test_an_unentered_feed_connects_by_itself_and_closes_on_stop(
-    make: Callable[..., Face], source: MemorySource
+    make_face: MakeFace, memory_source: MemorySource
 ) -> None:
-    source.publish(*prices(2))
-    face = make()
+    memory_source.publish(*prices(2))
+    face = make_face()
     assert face.next() == price(1)
     face.feed.stop()
     with pytest.raises(StopIteration):
         face.next()
-    assert source.closed_in is not None
-    assert source.committed[PRICES] == 1
+    assert memory_source.closed_in is not None
+    assert memory_source.committed[PRICES] == 1
 
 
-def test_a_closed_feed_says_so(make: Callable[..., Face]) -> None:
-    face = make()
+def test_a_closed_feed_says_so(make_face: MakeFace) -> None:
+    face = make_face()
     face.enter()
     face.leave()
     with pytest.raises(FeedClosedError):
@@ -207,43 +161,43 @@ def test_a_closed_feed_says_so(make: Callable[..., Face]) -> None:
         face.enter()
 
 
-def test_poll_answers_none_when_nothing_comes(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make()
+def test_poll_answers_none_when_nothing_comes(make_face: MakeFace, memory_source: MemorySource) -> None:
+    face = make_face()
     face.enter()
     began = time.monotonic()
     assert face.poll(0.1) is None
     assert 0.05 < time.monotonic() - began < 2
-    source.publish(price(1))
+    memory_source.publish(price(1))
     assert face.poll(5) == price(1)
     assert face.poll(0) is None
-    eventually(lambda: source.committed.get(PRICES) == 1)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e10])
-def test_a_wait_may_be_unlimited(make: Callable[..., Face], source: MemorySource, seconds: float) -> None:
-    face = make()
+def test_a_wait_may_be_unlimited(make_face: MakeFace, memory_source: MemorySource, seconds: float) -> None:
+    face = make_face()
     face.enter()
-    threading.Timer(0.05, source.publish, prices(1)).start()
+    threading.Timer(0.05, memory_source.publish, prices(1)).start()
     assert face.poll(seconds) == price(1)
     next_batch = face.batches(3, seconds)
     for number in (2, 3, 4):
-        threading.Timer(0.05 * number, source.publish, [price(number)]).start()
+        threading.Timer(0.05 * number, memory_source.publish, [price(number)]).start()
     assert next_batch() == prices(4)[1:], "max_events ends it"
     threading.Timer(0.05, face.feed.stop).start()
     assert face.poll(seconds) is None
 
 
-def test_a_wait_that_is_not_a_number_ends_at_once(make: Callable[..., Face]) -> None:
-    face = make()
+def test_a_wait_that_is_not_a_number_ends_at_once(make_face: MakeFace) -> None:
+    face = make_face()
     face.enter()
     assert face.poll(math.nan) is None
 
 
-def test_a_bad_record_raises_and_the_feed_goes_on(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(price(1))
-    source.publish_raw("prices", BAD)
-    source.publish(price(3))
-    face = make()
+def test_a_bad_record_raises_and_the_feed_goes_on(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(price(1))
+    memory_source.publish_raw("prices", BAD)
+    memory_source.publish(price(3))
+    face = make_face()
     face.enter()
     assert face.next() == price(1)
     with pytest.raises(DecodeError) as raised:
@@ -254,26 +208,26 @@ def test_a_bad_record_raises_and_the_feed_goes_on(make: Callable[..., Face], sou
     assert face.next() == price(3)
     assert face.feed.stats.bad_records == 1
     face.leave()
-    assert source.committed[PRICES] == 3
+    assert memory_source.committed[PRICES] == 3
 
 
-def test_a_bad_record_that_ended_the_feed_comes_again(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw("prices", BAD)
+def test_a_bad_record_that_ended_the_feed_comes_again(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish_raw("prices", BAD)
     for _ in range(2):
-        face = make()
+        face = make_face()
         face.enter()
         with pytest.raises(DecodeError) as raised:
             face.next()
         face.leave(raised.value)
-        assert source.committed.get(PRICES, 0) == 0
+        assert memory_source.committed.get(PRICES, 0) == 0
 
 
 def test_bad_records_can_be_skipped(
-    make: Callable[..., Face], source: MemorySource, caplog: pytest.LogCaptureFixture
+    make_face: MakeFace, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source.publish_raw("prices", BAD)
-    source.publish(price(2))
-    face = make(on_bad_record="skip")
+    memory_source.publish_raw("prices", BAD)
+    memory_source.publish(price(2))
+    face = make_face(on_bad_record="skip")
     face.enter()
     assert face.next() == price(2)
     assert face.feed.stats.bad_records == 1
@@ -282,9 +236,9 @@ def test_bad_records_can_be_skipped(
     ]
 
 
-def test_a_sink_that_fails_never_skips(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw("prices", BAD)
-    source.publish(price(2))
+def test_a_sink_that_fails_never_skips(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish_raw("prices", BAD)
+    memory_source.publish(price(2))
     answers: list[BaseException | None] = [OSError("disk full"), OSError("disk full"), None]
     seen: list[DecodeError] = []
 
@@ -294,52 +248,52 @@ def test_a_sink_that_fails_never_skips(make: Callable[..., Face], source: Memory
         if answer is not None:
             raise answer
 
-    face = make(on_bad_record=sink)
+    face = make_face(on_bad_record=sink)
     face.enter()
     for _ in range(2):
         with pytest.raises(OSError, match="disk full"):
             face.next()
-        assert source.committed.get(PRICES, 0) == 0
+        assert memory_source.committed.get(PRICES, 0) == 0
     assert face.next() == price(2)
     assert [error.record and error.record.offset for error in seen] == [0, 0, 0]
 
 
-def test_tombstones_and_empty_lists_are_passed_over(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw("prices", None)
-    source.publish_raw("prices", b"")
-    source.publish_raw("status", b"[]")
-    source.publish(price(1))
-    face = make()
+def test_tombstones_and_empty_lists_are_passed_over(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish_raw("prices", None)
+    memory_source.publish_raw("prices", b"")
+    memory_source.publish_raw("status", b"[]")
+    memory_source.publish(price(1))
+    face = make_face()
     face.enter()
     assert face.next() == price(1)
     face.leave()
     assert face.feed.stats.empty_records in (2, 3)
-    assert source.committed[PRICES] == 3
+    assert memory_source.committed[PRICES] == 3
 
 
-def test_a_record_of_several_events_is_done_after_the_last(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw(
+def test_a_record_of_several_events_is_done_after_the_last(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish_raw(
         "status", b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"OPEN"}]'
     )
     status = TopicPartition("status", 0)
-    face = make()
+    face = make_face()
     face.enter()
     assert face.next().event_number == 1
     assert face.next().event_number == 2
     time.sleep(0.2)
-    assert source.committed.get(status, 0) == 0
+    assert memory_source.committed.get(status, 0) == 0
     face.leave()
-    assert source.committed[status] == 1
+    assert memory_source.committed[status] == 1
 
 
-def test_handlers_are_called_by_type(make: Callable[..., Face], source: MemorySource) -> None:
+def test_handlers_are_called_by_type(make_face: MakeFace, memory_source: MemorySource) -> None:
     out = Scratching(2)
-    source.publish(
+    memory_source.publish(
         PriceEvent(1, 1, (PriceUpdate(1, PriceType.WIN), PriceUpdate(3, PriceType.PLACE)), (out,), (Unscratching(4),)),
         RaceStatusEvent(1, 1, RaceStatus.OPEN),
         RaceResultEvent(1, 1, status=RaceStatus.FINAL, results=(RunnerResult(3),)),
     )
-    face = make()
+    face = make_face()
     calls: list[tuple[str, object]] = []
     on = face.feed.on
     on(PriceUpdate)(lambda update: calls.append(("update", update.runner_number)))
@@ -370,15 +324,15 @@ def test_handlers_are_called_by_type(make: Callable[..., Face], source: MemorySo
     )
     of_prices = [call for call in calls if call != ("any", "RaceStatusEvent")]
     assert [kind for kind, _ in of_prices[:6]] == ["price", "any", "scratching", "unscratching", "update", "update"]
-    assert source.committed[PRICES] == 1
-    assert source.closed_in is not None
+    assert memory_source.committed[PRICES] == 1
+    assert memory_source.closed_in is not None
 
 
 def test_a_handler_that_raises_ends_run_and_its_event_comes_again(
-    make: Callable[..., Face], source: MemorySource
+    make_face: MakeFace, memory_source: MemorySource
 ) -> None:
-    source.publish(*prices(3))
-    face = make()
+    memory_source.publish(*prices(3))
+    face = make_face()
     seen: list[int] = []
 
     @face.feed.on(PriceEvent)
@@ -392,18 +346,18 @@ def test_a_handler_that_raises_ends_run_and_its_event_comes_again(
     face.enter()
     with pytest.raises(ZeroDivisionError, match="mine"):
         face.run()
-    eventually(lambda: source.committed.get(PRICES) == 1)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
     face.run()
     assert seen == [1, 2, 2, 3]
     face.leave()
-    assert source.committed[PRICES] == 3
+    assert memory_source.committed[PRICES] == 3
 
 
 def test_a_handler_that_raises_closes_an_unentered_feed_without_its_event(
-    make: Callable[..., Face], source: MemorySource
+    make_face: MakeFace, memory_source: MemorySource
 ) -> None:
-    source.publish(*prices(3))
-    face = make()
+    memory_source.publish(*prices(3))
+    face = make_face()
 
     @face.feed.on(PriceEvent)
     def handler(event: PriceEvent) -> None:
@@ -412,13 +366,13 @@ def test_a_handler_that_raises_closes_an_unentered_feed_without_its_event(
 
     with pytest.raises(ZeroDivisionError):
         face.run()
-    assert source.committed[PRICES] == 1
-    assert source.closed_in is not None
+    assert memory_source.committed[PRICES] == 1
+    assert memory_source.closed_in is not None
 
 
-def test_handlers_are_retried_in_order(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(2))
-    face = make()
+def test_handlers_are_retried_in_order(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(2))
+    face = make_face()
     calls: list[str] = []
 
     @face.feed.on(PriceEvent)
@@ -437,9 +391,9 @@ def test_handlers_are_retried_in_order(make: Callable[..., Face], source: Memory
     assert calls == ["first 1", "second 1", "second 1", "second 1", "first 2", "second 2"]
 
 
-def test_retries_end(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(2))
-    face = make()
+def test_retries_end(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(2))
+    face = make_face()
     calls: list[int] = []
 
     @face.feed.on(PriceEvent)
@@ -450,12 +404,12 @@ def test_retries_end(make: Callable[..., Face], source: MemorySource) -> None:
     with pytest.raises(OSError, match="for good"):
         face.run(Retry(attempts=3, wait=0.001))
     assert calls == [1, 1, 1]
-    assert source.committed.get(PRICES, 0) == 0
+    assert memory_source.committed.get(PRICES, 0) == 0
 
 
-def test_stop_ends_a_retry(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(price(1))
-    face = make()
+def test_stop_ends_a_retry(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(price(1))
+    face = make_face()
 
     @face.feed.on(PriceEvent)
     def handler(event: PriceEvent) -> None:
@@ -465,11 +419,11 @@ def test_stop_ends_a_retry(make: Callable[..., Face], source: MemorySource) -> N
     began = time.monotonic()
     face.run(Retry(attempts=3, wait=60, max_wait=60))
     assert time.monotonic() - began < 5
-    assert source.committed.get(PRICES, 0) == 0, "it was never done"
+    assert memory_source.committed.get(PRICES, 0) == 0, "it was never done"
 
 
-def test_handlers_for_what_the_feed_does_not_have_are_refused(make: Callable[..., Face]) -> None:
-    on: Any = make().feed.on
+def test_handlers_for_what_the_feed_does_not_have_are_refused(make_face: MakeFace) -> None:
+    on: Any = make_face().feed.on
     with pytest.raises(TypeError, match="no such events"):
         on(int)(print)
     with pytest.raises(TypeError, match="callable with a PriceEvent"):
@@ -480,40 +434,40 @@ def test_handlers_for_what_the_feed_does_not_have_are_refused(make: Callable[...
         on(Scratching)(lambda a, b, c: None)
 
 
-def test_a_batch_is_done_when_the_next_is_asked_for(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(10))
-    face = make()
+def test_a_batch_is_done_when_the_next_is_asked_for(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(10))
+    face = make_face()
     face.enter()
     next_batch = face.batches(4, 0.05)
     assert next_batch() == prices(10)[:4]
     time.sleep(0.2)
-    assert source.committed.get(PRICES, 0) == 0
+    assert memory_source.committed.get(PRICES, 0) == 0
     assert next_batch() == prices(10)[4:8]
-    eventually(lambda: source.committed.get(PRICES) == 4)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 4, "it is committed")
     assert next_batch() == prices(10)[8:], "what there is after max_wait"
     face.feed.stop()
     with pytest.raises(StopIteration):
         next_batch()
     face.leave()
-    assert source.committed[PRICES] == 10
+    assert memory_source.committed[PRICES] == 10
 
 
-def test_a_batch_goes_across_polls(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(3))
-    face = make()
+def test_a_batch_goes_across_polls(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(3))
+    face = make_face()
     face.enter()
     next_batch = face.batches(6, 5.0)
-    threading.Timer(0.2, source.publish, prices(6)[3:]).start()
+    threading.Timer(0.2, memory_source.publish, prices(6)[3:]).start()
     assert next_batch() == prices(6)
     face.leave()
-    assert source.committed[PRICES] == 6
+    assert memory_source.committed[PRICES] == 6
 
 
-def test_a_batch_ends_before_a_bad_record(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(2))
-    source.publish_raw("prices", BAD)
-    source.publish(price(4))
-    face = make()
+def test_a_batch_ends_before_a_bad_record(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(2))
+    memory_source.publish_raw("prices", BAD)
+    memory_source.publish(price(4))
+    face = make_face()
     face.enter()
     next_batch = face.batches(10, 0.1)
     assert next_batch() == prices(2)
@@ -521,165 +475,165 @@ def test_a_batch_ends_before_a_bad_record(make: Callable[..., Face], source: Mem
         next_batch()
     assert next_batch() == [price(4)]
     face.leave()
-    assert source.committed[PRICES] == 4
+    assert memory_source.committed[PRICES] == 4
     assert face.feed.stats.bad_records == 1
 
 
-def test_batches_refuse_nonsense(make: Callable[..., Face]) -> None:
-    face = make()
+def test_batches_refuse_nonsense(make_face: MakeFace) -> None:
+    face = make_face()
     with pytest.raises(ValueError, match="max_events=0"):
         face.batches(0, 1)
     with pytest.raises(ValueError, match="max_wait=-1"):
         face.batches(1, -1)
 
 
-def test_manual_acknowledgement_waits_for_the_oldest(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(4))
-    face = make(commit="manual")
+def test_manual_acknowledgement_waits_for_the_oldest(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(4))
+    face = make_face(commit="manual")
     face.enter()
     events = [face.next() for _ in range(4)]
     face.feed.ack(events[2])
     face.feed.ack(events[1])
     time.sleep(0.2)
-    assert source.committed.get(PRICES, 0) == 0
+    assert memory_source.committed.get(PRICES, 0) == 0
     face.feed.ack(events[0])
-    eventually(lambda: source.committed.get(PRICES) == 3)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 3, "it is committed")
     face.leave()
-    assert source.committed[PRICES] == 3
+    assert memory_source.committed[PRICES] == 3
 
 
-def test_manual_acknowledgement_of_a_record_of_several_events(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw(
+def test_manual_acknowledgement_of_a_record_of_several_events(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish_raw(
         "status", b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"OPEN"}]'
     )
     status = TopicPartition("status", 0)
-    face = make(commit="manual")
+    face = make_face(commit="manual")
     face.enter()
     one, two = face.next(), face.next()
     face.feed.ack(two)
     face.feed.ack(two)
     time.sleep(0.2)
-    assert source.committed.get(status, 0) == 0
+    assert memory_source.committed.get(status, 0) == 0
     face.feed.ack(one)
-    eventually(lambda: source.committed.get(status) == 1)
+    wait_for(lambda: memory_source.committed.get(status) == 1, "it is committed")
 
 
-def test_manual_acknowledgement_passes_bad_and_empty_records(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw("prices", BAD)
-    source.publish_raw("prices", None)
-    source.publish(price(1))
-    face = make(commit="manual", on_bad_record="skip")
+def test_manual_acknowledgement_passes_bad_and_empty_records(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish_raw("prices", BAD)
+    memory_source.publish_raw("prices", None)
+    memory_source.publish(price(1))
+    face = make_face(commit="manual", on_bad_record="skip")
     face.enter()
     face.feed.ack(face.next())
-    eventually(lambda: source.committed.get(PRICES) == 3)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 3, "it is committed")
 
 
 def test_a_raised_bad_record_is_acknowledged_when_the_feed_goes_on(
-    make: Callable[..., Face], source: MemorySource
+    make_face: MakeFace, memory_source: MemorySource
 ) -> None:
-    source.publish_raw("prices", BAD)
-    source.publish(price(1))
-    face = make(commit="manual")
+    memory_source.publish_raw("prices", BAD)
+    memory_source.publish(price(1))
+    face = make_face(commit="manual")
     face.enter()
     with pytest.raises(DecodeError):
         face.next()
     time.sleep(0.2)
-    assert source.committed.get(PRICES, 0) == 0, "it may still end the program, and is to come again then"
+    assert memory_source.committed.get(PRICES, 0) == 0, "it may still end the program, and is to come again then"
     face.feed.ack(face.next())
-    eventually(lambda: source.committed.get(PRICES) == 2)
+    wait_for(lambda: memory_source.committed.get(PRICES) == 2, "it is committed")
 
 
-def test_ack_refuses_what_it_cannot_know(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(price(1))
-    face = make()
+def test_ack_refuses_what_it_cannot_know(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(price(1))
+    face = make_face()
     face.enter()
     event = face.next()
     with pytest.raises(ValueError, match="acknowledges by itself"):
         face.feed.ack(event)
     with pytest.raises(ValueError, match="made by hand"):
-        make(commit="manual").feed.ack(price(1))
+        make_face(commit="manual").feed.ack(price(1))
 
 
-def test_a_failure_comes_after_the_events_before_it(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(2))
-    face = make()
+def test_a_failure_comes_after_the_events_before_it(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(2))
+    face = make_face()
     face.enter()
     face.next()
-    source.fail(AuthenticationError("refused"))
+    memory_source.fail(AuthenticationError("refused"))
     assert face.next() == price(2)
     for _ in range(2):
         with pytest.raises(AuthenticationError, match="refused"):
             face.next()
     face.leave()
-    assert source.committed[PRICES] == 2
+    assert memory_source.committed[PRICES] == 2
 
 
-def test_a_failure_to_open_is_raised_on_entering(make: Callable[..., Face], source: MemorySource) -> None:
+def test_a_failure_to_open_is_raised_on_entering(make_face: MakeFace, memory_source: MemorySource) -> None:
     def refuse(owner: object) -> None:
         raise DataLossError("prices", 0, 5, 9)
 
-    source.open = refuse  # type: ignore[method-assign]
+    memory_source.open = refuse  # type: ignore[method-assign]
     with pytest.raises(DataLossError, match="up to 4 records are gone"):
-        make().enter()
+        make_face().enter()
 
 
-def test_a_revoked_partition_is_dropped_and_never_committed(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish(*prices(5))
-    face = make(config=a_config(commit_interval=60.0))
+def test_a_revoked_partition_is_dropped_and_never_committed(make_face: MakeFace, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(5))
+    face = make_face(config=memory_config(commit_interval=60.0))
     face.enter()
     face.next()
     face.next()
-    source.revoke("prices")
-    eventually(lambda: source.committed.get(PRICES) == 1)
-    source.publish(RaceStatusEvent(1, 1, RaceStatus.OPEN))
+    memory_source.revoke("prices")
+    wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
+    memory_source.publish(RaceStatusEvent(1, 1, RaceStatus.OPEN))
     assert isinstance(face.next(), RaceStatusEvent), "what was buffered of the revoked partition is another's"
     face.leave()
-    assert source.committed[PRICES] == 1
+    assert memory_source.committed[PRICES] == 1
 
 
 def test_a_partition_that_comes_back_starts_at_its_committed_offset(
-    make: Callable[..., Face], source: MemorySource
+    make_face: MakeFace, memory_source: MemorySource
 ) -> None:
-    source.publish(*prices(5))
-    face = make(config=a_config(commit_interval=60.0))
+    memory_source.publish(*prices(5))
+    face = make_face(config=memory_config(commit_interval=60.0))
     face.enter()
     assert [face.next() for _ in range(3)] == prices(3)
-    source.revoke("prices")
-    source.assign("prices")
-    eventually(lambda: source.committed.get(PRICES) == 2)
-    eventually(lambda: not source._actions)
+    memory_source.revoke("prices")
+    memory_source.assign("prices")
+    wait_for(lambda: memory_source.committed.get(PRICES) == 2, "it is committed")
+    wait_for(lambda: not memory_source._actions, "the partition has changed hands")
     time.sleep(0.1)
     assert [face.next() for _ in range(3)] == prices(5)[2:]
     face.leave()
-    assert source.committed[PRICES] == 5
+    assert memory_source.committed[PRICES] == 5
 
 
-def test_a_full_buffer_pauses_the_source_and_resumes_it(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make(config=a_config(buffer_records=10))
+def test_a_full_buffer_pauses_the_source_and_resumes_it(make_face: MakeFace, memory_source: MemorySource) -> None:
+    face = make_face(config=memory_config(buffer_records=10))
     paused: list[bool] = []
-    pause, resume = source.pause, source.resume
-    source.pause = lambda: (paused.append(True), pause())  # type: ignore[assignment,method-assign,func-returns-value]
-    source.resume = lambda: (paused.append(False), resume())  # type: ignore[assignment,method-assign,func-returns-value]
+    pause, resume = memory_source.pause, memory_source.resume
+    memory_source.pause = lambda: (paused.append(True), pause())  # type: ignore[assignment,method-assign,func-returns-value]
+    memory_source.resume = lambda: (paused.append(False), resume())  # type: ignore[assignment,method-assign,func-returns-value]
     face.enter()
-    source.publish(*prices(20))
-    eventually(lambda: paused == [True])
+    memory_source.publish(*prices(20))
+    wait_for(lambda: paused == [True], "it is paused")
     assert face.feed.stats.waiting_records >= 10
-    source.publish(*prices(40)[20:])
+    memory_source.publish(*prices(40)[20:])
     time.sleep(0.3)
     assert face.feed.stats.waiting_records == 20, "bounded while paused"
     assert [face.next() for _ in range(40)] == prices(40)
     assert paused[:2] == [True, False]
 
 
-def test_constructor_refuses_nonsense(make: Callable[..., Face]) -> None:
+def test_constructor_refuses_nonsense(make_face: MakeFace) -> None:
     with pytest.raises(ValueError, match="commit="):
-        make(commit="sometimes")
+        make_face(commit="sometimes")
     with pytest.raises(ValueError, match="on_bad_record="):
-        make(on_bad_record="explode")
+        make_face(on_bad_record="explode")
 
 
-def test_its_repr_says_where_it_stands(make: Callable[..., Face]) -> None:
-    face = make()
+def test_its_repr_says_where_it_stands(make_face: MakeFace) -> None:
+    face = make_face()
     assert "of group 'g' at nowhere:1, not started" in repr(face.feed)
     face.enter()
     assert "open" in repr(face.feed)
@@ -688,13 +642,13 @@ def test_its_repr_says_where_it_stands(make: Callable[..., Face]) -> None:
 
 
 def test_the_poll_thread_never_raises_in_silence(
-    make: Callable[..., Face], source: MemorySource, caplog: pytest.LogCaptureFixture
+    make_face: MakeFace, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(offsets: object, timeout: float) -> None:
         raise OSError("broken close")
 
-    source.close = refuse  # type: ignore[method-assign]
-    face = make()
+    memory_source.close = refuse  # type: ignore[method-assign]
+    face = make_face()
     face.enter()
     with caplog.at_level(logging.ERROR, "rbhq_stream"):
         face.leave()

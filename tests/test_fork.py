@@ -39,7 +39,7 @@ from rbhq_stream import (
 )
 from rbhq_stream.testing import EmbeddedBroker, MemorySource
 from tests.faces import Face
-from tests.memory_feeds import PRICES, TOPICS, MakeFace, config_of_memory, price, prices, status
+from tests.memory_feeds import PRICES, TOPICS, MakeFace, memory_config, price, prices, status
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork"),
@@ -233,7 +233,7 @@ def test_a_child_of_a_child_knows_it_too(make_face: MakeFace) -> None:
 
 
 def test_what_watches_for_forks_does_not_keep_a_feed() -> None:
-    feed = Feed(config_of_memory(), source=MemorySource(TOPICS))
+    feed = Feed(memory_config(), source=MemorySource(TOPICS))
     with feed:
         pass
     remembered = weakref.ref(feed)

@@ -27,7 +27,7 @@ from rbhq_stream import (
 )
 from rbhq_stream.testing import MemorySource
 from tests.faces import AsyncFace, SyncFace
-from tests.memory_feeds import PRICES, MakeFace, config_of_memory, price, prices
+from tests.memory_feeds import PRICES, MakeFace, memory_config, price, prices
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -118,7 +118,7 @@ def named(callables: Mapping[str, object]) -> pytest.MarkDecorator:
 
 @named(COROUTINE_FUNCTIONS)
 def test_a_feed_refuses_coroutine_functions(function: Any) -> None:
-    feed = Feed(config_of_memory())
+    feed = Feed(memory_config())
     for kind in (PriceEvent, PriceUpdate, PartitionsLost):
         with pytest.raises(TypeError, match=rf"on\({kind.__name__}\): .* coroutine function.*AsyncFeed"):
             feed.on(kind)(function)
@@ -126,7 +126,7 @@ def test_a_feed_refuses_coroutine_functions(function: Any) -> None:
 
 @named(COROUTINE_FUNCTIONS)
 def test_an_async_feed_takes_coroutine_functions(function: Any) -> None:
-    AsyncFeed(config_of_memory()).on(PriceEvent)(function)
+    AsyncFeed(memory_config()).on(PriceEvent)(function)
 
 
 @named(GENERATOR_FUNCTIONS)
@@ -228,7 +228,7 @@ def test_what_a_handler_returns_must_not_be_a_generator(
 @named(RETURN_AN_AWAITABLE)
 def test_what_a_handler_of_a_feed_returns_must_not_be_awaitable(memory_source: MemorySource, function: Any) -> None:
     def make(**options: Any) -> Any:
-        return SyncFace(config_of_memory(), source=memory_source, **options)
+        return SyncFace(memory_config(), source=memory_source, **options)
 
     check_nothing_is_acknowledged(make, memory_source, function, Retry(attempts=1))
 
@@ -257,7 +257,7 @@ def test_what_an_awaited_handler_returns_counts_too(memory_source: MemorySource,
     faces: list[AsyncFace] = []
 
     def make(**options: Any) -> Any:
-        faces.append(AsyncFace(config_of_memory(), source=memory_source, **options))
+        faces.append(AsyncFace(memory_config(), source=memory_source, **options))
         return faces[-1]
 
     check_nothing_is_acknowledged(make, memory_source, function, Retry(attempts=1))
@@ -267,7 +267,7 @@ def test_what_an_awaited_handler_returns_counts_too(memory_source: MemorySource,
 @named({**COROUTINE_FUNCTIONS, **RETURN_AN_AWAITABLE})
 def test_an_async_feed_awaits_what_can_be_awaited(memory_source: MemorySource, function: Any) -> None:
     memory_source.publish(*prices(2))
-    face = AsyncFace(config_of_memory(), source=memory_source)
+    face = AsyncFace(memory_config(), source=memory_source)
     face.feed.on(PriceEvent)(function)
 
     @face.feed.on(PriceEvent)

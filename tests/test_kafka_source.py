@@ -29,7 +29,7 @@ from rbhq_stream._kafka import KafkaSource, commits, connecting, consumer
 from rbhq_stream._kafka.asking import ReplyTimeout
 from rbhq_stream._kafka.faults import Flood, Reports, connect_error
 from rbhq_stream.source import TopicPartition
-from tests.reliability import flow
+from tests.waiting import wait_for
 
 TOPIC = "rbhq.race-status"
 P0, P1 = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
@@ -696,7 +696,7 @@ WITH_A_BROKER = BROKERLESS.replace("internal", "learned")
 
 def ended(client: weakref.ref[Client]) -> bool:
     """Nobody holds it any more: the real one ends then, without waiting for the brokers."""
-    flow.wait_for(lambda: client() is None, "the client is let go of")
+    wait_for(lambda: client() is None, "the client is let go of")
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -24,7 +23,8 @@ from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.faces import AsyncFace, Face, SyncFace, both_faces
-from tests.test_real_broker import a_config as broker_config
+from tests.partner_configs import partner_config
+from tests.waiting import wait_for
 
 TOPICS = Topics(prices="prices", race_status="status")
 CONFIG = FeedConfig(
@@ -75,13 +75,6 @@ def read(face: Face, count: int) -> dict[str, list[int]]:
     return found
 
 
-def eventually(done: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)
-
-
 # --- which records come
 
 
@@ -116,7 +109,7 @@ def test_the_end_is_a_place_to_begin(make: Callable[..., Face], source: MemorySo
 def test_the_group_commits_from_there_on(make: Callable[..., Face], source: MemorySource) -> None:
     face = make(positions={PRICES: 7, STATUS: 10})
     face.enter()
-    eventually(lambda: source.committed == {PRICES: 7, STATUS: 10})
+    wait_for(lambda: source.committed == {PRICES: 7, STATUS: 10}, "it is committed")
     read(face, 2)
     face.leave()
     assert source.committed == {PRICES: 9, STATUS: 10}
@@ -133,7 +126,7 @@ def test_a_callable_is_asked_again_when_a_partition_comes_back(make: Callable[..
     stored["prices", 0] = 8  # another member of the group got so far meanwhile
     source.revoke("prices")
     source.assign("prices")
-    eventually(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10})
+    wait_for(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10}, "all is read")
     assert read(face, 2) == {"prices": [8, 9]}
 
 
@@ -141,10 +134,10 @@ def test_a_mapping_is_not_gone_back_to(make: Callable[..., Face], source: Memory
     face = make(positions={PRICES: 5, STATUS: 10})
     face.enter()
     assert read(face, 3) == {"prices": [5, 6, 7]}
-    eventually(lambda: source.committed[PRICES] == 7)
+    wait_for(lambda: source.committed[PRICES] == 7, "it is committed")
     source.revoke("prices")
     source.assign("prices")
-    eventually(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10})
+    wait_for(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10}, "all is read")
     assert read(face, 3) == {"prices": [7, 8, 9]}
 
 
@@ -158,7 +151,7 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[...,
     assert read(face, 2) == {"prices": [5, 6]}
     source.revoke("prices")
     source.assign("prices")
-    eventually(lambda: not source._actions)
+    wait_for(lambda: not source._actions, "the partition has changed hands")
     with pytest.raises(IndexError, match="pop from empty list"):
         read(face, 9)
     face.leave()
@@ -262,7 +255,7 @@ def test_the_broker_is_read_from_there(kafka: KafkaCluster, make_partner: MakePa
     if strategy == "consumer protocol":
         fields["session_timeout"] = 45.0
     given = {(topic, 0): 7, (topic, 1): 9}
-    with Feed(broker_config(kafka, partner, **fields), positions=given) as feed:
+    with Feed(partner_config(kafka, partner, **fields), positions=given) as feed:
         found: dict[int, list[int]] = {}
         for _ in range(3 + 1 + 10):
             record = next(feed).record
@@ -271,7 +264,7 @@ def test_the_broker_is_read_from_there(kafka: KafkaCluster, make_partner: MakePa
     assert found == {0: [7, 8, 9], 1: [9], 2: list(range(10))}
     assert kafka.committed(f"{partner.group_prefix}app", topic) == {0: 10, 1: 10, 2: 10}
     # what the group has committed doesn't matter
-    with Feed(broker_config(kafka, partner, **fields), positions=lambda partitions: {(topic, 2): 4}) as feed:
+    with Feed(partner_config(kafka, partner, **fields), positions=lambda partitions: {(topic, 2): 4}) as feed:
         for offset in range(4, 10):
             record = next(feed).record
             assert record is not None
@@ -285,7 +278,7 @@ def test_a_partition_that_the_topic_does_not_have(
 ) -> None:
     partner = make_partner(partitions=2)
     topic = partner.topics.race_status
-    feed = face(broker_config(kafka, partner), positions={(topic, 1): 0, (topic, 2): 0})
+    feed = face(partner_config(kafka, partner), positions={(topic, 1): 0, (topic, 2): 0})
     with pytest.raises(ConfigError, match=rf"no partition {topic}\[2\]: the topic has partitions 0 to 1"):
         feed.enter()
     feed.finish()
@@ -297,7 +290,7 @@ def test_a_mapping_may_name_a_partition_that_another_member_has(kafka: KafkaClus
     publish(kafka, topic, 10, 0)
     publish(kafka, topic, 10, 1)
     given = {(topic, 0): 7, (topic, 1): 8}
-    config = broker_config(kafka, partner, topics=Topics(race_status=topic))
+    config = partner_config(kafka, partner, topics=Topics(race_status=topic))
     with Feed(config, positions=given) as one, Feed(config, positions=given) as two:
         found: set[tuple[int, int]] = set()
 
@@ -308,7 +301,7 @@ def test_a_mapping_may_name_a_partition_that_another_member_has(kafka: KafkaClus
                     found.add((event.record.partition, event.record.offset))
             return len(found) == 5
 
-        eventually(all_found)
+        wait_for(all_found, "all are found")
     assert found == {(0, 7), (0, 8), (0, 9), (1, 8), (1, 9)}
 
 
@@ -320,7 +313,7 @@ def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Part
     def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
         raise OSError("the store is away")
 
-    feed = face(broker_config(kafka, partner), positions=positions)
+    feed = face(partner_config(kafka, partner), positions=positions)
     feed.enter()
     for _ in range(2):
         with pytest.raises(OSError, match="the store is away"):
@@ -341,7 +334,7 @@ def test_an_offset_that_the_broker_does_not_have(
     topic = partner.topics.race_status
     publish(kafka, topic, 10)
     kafka.delete_records(topic, 0, 5)
-    config = broker_config(kafka, partner)
+    config = partner_config(kafka, partner)
     feed = face(config, positions={(topic, 0): offset})
     feed.enter()
     with pytest.raises(DataLossError) as raised:
@@ -351,7 +344,9 @@ def test_an_offset_that_the_broker_does_not_have(
     feed.leave()
     feed.finish()
     # and by a declared policy, whatever `start` says
-    config = broker_config(kafka, partner, group_id=f"{partner.group_prefix}b", on_data_loss="earliest", start="latest")
+    config = partner_config(
+        kafka, partner, group_id=f"{partner.group_prefix}b", on_data_loss="earliest", start="latest"
+    )
     feed = face(config, positions={(topic, 0): offset})
     feed.enter()
     assert place(feed.next()) == (topic, 5)

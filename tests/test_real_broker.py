@@ -21,7 +21,6 @@ from rbhq_stream import (
     DecodeError,
     Event,
     Feed,
-    FeedConfig,
     PriceEvent,
     PriceUpdate,
     RaceEvent,
@@ -43,27 +42,9 @@ from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
 from tests.faces import Face, both_faces
+from tests.partner_configs import partner_config
 
 STATUS = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
-
-
-def a_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
-    """What RBHQ would have given the partner."""
-    given: dict[str, Any] = {
-        "bootstrap_servers": cluster.bootstrap,
-        "username": partner.username,
-        "password": partner.password,
-        "ca_file": cluster.ca_file,
-        "group_id": f"{partner.group_prefix}app",
-        "topics": Topics(
-            prices=partner.topics.prices,
-            race_status=partner.topics.race_status,
-            race_results=partner.topics.race_results,
-        ),
-        "connect_timeout": 15.0,
-        "session_timeout": 10.0,
-    }
-    return FeedConfig(**{**given, **fields})
 
 
 def publish(kafka: KafkaCluster, partner: Partner, events: list[Event]) -> None:
@@ -103,7 +84,7 @@ def test_a_simulated_day_by_iteration(
     partner = make_partner(partitions=partitions)
     day = a_day()
     publish(kafka, partner, day)
-    feed = face(a_config(kafka, partner))
+    feed = face(partner_config(kafka, partner))
     feed.enter()
     got = [feed.next() for _ in day]
     feed.leave()
@@ -117,7 +98,7 @@ def test_a_simulated_day_by_iteration(
 def test_a_simulated_day_by_callbacks(kafka: KafkaCluster, partner: Partner, face: Callable[..., Face]) -> None:
     day = a_day(seed=8)
     publish(kafka, partner, day)
-    feed = face(a_config(kafka, partner))
+    feed = face(partner_config(kafka, partner))
     got: list[Event] = []
     parts: Counter[str] = Counter()
 
@@ -147,7 +128,7 @@ def test_a_simulated_day_by_callbacks(kafka: KafkaCluster, partner: Partner, fac
 
 def test_the_record_is_the_brokers(kafka: KafkaCluster, partner: Partner) -> None:
     kafka.publish(partner.topics.race_status, [(b"k", STATUS)], headers=[("trace", b"7")])
-    with Feed(a_config(kafka, partner)) as feed:
+    with Feed(partner_config(kafka, partner)) as feed:
         record = next(feed).record
     assert record is not None
     assert (record.topic, record.partition, record.offset) == (partner.topics.race_status, 0, 0)
@@ -160,7 +141,7 @@ def test_an_event_arrives_whose_header_name_is_not_utf_8(kafka: KafkaCluster, pa
     headers = [(b"trace", b"7"), (b"caf\xe9", b"8")]
     raw_producer.publish(kafka.internal_bootstrap, partner.topics.race_status, STATUS, headers)
     kafka.publish(partner.topics.race_status, [(b"k", STATUS)])
-    with Feed(a_config(kafka, partner)) as feed:
+    with Feed(partner_config(kafka, partner)) as feed:
         events = [next(feed), next(feed)]
         # the feed has committed the first by now, and the application may look as often as it likes
         found = [event.record and event.record.headers for event in events for _ in range(3)]
@@ -173,7 +154,7 @@ def test_a_consumer_started_again_goes_on_where_it_was(kafka: KafkaCluster, make
     publish(kafka, partner, day)
     got: list[Event] = []
     while len(got) < len(day):
-        with Feed(a_config(kafka, partner)) as feed:
+        with Feed(partner_config(kafka, partner)) as feed:
             for event in feed:
                 got.append(event)
                 if len(got) % 250 == 0 or len(got) == len(day):
@@ -261,7 +242,7 @@ def test_a_wrong_password_is_told_soon_and_kept_secret(
 ) -> None:
     wrong = "wr0ng-c4nary"
     began = time.monotonic()
-    with pytest.raises(AuthenticationError) as raised, Feed(a_config(kafka, partner, password=wrong)):
+    with pytest.raises(AuthenticationError) as raised, Feed(partner_config(kafka, partner, password=wrong)):
         pass
     assert time.monotonic() - began < 10
     assert "password" in str(raised.value)
@@ -272,7 +253,7 @@ def test_a_wrong_password_is_told_soon_and_kept_secret(
 
 def test_the_authority_is_taken_as_text_too(kafka: KafkaCluster, partner: Partner) -> None:
     publish(kafka, partner, a_day(10)[:5])
-    with Feed(a_config(kafka, partner, ca_file=None, ca_pem=kafka.ca_pem)) as feed:
+    with Feed(partner_config(kafka, partner, ca_file=None, ca_pem=kafka.ca_pem)) as feed:
         next(feed)
 
 
@@ -284,27 +265,30 @@ def test_an_untrusted_authority_is_refused(kafka: KafkaCluster, partner: Partner
         "pem": {"ca_file": None, "ca_pem": other.read_text()},
         "default": {"ca_file": None},
     }
-    with pytest.raises(TlsError, match=r"ca_file or ca_pem"), Feed(a_config(kafka, partner, **fields[given])):
+    with pytest.raises(TlsError, match=r"ca_file or ca_pem"), Feed(partner_config(kafka, partner, **fields[given])):
         pass
 
 
 def test_an_unknown_topic_is_told(kafka: KafkaCluster, partner: Partner) -> None:
     missing = f"{partner.group_prefix}missing"
     kafka.allow_read(partner.username, missing)
-    with pytest.raises(UnknownTopicError) as raised, Feed(a_config(kafka, partner, topics=Topics(prices=missing))):
+    with (
+        pytest.raises(UnknownTopicError) as raised,
+        Feed(partner_config(kafka, partner, topics=Topics(prices=missing))),
+    ):
         pass
     assert raised.value.topic == missing
 
 
 def test_a_topic_without_permission_is_told(kafka: KafkaCluster, partner: Partner) -> None:
     kafka.revoke_topic(partner.username, partner.topics.race_results)
-    with pytest.raises((AuthorizationError, UnknownTopicError)) as raised, Feed(a_config(kafka, partner)):
+    with pytest.raises((AuthorizationError, UnknownTopicError)) as raised, Feed(partner_config(kafka, partner)):
         pass
     assert partner.topics.race_results in str(raised.value)
 
 
 def test_a_group_without_permission_is_told(kafka: KafkaCluster, partner: Partner) -> None:
-    with pytest.raises(AuthorizationError) as raised, Feed(a_config(kafka, partner, group_id="someone-elses")):
+    with pytest.raises(AuthorizationError) as raised, Feed(partner_config(kafka, partner, group_id="someone-elses")):
         pass
     assert raised.value.resource == "someone-elses"
 
@@ -312,7 +296,7 @@ def test_a_group_without_permission_is_told(kafka: KafkaCluster, partner: Partne
 def test_nothing_listening_is_told_in_time(kafka: KafkaCluster, partner: Partner) -> None:
     nowhere = f"localhost:{free_port()}"
     began = time.monotonic()
-    config = a_config(kafka, partner, bootstrap_servers=nowhere, connect_timeout=3.0)
+    config = partner_config(kafka, partner, bootstrap_servers=nowhere, connect_timeout=3.0)
     with pytest.raises(UnreachableError, match="whitelisted"), Feed(config):
         pass
     assert time.monotonic() - began < 8
@@ -320,7 +304,7 @@ def test_nothing_listening_is_told_in_time(kafka: KafkaCluster, partner: Partner
 
 def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluster, partner: Partner) -> None:
     with pytest.raises(ConfigError, match="No such configuration property") as raised:
-        Feed(a_config(kafka, partner, kafka={"no.such.property": 1})).__enter__()
+        Feed(partner_config(kafka, partner, kafka={"no.such.property": 1})).__enter__()
     assert raised.value.field == 'kafka["no.such.property"]'
 
 
@@ -329,7 +313,7 @@ def test_a_bad_record_has_its_place_and_the_feed_goes_on(kafka: KafkaCluster, pa
     good = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
     bad = b'{"meetingId":"x","eventNumber":2,"status":7}'
     kafka.publish(topic, [(b"k", good), (b"k", bad), (b"k", None), (b"k", good)])
-    with Feed(a_config(kafka, partner)) as feed:
+    with Feed(partner_config(kafka, partner)) as feed:
         next(feed)
         with pytest.raises(DecodeError) as raised:
             next(feed)
@@ -351,12 +335,12 @@ def test_a_new_group_can_start_at_the_end_or_at_a_time(kafka: KafkaCluster, part
     kafka.publish(topic, [(b"k", old)], timestamp_ms=1_600_000_000_000)
     kafka.publish(topic, [(b"k", old)], timestamp_ms=1_700_000_000_000)
     since = datetime.fromtimestamp(1_650_000_000, timezone.utc)
-    with Feed(a_config(kafka, partner, group_id=f"{partner.group_prefix}time", start=since)) as feed:
+    with Feed(partner_config(kafka, partner, group_id=f"{partner.group_prefix}time", start=since)) as feed:
         event = next(feed)
         assert event.record is not None
         assert event.record.offset == 1
     group = f"{partner.group_prefix}latest"
-    with Feed(a_config(kafka, partner, group_id=group, start="latest", commit_interval=0.1)) as feed:
+    with Feed(partner_config(kafka, partner, group_id=group, start="latest", commit_interval=0.1)) as feed:
         assert feed.poll(0.1) is None
         deadline = time.monotonic() + 20
         while kafka.committed(group, topic) != {0: 2}:

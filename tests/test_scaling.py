@@ -18,7 +18,8 @@ from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.pages import run_example
-from tests.test_real_broker import a_config as broker_config
+from tests.partner_configs import partner_config
+from tests.waiting import wait_for
 
 TOPICS = Topics(race_status="status")
 STATUS = TopicPartition("status", 0)
@@ -180,7 +181,7 @@ def test_a_handler_longer_than_every_timeout_keeps_its_partitions(
 ) -> None:
     topic = partner.topics.race_status
     publish(kafka, topic, range(2000))
-    config = broker_config(
+    config = partner_config(
         kafka,
         partner,
         topics=Topics(race_status=topic),
@@ -226,20 +227,13 @@ class Member:
         self._thread.join(20)
 
 
-def eventually(done: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
-
-
 def test_a_named_member_that_restarts_finds_its_partitions(kafka: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(partitions=2)
     topic = partner.topics.race_status
 
     def member(name: str) -> Member:
         return Member(
-            broker_config(kafka, partner, topics=Topics(race_status=topic), group_instance_id=name, session_timeout=10)
+            partner_config(kafka, partner, topics=Topics(race_status=topic), group_instance_id=name, session_timeout=10)
         )
 
     members = [member("a"), member("b")]
@@ -254,7 +248,7 @@ def test_a_named_member_that_restarts_finds_its_partitions(kafka: KafkaCluster, 
             a, b = (set(each.partitions) for each in members)
             return a | b == {0, 1} and bool(a) and bool(b) and not a & b
 
-        eventually(shared)
+        wait_for(shared, "the partitions are shared")
         [of_a], [of_b] = (set(each.partitions) for each in members)
         members[0].stop()
         for partition in (0, 1):
@@ -262,13 +256,13 @@ def test_a_named_member_that_restarts_finds_its_partitions(kafka: KafkaCluster, 
         time.sleep(1.5)
         assert set(members[1].partitions) == {of_b}, "nobody else got them meanwhile"
         members[0] = member("a")
-        eventually(lambda: len(members[0].partitions) >= 10)
+        wait_for(lambda: len(members[0].partitions) >= 10, "the partitions are shared")
         assert members[0].partitions == [of_a] * 10, "it goes on where it was"
         assert set(members[1].partitions) == {of_b}
         # two of one name: the newer one wins
         older = members[0]
         members.append(member("a"))
-        eventually(lambda: older.error)
+        wait_for(lambda: older.error, "the older one has failed")
         assert "fenced" in str(older.error).lower(), older.error
     finally:
         for each in members:

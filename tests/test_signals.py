@@ -23,8 +23,8 @@ from rbhq_stream import (
 from rbhq_stream._engine.async_feed import EVENTS_PER_TURN
 from rbhq_stream.testing import MemorySource
 from tests.faces import AsyncFace, Face, both_faces
-from tests.reliability.flow import wait_for
-from tests.reliability.test_interrupts import BAD, STATUS, TWO, a_config, status
+from tests.memory_feeds import BAD, STATUS, TWO, memory_config, status
+from tests.waiting import wait_for
 
 
 class Stage:
@@ -32,7 +32,7 @@ class Stage:
 
     def __init__(self, face: Callable[..., Face], **options: Any) -> None:
         self.source = MemorySource(Topics(race_status="status"))
-        self.driven = face(a_config(commit_interval=60.0), source=self.source, **options)
+        self.driven = face(memory_config(commit_interval=60.0), source=self.source, **options)
         self.told: list[object] = []
 
     def next(self) -> None:
@@ -252,7 +252,7 @@ def test_what_was_lost_while_other_tasks_had_their_turn_is_not_handed_over() -> 
         source = MemorySource(Topics(race_status="status"))
         source.publish(*[status(number) for number in range(1, EVENTS_PER_TURN + 10)])
         got: list[object] = []
-        async with AsyncFeed(a_config(commit_interval=60.0), source=source) as feed:
+        async with AsyncFeed(memory_config(commit_interval=60.0), source=source) as feed:
             feed.on(PartitionsLost)(lambda _: got.append("lost"))
 
             async def lose() -> None:

@@ -97,7 +97,7 @@ class MemorySource:
         self._paused = False
 
     def publish(self, *events: Event, timestamp: datetime | None = None) -> None:
-        """Appends events, each to the topic of its class.
+        """Appends events, each to the topic of its class. The feed's next poll returns all of them, or none.
 
         Args:
             events: what to append, in this order.
@@ -106,9 +106,10 @@ class MemorySource:
         Raises:
             ValueError: there is no topic for an event.
         """
-        for event in events:
-            topic, key = self._topics.of(type(event)), str(event.race_id).encode()
-            self.publish_raw(topic, encode(event), key=key, timestamp=timestamp)
+        with self._changed:
+            for event in events:
+                topic, key = self._topics.of(type(event)), str(event.race_id).encode()
+                self.publish_raw(topic, encode(event), key=key, timestamp=timestamp)
 
     def publish_raw(
         self, topic: str, value: bytes | None, *, key: bytes | None = None, timestamp: datetime | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,37 +17,19 @@ from rbhq_stream._kafka import KafkaSource
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.node import BrokerError
+from tests.partner_configs import partner_config
 
 VALUE = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
+LONG = bool(os.environ.get("RBHQ_LONG"))
+"""Whether the tests run in their long form."""
 Places = set[tuple[int, int]]
 
 
-def a_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
+def status_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
     """What RBHQ would have given the partner, for the one topic of race status."""
-    given: dict[str, Any] = {
-        "bootstrap_servers": cluster.bootstrap,
-        "username": partner.username,
-        "password": partner.password,
-        "ca_file": cluster.ca_file,
-        "group_id": f"{partner.group_prefix}app",
-        "topics": Topics(race_status=partner.topics.race_status),
-        "connect_timeout": 15.0,
-        "session_timeout": 10.0,
-        "commit_interval": 0.2,
-    }
-    fields = dict(fields)
-    if fields.get("kafka", {}).get("group.protocol") == "consumer":
-        del given["session_timeout"]  # the broker's to say
-    return FeedConfig(**{**given, **fields})
-
-
-def wait_for(done: Callable[[], bool], what: str, timeout: float = 60) -> float:
-    """Waits until it is so; answers how long it took."""
-    began = time.monotonic()
-    while not done():
-        assert time.monotonic() < began + timeout, f"not so after {timeout:g} s: {what}"
-        time.sleep(0.02)
-    return time.monotonic() - began
+    return partner_config(
+        cluster, partner, **{"topics": Topics(race_status=partner.topics.race_status), "commit_interval": 0.2, **fields}
+    )
 
 
 def publish(cluster: KafkaCluster, partner: Partner, count: int = 1, partition: int = 0) -> None:

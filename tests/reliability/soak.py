@@ -28,7 +28,7 @@ from rbhq_stream.testing import Simulator
 from tests.broker.fixtures import Partner, TopicNames, new_partner
 from tests.broker.kafka import KafkaCluster
 from tests.reliability.app import Life, Place
-from tests.reliability.flow import CommitWatch, a_config
+from tests.reliability.flow import CommitWatch, status_config
 
 PARTITIONS = 2
 GRACE = 90.0
@@ -102,7 +102,7 @@ class Soak:
         self._present: list[Life] = []
         self.figures = Figures(seed)
         topics = Topics(**dict(zip(("prices", "race_status", "race_results"), partner.topics)))  # noqa: B905  # three and three
-        self.config = a_config(
+        self.config = status_config(
             cluster, partner, topics=topics, session_timeout=3.0, max_poll_interval=5.0, commit_interval=0.5,
             connect_timeout=30.0, buffer_records=2000,
         )  # fmt: skip

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +19,9 @@ from rbhq_stream.record import RawRecord
 from tests.broker.fixtures import MakePartner
 from tests.broker.kafka import KafkaCluster
 from tests.reliability import flow
-from tests.reliability.flow import Flow, Member, a_config, everything, publish, wait_for
+from tests.reliability.flow import LONG, Flow, Member, everything, publish, status_config
+from tests.waiting import wait_for
 
-LONG = bool(os.environ.get("RBHQ_LONG"))
 KINDS_OF_LINES = 12
 """So many kinds of log lines an outage may have. Of each kind one comes in 10 s."""
 
@@ -33,7 +32,7 @@ def most_lines(seconds: float) -> float:
 
 def test_the_leader_and_then_the_coordinator_die(kafka3: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(kafka3, partitions=3)
-    config = a_config(kafka3, partner)
+    config = status_config(kafka3, partner)
     with Member(config) as member:
         with Flow(kafka3, partner, partitions=3):
             wait_for(lambda: len(member.seen) > 20, "it flows")
@@ -85,11 +84,11 @@ def test_an_outage_passes(
     }
     outage = 60.0 if LONG else 8.0 if how == "stopped" else 3.0
     caplog.set_level(logging.INFO, "rbhq_stream")
-    with Member(a_config(proxied, partner, close_timeout=3.0)) as member:
+    with Member(status_config(proxied, partner, close_timeout=3.0)) as member:
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         caplog.clear()
-        with Member(a_config(proxied, partner, group_id=f"{partner.group_prefix}b", close_timeout=2.0)) as other:
+        with Member(status_config(proxied, partner, group_id=f"{partner.group_prefix}b", close_timeout=2.0)) as other:
             wait_for(lambda: len(other.seen) == 10, "the other one flows")
             began = time.monotonic()
             begin, end = outages[how]
@@ -130,7 +129,7 @@ def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
     With its default setting it mostly finds its way back by itself, but not always; with this one it never does.
     """
     partner = make_partner(proxied)
-    config = a_config(proxied, partner, session_timeout=6.0, kafka={"metadata.recovery.strategy": "none"})
+    config = status_config(proxied, partner, session_timeout=6.0, kafka={"metadata.recovery.strategy": "none"})
     source = Asking(config)
     told: list[PartitionsLost] = []
     node = proxied.nodes[0]
@@ -161,7 +160,7 @@ def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
 def test_connections_that_go_silent_are_given_up(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     """The system keeps them open; new ones are made without trouble."""
     partner = make_partner(proxied)
-    config = a_config(proxied, partner, session_timeout=45.0)
+    config = status_config(proxied, partner, session_timeout=45.0)
     told: list[PartitionsLost] = []
     with Member(config) as member:
         member.feed.on(PartitionsLost)(told.append)
@@ -187,7 +186,7 @@ def test_connections_cut_in_the_middle_of_a_fetch(
     chance = random.Random(seed)
     caplog.set_level(logging.INFO, "rbhq_stream")
     began, cuts = time.monotonic(), 0
-    with Member(a_config(proxied, partner)) as member, Flow(proxied, partner, partitions=2):
+    with Member(status_config(proxied, partner)) as member, Flow(proxied, partner, partitions=2):
         wait_for(lambda: len(member.seen) > 20, "it flows")
         for after in (*range(0, 3000, 150), *(chance.randrange(20_000) for _ in range(20))):
             assert member.error is None, repr(member.error)
@@ -195,7 +194,7 @@ def test_connections_cut_in_the_middle_of_a_fetch(
             cuts += 1
             time.sleep(0.2)
     proxied.proxies[0].reset()
-    with Member(a_config(proxied, partner)) as rest:
+    with Member(status_config(proxied, partner)) as rest:
         wait_for(lambda: set(member.seen) | set(rest.seen) >= everything(proxied, partner), "no gap")
     member.assert_in_order()
     lines = [record.getMessage() for record in caplog.records]
@@ -208,7 +207,7 @@ def test_a_refused_password_is_not_tried_again_for_a_last_commit(
 ) -> None:
     partner = make_partner(proxied)
     proxy = proxied.proxies[0]
-    with Member(a_config(proxied, partner, commit_interval=60.0)) as member:
+    with Member(status_config(proxied, partner, commit_interval=60.0)) as member:
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         proxied.set_password(partner.username, "n3w-c4nary")
@@ -221,7 +220,7 @@ def test_a_refused_password_is_not_tried_again_for_a_last_commit(
         print(f"AuthenticationError after {took:.1f} s, {attempts} attempts in 10 s")
         assert attempts <= 5
         assert took < 5, "nothing is waited for"
-    with Member(a_config(proxied, partner, password="n3w-c4nary")) as again:
+    with Member(status_config(proxied, partner, password="n3w-c4nary")) as again:
         wait_for(lambda: len(again.seen) == 10, "what was not committed comes again")
 
 
@@ -229,7 +228,7 @@ def test_a_refused_password_is_not_tried_again_while_closing(proxied: KafkaClust
     """The connection is cut just when the feed is left, with something to commit."""
     partner = make_partner(proxied)
     proxy = proxied.proxies[0]
-    feed = Feed(a_config(proxied, partner, commit_interval=60.0, close_timeout=8.0))
+    feed = Feed(status_config(proxied, partner, commit_interval=60.0, close_timeout=8.0))
     publish(proxied, partner, 10)
     feed.__enter__()
     for _ in range(5):
@@ -248,7 +247,7 @@ def test_a_refused_password_is_not_tried_again_while_closing(proxied: KafkaClust
 def test_credentials_are_rotated(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(proxied)
     proxy = proxied.proxies[0]
-    with Member(a_config(proxied, partner)) as member:
+    with Member(status_config(proxied, partner)) as member:
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         proxied.set_password(partner.username, "n3w-c4nary")
@@ -270,6 +269,6 @@ def test_credentials_are_rotated(proxied: KafkaCluster, make_partner: MakePartne
         assert "n3w-c4nary" not in str(error)
         assert partner.password not in f"{error} {error!r} {vars(error)}"
     publish(proxied, partner, 10)
-    with Member(a_config(proxied, partner, password="n3w-c4nary")) as again:
+    with Member(status_config(proxied, partner, password="n3w-c4nary")) as again:
         wait_for(lambda: len(again.seen) == 10, "it goes on with the new password")
         assert again.seen == [(0, offset) for offset in range(20, 30)], "where the other one was"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import threading
 import time
@@ -21,10 +20,11 @@ from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
+from tests.memory_feeds import BAD, STATUS, memory_config, poll_threads, status
 from tests.reliability import flow
-from tests.reliability.test_interrupts import BAD, STATUS, a_config, poll_threads, status
+from tests.reliability.flow import LONG
+from tests.waiting import wait_for
 
-LONG = bool(os.environ.get("RBHQ_LONG"))
 Step = Callable[[], Awaitable[None]]
 Way = Callable[[AsyncFeed, list[RaceEvent]], Step]
 
@@ -118,7 +118,7 @@ def test_a_storm_of_cancellations(way: Way) -> None:
         got: list[RaceEvent] = []
         publisher = Publisher(lambda number: source.publish(status(number)), 0.002)
         publisher.start()
-        async with AsyncFeed(a_config(buffer_records=500), source=source) as feed:
+        async with AsyncFeed(memory_config(buffer_records=500), source=source) as feed:
             step = way(feed, got)
             try:
                 await storm(step, CUTS, seed=1)
@@ -143,7 +143,7 @@ def test_a_storm_of_cancelled_runs() -> None:
         chance = random.Random(3)
         begun: list[int] = []
         done: list[int] = []
-        async with AsyncFeed(a_config(), source=source) as feed:
+        async with AsyncFeed(memory_config(), source=source) as feed:
 
             @feed.on(RaceEvent)
             async def handler(event: RaceEvent) -> None:
@@ -167,7 +167,7 @@ def test_a_storm_of_cancellations_on_a_real_broker(kafka: KafkaCluster, partner:
         got: list[RaceEvent] = []
         publisher = Publisher(lambda _number: flow.publish(kafka, partner, 10), 0.05)
         publisher.start()
-        async with AsyncFeed(flow.a_config(kafka, partner)) as feed:
+        async with AsyncFeed(flow.status_config(kafka, partner)) as feed:
             steps = [way(feed, got) for way in (by_next, by_poll, by_batch)]
             chance = random.Random(4)
 
@@ -193,7 +193,7 @@ def test_a_batch_that_is_cancelled_does_not_store_a_bad_record_again_and_again()
     stored: list[object] = []
 
     async def main() -> None:
-        async with AsyncFeed(a_config(), source=source, on_bad_record=stored.append) as feed:
+        async with AsyncFeed(memory_config(), source=source, on_bad_record=stored.append) as feed:
             source.publish(status(1))
             source.publish_raw("status", BAD)
             source.publish(status(3))
@@ -236,7 +236,7 @@ def test_other_tasks_have_their_turn_while_there_is_a_backlog(way: str) -> None:
     source.publish(*[status(number) for number in range(1, count + 1)])
 
     async def main() -> None:
-        feed = AsyncFeed(a_config(), source=source)
+        feed = AsyncFeed(memory_config(), source=source)
         seen = 0
 
         @feed.on(RaceEvent)
@@ -284,7 +284,7 @@ def test_cancelled_while_it_connects_it_leaves_nothing_behind() -> None:
     source = Reluctant()
 
     async def enter() -> None:
-        async with AsyncFeed(a_config(), source=source):
+        async with AsyncFeed(memory_config(), source=source):
             raise AssertionError("it can't be connected")
 
     async def main() -> None:
@@ -293,14 +293,14 @@ def test_cancelled_while_it_connects_it_leaves_nothing_behind() -> None:
                 await asyncio.wait_for(enter(), 0.01)
 
     asyncio.run(main())
-    flow.wait_for(lambda: not poll_threads(), "no thread is left")
+    wait_for(lambda: not poll_threads(), "no thread is left")
 
 
 def test_close_ends_who_waits() -> None:
     source = MemorySource(Topics(race_status="status"))
 
     async def main() -> None:
-        feed = await AsyncFeed(a_config(), source=source).__aenter__()
+        feed = await AsyncFeed(memory_config(), source=source).__aenter__()
         waiting = asyncio.ensure_future(feed.__anext__())
         await asyncio.sleep(0.01)
         await feed.close()
@@ -315,7 +315,7 @@ def test_a_cancelled_close_goes_on_by_itself() -> None:
     source.publish(status(1))
 
     async def main() -> None:
-        feed = AsyncFeed(a_config(commit_interval=60.0), source=source)
+        feed = AsyncFeed(memory_config(commit_interval=60.0), source=source)
         await feed.__anext__()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(feed.close(), 1e-9)
@@ -336,7 +336,7 @@ def test_close_needs_none_of_the_loops_threads(monkeypatch: pytest.MonkeyPatch) 
             raise AssertionError("a thread of the loop's was asked for")
 
         monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", none)
-        async with AsyncFeed(a_config(), source=source):
+        async with AsyncFeed(memory_config(), source=source):
             pass
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ import pytest
 
 from rbhq_stream import Feed, RaceStatus, RaceStatusEvent
 from rbhq_stream.testing import EmbeddedBroker
-from tests.reliability.flow import wait_for
+from tests.waiting import wait_for
 
 REFUSALS = {
     "rebalance in progress": 27,

@@ -28,7 +28,8 @@ from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
-from tests.reliability.flow import Member, a_config, publish, wait_for
+from tests.reliability.flow import Member, publish, status_config
+from tests.waiting import wait_for
 
 CANARY = "c4nary-p4ssword"
 SOON = 6.0
@@ -136,7 +137,7 @@ def test_what_is_wrong_is_told_in_time(
     caplog.set_level(logging.DEBUG)
     proxy = proxied.proxies[0]
     timeout = 30.0 if case.is_certain else 2.0
-    config = a_config(proxied, partner, **{"connect_timeout": timeout, **case.fields(proxied, partner, tmp_path)})
+    config = status_config(proxied, partner, **{"connect_timeout": timeout, **case.fields(proxied, partner, tmp_path)})
     if case.certificate != "server":
         proxied.use_certificate(getattr(proxied.authority, case.certificate)())
     if name == "black hole":
@@ -171,7 +172,7 @@ def test_one_of_three_bootstrap_brokers_is_enough(kafka: KafkaCluster, partner: 
     publish(kafka, partner)
     for at in range(3):
         servers = [*dead[:at], kafka.bootstrap, *dead[at:]]
-        config = a_config(kafka, partner, bootstrap_servers=servers, group_id=f"{partner.group_prefix}{at}")
+        config = status_config(kafka, partner, bootstrap_servers=servers, group_id=f"{partner.group_prefix}{at}")
         with Feed(config) as feed:
             assert feed.poll(10) is not None
 
@@ -181,7 +182,7 @@ def test_a_broker_that_comes_up_late_is_waited_for(proxied: KafkaCluster, make_p
     publish(proxied, partner)
     proxy.refuse()
     try:
-        with Member(a_config(proxied, partner)) as member:
+        with Member(status_config(proxied, partner)) as member:
             time.sleep(2.5)
             proxy.accept()
             wait_for(lambda: len(member.seen) == 1, "it connects once there is a broker")
@@ -198,7 +199,7 @@ def test_a_connection_cut_while_it_is_made_is_no_refusal(proxied: KafkaCluster, 
         proxy.cut_after(after)
         group = f"{partner.group_prefix}{after}"
         try:
-            with Feed(a_config(proxied, partner, group_id=group)) as feed:
+            with Feed(status_config(proxied, partner, group_id=group)) as feed:
                 assert feed.poll(10) is not None
         except ConnectError as error:
             failures.append((after, error))
@@ -210,7 +211,7 @@ def test_a_connection_cut_while_it_is_made_is_no_refusal(proxied: KafkaCluster, 
 def test_a_topic_that_is_not_known_yet_is_waited_for(kafka: KafkaCluster, partner: Partner) -> None:
     late = f"{partner.group_prefix}late"
     kafka.allow_read(partner.username, late)
-    with Member(a_config(kafka, partner, topics=Topics(race_status=late))) as member:
+    with Member(status_config(kafka, partner, topics=Topics(race_status=late))) as member:
         time.sleep(0.7)
         kafka.create_topic(late)
         kafka.publish(late, [(b"k", b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}')])
@@ -226,7 +227,7 @@ def test_a_topic_deleted_while_it_is_read(
 ) -> None:
     monkeypatch.setattr(topics, "WATCH_INTERVAL", 1.0)
     monkeypatch.setattr(topics, "GONE_AFTER", 2.0)
-    with Member(a_config(kafka, partner, kafka={"group.protocol": protocol})) as member:
+    with Member(status_config(kafka, partner, kafka={"group.protocol": protocol})) as member:
         publish(kafka, partner)
         wait_for(lambda: len(member.seen) == 1, "it flows")
         kafka.delete_topic(partner.topics.race_status)
@@ -238,7 +239,7 @@ def test_a_topic_deleted_while_it_is_read(
 def test_the_right_to_a_topic_is_taken_away_while_it_is_read(
     kafka: KafkaCluster, partner: Partner, protocol: str
 ) -> None:
-    with Member(a_config(kafka, partner, kafka={"group.protocol": protocol})) as member:
+    with Member(status_config(kafka, partner, kafka={"group.protocol": protocol})) as member:
         publish(kafka, partner)
         wait_for(lambda: len(member.seen) == 1, "it flows")
         kafka.revoke_topic(partner.username, partner.topics.race_status)
@@ -250,7 +251,7 @@ def test_the_right_to_a_topic_is_taken_away_while_it_is_read(
 def test_the_right_to_the_group_is_taken_away_while_it_is_read(
     kafka: KafkaCluster, partner: Partner, protocol: str
 ) -> None:
-    config = a_config(kafka, partner, kafka={"group.protocol": protocol})
+    config = status_config(kafka, partner, kafka={"group.protocol": protocol})
     with Member(config) as member:
         publish(kafka, partner)
         wait_for(lambda: len(member.seen) == 1, "it flows")
@@ -265,7 +266,7 @@ def test_a_user_who_may_see_but_not_read(kafka: KafkaCluster, partner: Partner) 
     publish(kafka, partner)
     kafka.revoke_topic(partner.username, topic)
     kafka.allow(partner.username, AclOperation.DESCRIBE, ResourceType.TOPIC, topic)
-    with Member(a_config(kafka, partner)) as member:
+    with Member(status_config(kafka, partner)) as member:
         error = member.fails_with(AuthorizationError)
     assert error.resource == topic
 
@@ -284,9 +285,9 @@ def test_a_member_that_the_group_never_takes(
 ) -> None:
     """The client would try again for ever."""
     publish(kafka, partner)
-    with Member(a_config(kafka, partner, **first)) as one:
+    with Member(status_config(kafka, partner, **first)) as one:
         wait_for(lambda: len(one.seen) == 1, "it flows")
-        with Member(a_config(kafka, partner, **second)) as other:
+        with Member(status_config(kafka, partner, **second)) as other:
             wait_for(lambda: not (one.is_alive() and other.is_alive()), "one of them gives up")
             errors = [member.error for member in (one, other) if member.error is not None]
             one.error = other.error = None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing_extensions import Self
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.reliability import sql_app
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 SEED = 20261121
@@ -61,7 +62,7 @@ class Publisher:
     def lump(self, count: int) -> None:
         """So many records at once in each topic, more than the application handles soon."""
         self._lump = count
-        eventually(lambda: not self._lump)
+        wait_for(lambda: not self._lump, "it is published")
 
     def _run(self) -> None:
         try:
@@ -190,13 +191,6 @@ def application(kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path) 
     application.end()
 
 
-def eventually(done: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
-
-
 def by_partition(rows: list[Row]) -> dict[tuple[str, int], list[Row]]:
     found: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
@@ -206,7 +200,7 @@ def by_partition(rows: list[Row]) -> dict[tuple[str, int], list[Row]]:
 
 def check(application: Application, publisher: Publisher) -> None:
     """Everything that was published is in the table, once, in order."""
-    eventually(lambda: len(application.rows()) >= len(publisher.rows))
+    wait_for(lambda: len(application.rows()) >= len(publisher.rows), "all is stored")
     time.sleep(0.3)  # for one too many
     assert by_partition(application.rows()) == by_partition(publisher.rows)
 
@@ -222,7 +216,7 @@ def check_kills(application: Application, kills: int, *members: str) -> None:
             began = time.monotonic()
             process = application.start(next(lives))
             if kill % 4 < 2:
-                eventually(partial(application.has_more_than, before))
+                wait_for(partial(application.has_more_than, before), "more is stored")
                 starting = time.monotonic() - began  # on this machine
                 time.sleep(chance.uniform(0, 0.02))
             else:
@@ -259,10 +253,10 @@ def test_evicted_and_back(application: Application) -> None:
     with Publisher(application.kafka, application.partner, SEED) as publisher:
         members = [application.start(name) for name in ("one", "two")]
         for process in members:
-            eventually(partial(application.is_written_by, {*members}))
+            wait_for(partial(application.is_written_by, {*members}), "those processes store")
             publisher.lump(100)  # so that it has some in hand
             application.suspend(process)
-            eventually(partial(application.is_written_by, {*members} - {process}))
+            wait_for(partial(application.is_written_by, {*members} - {process}), "those processes store")
             os.kill(process, signal.SIGCONT)
         publisher.stop()
         check(application, publisher)

@@ -23,31 +23,13 @@ import pytest
 from typing_extensions import Self
 
 import rbhq_stream
-from rbhq_stream import DecodeError, Feed, FeedConfig, RaceStatus, RaceStatusEvent, Topics
-from rbhq_stream.source import TopicPartition
+from rbhq_stream import DecodeError, Feed, RaceStatusEvent, Topics
 from rbhq_stream.testing import MemorySource
-from tests.reliability.flow import wait_for
+from tests.memory_feeds import BAD, STATUS, TWO, memory_config, poll_threads, status
+from tests.reliability.flow import LONG
+from tests.waiting import wait_for
 
-LONG = bool(os.environ.get("RBHQ_LONG"))
 LIBRARY = os.path.dirname(rbhq_stream.__file__) + os.sep  # noqa: PTH120  # frames have texts, not paths
-STATUS = TopicPartition("status", 0)
-BAD = b'{"meetingId": 1, "eventNumber":'
-TWO = b'[{"meetingId":1,"eventNumber":%d,"status":"OPEN"},{"meetingId":1,"eventNumber":%d,"status":"OPEN"}]'
-
-
-def a_config(**fields: Any) -> FeedConfig:
-    fields = {"commit_interval": 0.01, "close_timeout": 5.0, **fields}
-    return FeedConfig(
-        bootstrap_servers="nowhere:1",
-        group_id="g",
-        topics=Topics(race_status="status"),
-        security="PLAINTEXT",
-        **fields,
-    )
-
-
-def status(number: int) -> RaceStatusEvent:
-    return RaceStatusEvent(1, number, RaceStatus.OPEN)
 
 
 Step = Callable[[], None]
@@ -198,7 +180,7 @@ def test_an_interrupt_at_each_line_loses_nothing(way: Way, manual: bool, quick: 
         source = MemorySource(Topics(race_status="status"))
         expected = publish_all_kinds(source, 1)
         got: list[int] = []
-        feed = Feed(a_config(), source=source, commit="manual" if manual else "auto")
+        feed = Feed(memory_config(), source=source, commit="manual" if manual else "auto")
         step = way(feed, got)
         with interrupter:
             until_done(step, got, lambda: len(got) >= 3)
@@ -220,7 +202,7 @@ def test_an_interrupt_at_each_line_of_run_loses_nothing(quick: None) -> None:
         source = MemorySource(Topics(race_status="status"))
         expected = publish_all_kinds(source, 1)
         got: list[int] = []
-        feed = Feed(a_config(), source=source)
+        feed = Feed(memory_config(), source=source)
         feed._is_entered = True  # so that a failing run doesn't close it
         step = by_run(feed, got)
 
@@ -250,7 +232,7 @@ def test_an_interrupt_at_each_line_of_entering_leaves_nothing_behind(quick: None
         publish_all_kinds(source, 1)
         with interrupter:
             try:
-                with Feed(a_config(), source=source) as feed:
+                with Feed(memory_config(), source=source) as feed:
                     entered = True
                     sys.settrace(None)
                     assert next(feed).event_number == 1
@@ -260,10 +242,6 @@ def test_an_interrupt_at_each_line_of_entering_leaves_nothing_behind(quick: None
 
     assert steps(once) > 20
     assert entered
-
-
-def poll_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
 
 
 class Storm:
@@ -331,7 +309,7 @@ def published() -> Iterator[tuple[MemorySource, int]]:
 def test_a_storm_of_interrupts(way: Way, buffer_records: int, published: tuple[MemorySource, int]) -> None:
     source, count = published
     got: list[int] = []
-    feed = Feed(a_config(buffer_records=buffer_records), source=source)
+    feed = Feed(memory_config(buffer_records=buffer_records), source=source)
     step = way(feed, got)
     with Storm(buffer_records) as storm:
         until_done(step, got, lambda: got[-1:] == [count])
@@ -356,13 +334,13 @@ def test_a_storm_of_stops(published: tuple[MemorySource, int]) -> None:
             signal.pthread_kill(main, signal.SIGUSR1)
             time.sleep(chance.random() * 0.002)
 
-    feed = Feed(a_config(), source=source)
+    feed = Feed(memory_config(), source=source)
     before = signal.signal(signal.SIGUSR1, lambda *_: feed.stop())
     sender = threading.Thread(target=send)
     sender.start()
     try:
         while got[-1:] != [count] and (LONG or lives < 40):
-            with Feed(a_config(), source=source) as feed:
+            with Feed(memory_config(), source=source) as feed:
                 by_run(feed, got)()
             lives += 1
             assert got == list(range(1, len(got) + 1))

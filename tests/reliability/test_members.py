@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -17,9 +16,9 @@ import pytest
 
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
-from tests.reliability.flow import CommitWatch, Flow, Member, Places, a_config, everything, publish, wait_for
+from tests.reliability.flow import LONG, CommitWatch, Flow, Member, Places, everything, publish, status_config
+from tests.waiting import wait_for
 
-LONG = bool(os.environ.get("RBHQ_LONG"))
 PROTOCOLS = {
     "eager": {"partition.assignment.strategy": "range"},
     "cooperative": {},
@@ -44,7 +43,7 @@ def test_members_come_and_go_under_flow(kafka: KafkaCluster, make_partner: MakeP
 
     def storm(name: str) -> None:
         chance = random.Random(f"{seed} {name}")
-        config = a_config(kafka, partner, group_id=f"{partner.group_prefix}{name}", kafka=PROTOCOLS[name])
+        config = status_config(kafka, partner, group_id=f"{partner.group_prefix}{name}", kafka=PROTOCOLS[name])
         present: list[Member] = []
         deadline = time.monotonic() + (60 if LONG else 15)
         try:
@@ -73,7 +72,7 @@ def test_members_come_and_go_under_flow(kafka: KafkaCluster, make_partner: MakeP
     assert not failures
     all_there_is = everything(kafka, partner)
     for name, those in members.items():
-        config = a_config(kafka, partner, group_id=f"{partner.group_prefix}{name}", kafka=PROTOCOLS[name])
+        config = status_config(kafka, partner, group_id=f"{partner.group_prefix}{name}", kafka=PROTOCOLS[name])
         with Member(config) as last:
             those.append(last)
             wait_for(partial(reads_all, those, all_there_is), f"{name}: nothing is missed")
@@ -90,7 +89,7 @@ def test_a_quick_restart_of_a_static_member_moves_no_partition(
     partner = make_partner(partitions=4)
 
     def member(name: str) -> Member:
-        return Member(a_config(kafka, partner, group_instance_id=name, kafka=PROTOCOLS[protocol]))
+        return Member(status_config(kafka, partner, group_instance_id=name, kafka=PROTOCOLS[protocol]))
 
     with member("stays") as stays:
         with member("restarts") as first:
@@ -113,7 +112,7 @@ def test_a_partition_added_to_a_topic_is_read_from_its_beginning(kafka: KafkaClu
     """Also when the group began with new records only: these are new."""
     topic = partner.topics.race_status
     publish(kafka, partner, 3)
-    config = a_config(kafka, partner, start="latest", kafka={"topic.metadata.refresh.interval.ms": 1000})
+    config = status_config(kafka, partner, start="latest", kafka={"topic.metadata.refresh.interval.ms": 1000})
     with Member(config) as member:
         wait_for(lambda: kafka.committed(config.group_id, topic) == {0: 3}, "it began at the end")
         kafka.add_partitions(topic, 2)

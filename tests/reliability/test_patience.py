@@ -21,8 +21,9 @@ from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
 from tests.faces import Face, both_faces
+from tests.memory_feeds import STATUS, memory_config, poll_threads, status
 from tests.reliability import flow
-from tests.reliability.test_interrupts import STATUS, a_config, poll_threads, status
+from tests.waiting import wait_for
 
 INTERVAL = 2.0
 """Seconds: the longest a client may go without a poll, and so its session."""
@@ -63,7 +64,7 @@ def test_a_handler_slower_than_the_poll_interval(
     control: list[int] = []
     by_hand = threading.Thread(target=evicted, args=(kafka, partner, control))
     by_hand.start()
-    config = flow.a_config(
+    config = flow.status_config(
         kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, buffer_records=100, commit_interval=0.1
     )
     driven = face(config)
@@ -111,7 +112,9 @@ def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
     topic = TopicPartition(partner.topics.race_status, 0)
     flow.publish(kafka, partner, count)
     # the only commits are those at a change of hands and at the end
-    config = flow.a_config(kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0)
+    config = flow.status_config(
+        kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0
+    )
     source = Freezing(config)
     driven = face(config, source=source)
     told: list[PartitionsLost] = []
@@ -122,12 +125,12 @@ def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
             driven.next()
         source.goes_on.clear()
         with flow.Member(attrs.evolve(config, commit_interval=0.1)) as successor:
-            flow.wait_for(lambda: len(successor.seen) >= count, "another member handles all of it")
+            wait_for(lambda: len(successor.seen) >= count, "another member handles all of it")
             assert successor.seen[0] == (0, 0), "nothing was committed"
-            flow.wait_for(lambda: watch.highest == {0: count}, "and commits it")
+            wait_for(lambda: watch.highest == {0: count}, "and commits it")
             assert not told, "it can't know yet"
             source.goes_on.set()
-            flow.wait_for(lambda: bool(driven.feed._session.signals), "it hears of its loss")
+            wait_for(lambda: bool(driven.feed._session.signals), "it hears of its loss")
             assert driven.poll(0) is None, "what it had read is not its any more"
             [signal] = told
             assert signal.partitions == (topic,)
@@ -145,7 +148,9 @@ def test_an_evicted_member_that_closes_commits_nothing_though_the_partition_come
     """It hears of its loss only while it closes, by the refusal of its last commit; it joins again at once, alone."""
     topic = partner.topics.race_status
     flow.publish(kafka, partner, 100)
-    config = flow.a_config(kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0)
+    config = flow.status_config(
+        kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0
+    )
     source = Freezing(config)
     with flow.CommitWatch(kafka, partner, config.group_id) as watch:
         feed = Feed(config, source=source)
@@ -154,8 +159,8 @@ def test_an_evicted_member_that_closes_commits_nothing_though_the_partition_come
             next(feed)
         source.goes_on.clear()
         with flow.Member(attrs.evolve(config, commit_interval=0.1)) as successor:
-            flow.wait_for(lambda: len(successor.seen) >= 100, "another member handles all of it")
-        flow.wait_for(lambda: watch.highest == {0: 100}, "and commits it, and leaves")
+            wait_for(lambda: len(successor.seen) >= 100, "another member handles all of it")
+        wait_for(lambda: watch.highest == {0: 100}, "and commits it, and leaves")
         threading.Timer(0.1, source.goes_on.set).start()
         feed.close()
     assert kafka.committed(config.group_id, topic) == {0: 100}
@@ -191,7 +196,7 @@ class Stuck(MemorySource):
 def test_stop_ends_entering(face: Callable[..., Face]) -> None:
     """A container that is to end while the brokers are away doesn't wait for `connect_timeout`."""
     source = Stuck("open")
-    driven = face(a_config(close_timeout=0.3), source=source)
+    driven = face(memory_config(close_timeout=0.3), source=source)
     try:
         threading.Timer(0.2, driven.feed.stop).start()
         began = time.monotonic()
@@ -217,7 +222,7 @@ def test_close_keeps_its_deadline_whatever_hangs(
     face: Callable[..., Face], where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Stuck(where)
-    driven = face(a_config(close_timeout=0.3), source=source)
+    driven = face(memory_config(close_timeout=0.3), source=source)
     try:
         if where == "open":
             assert driven.poll(0.05) is None
@@ -232,7 +237,7 @@ def test_close_keeps_its_deadline_whatever_hangs(
         assert closed_in(driven) < 0.2, "the deadline was that of the first time"
     finally:
         source.release.set()
-        flow.wait_for(lambda: not poll_threads(), "no thread is left")
+        wait_for(lambda: not poll_threads(), "no thread is left")
         driven.finish()
 
 
@@ -243,7 +248,7 @@ def test_close_keeps_its_deadline_whatever_hangs(
 def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -> None:
     source = MemorySource(Topics(race_status="status"))
     options: dict[str, Any] = {"source": source}
-    config = a_config(buffer_records=10)
+    config = memory_config(buffer_records=10)
     if state in ("connecting", "unreachable"):
         options = {}
         config = FeedConfig(
@@ -263,7 +268,7 @@ def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -
     if state in ("backlog", "paused"):
         assert driven.next() == status(1)
     if state == "paused":
-        flow.wait_for(lambda: source._paused, "it is paused")
+        wait_for(lambda: source._paused, "it is paused")
     if state == "stopped":
         driven.feed.stop()
         for _ in range(3):  # again is harmless
@@ -280,7 +285,7 @@ def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -
     with pytest.raises(FeedClosedError):
         driven.next()
     driven.finish()
-    flow.wait_for(lambda: not poll_threads(), "no thread is left", timeout=2)
+    wait_for(lambda: not poll_threads(), "no thread is left", timeout=2)
     if state in ("backlog", "paused"):
         assert source.committed[STATUS] == 1
 
@@ -288,7 +293,7 @@ def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -
 def test_a_failure_that_is_raised_again_and_again_does_not_grow() -> None:
     source = MemorySource(Topics(race_status="status"))
     depths = set()
-    with Feed(a_config(), source=source) as feed:
+    with Feed(memory_config(), source=source) as feed:
         source.fail(OSError("gone"))
         for _ in range(50):
             with pytest.raises(OSError, match="gone") as raised:
@@ -302,7 +307,7 @@ def test_a_feed_in_a_thread_of_its_own_and_two_in_one_process(kafka: KafkaCluste
     got: list[list[Event]] = [[], []]
 
     def consume(number: int) -> None:
-        with Feed(flow.a_config(kafka, partners[number])) as feed:
+        with Feed(flow.status_config(kafka, partners[number])) as feed:
             for event in feed:
                 got[number].append(event)
                 if len(got[number]) == 500:
@@ -326,7 +331,7 @@ def test_a_feed_in_a_thread_of_its_own_and_two_in_one_process(kafka: KafkaCluste
 def test_memory_is_let_go_of_as_it_is_handled() -> None:
     """However long the time between two commits, what is done is not kept."""
     source = MemorySource(Topics(race_status="status"))
-    with Feed(a_config(commit_interval=3600.0, buffer_records=100), source=source) as feed:
+    with Feed(memory_config(commit_interval=3600.0, buffer_records=100), source=source) as feed:
         for number in range(1, 2001):
             source.publish(status(number))
             assert next(feed) == status(number)
@@ -343,13 +348,13 @@ def test_a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back(
     partner = make_partner(partitions=2)
     for partition in range(2):
         flow.publish(kafka, partner, 1500, partition)
-    config = flow.a_config(kafka, partner, buffer_records=100, kafka={"heartbeat.interval.ms": 100})
+    config = flow.status_config(kafka, partner, buffer_records=100, kafka={"heartbeat.interval.ms": 100})
     source = KafkaSource(config)
     with Feed(config, source=source) as feed:
         seen = {place_of(next(feed))}
-        flow.wait_for(lambda: source._paused, "the handler takes its time")
+        wait_for(lambda: source._paused, "the handler takes its time")
         with flow.Member(config, pace=0.01) as other:
-            flow.wait_for(lambda: bool(other.seen), "another member has a partition")
+            wait_for(lambda: bool(other.seen), "another member has a partition")
             while source._paused:
                 seen.add(place_of(next(feed)))
         missing = flow.everything(kafka, partner) - set(other.seen) - seen

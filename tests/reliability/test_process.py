@@ -5,7 +5,6 @@ Judged from outside: what was published, what the process wrote down, and what t
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -20,9 +19,8 @@ from rbhq_stream import FeedConfig
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.reliability.app import Life, Place
-from tests.reliability.flow import CommitWatch, Flow, a_config, everything, publish, wait_for
-
-LONG = bool(os.environ.get("RBHQ_LONG"))
+from tests.reliability.flow import LONG, CommitWatch, Flow, everything, publish, status_config
+from tests.waiting import wait_for
 
 
 class Group:
@@ -36,7 +34,9 @@ class Group:
 
     def config(self, **fields: object) -> FeedConfig:
         # static membership: who comes back within the session takes up its partitions at once
-        return a_config(self.kafka, self.partner, **{"group_instance_id": "the-one", "commit_interval": 0.1, **fields})
+        return status_config(
+            self.kafka, self.partner, **{"group_instance_id": "the-one", "commit_interval": 0.1, **fields}
+        )
 
     def start(self, variant: str, *, config: FeedConfig | None = None, **options: object) -> Life:
         log = self._folder / f"{next(self._numbers)}.log"

@@ -16,8 +16,9 @@ from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
 from tests.faces import AsyncFace, Face, SyncFace
+from tests.memory_feeds import BAD, STATUS, memory_config, poll_threads, status
 from tests.reliability import flow
-from tests.reliability.test_interrupts import BAD, STATUS, a_config, poll_threads, status
+from tests.waiting import wait_for
 
 
 class BoomError(Exception):
@@ -51,7 +52,7 @@ def test_handlers_that_raise(face: Callable[..., Face], source: MemorySource, er
     chance = random.Random(1)
     begun: list[int] = []
     done: list[int] = []
-    driven = face(a_config(), source=source)
+    driven = face(memory_config(), source=source)
     if isinstance(driven, AsyncFace) and not issubclass(error, BoomError):
         return  # these have a meaning of their own in a coroutine
 
@@ -102,7 +103,7 @@ def test_sinks_that_raise(face: Callable[..., Face], source: MemorySource) -> No
             raise BoomError
         stored.append(error.record.offset)
 
-    driven = face(a_config(), source=source, on_bad_record=sink)
+    driven = face(memory_config(), source=source, on_bad_record=sink)
     driven.enter()
     got: list[int] = []
     seen = 0
@@ -162,7 +163,7 @@ def test_objects_that_cannot_be_printed(
 ) -> None:
     own_logging.handlers = [logging.StreamHandler(io.StringIO())]
     source.publish(status(1), status(2))
-    driven = face(a_config(), source=source)
+    driven = face(memory_config(), source=source)
     odd = Odd()
     driven.feed.on(RaceEvent)(odd)
 
@@ -201,7 +202,7 @@ def test_log_handlers_that_raise_in_the_applications_thread(
     source.publish(status(2))
     handler = Raising(lambda record: len(handler.raised) < 2 and "skipped" in record.getMessage())
     own_logging.addHandler(handler)
-    driven = face(a_config(), source=source, on_bad_record="skip")
+    driven = face(memory_config(), source=source, on_bad_record="skip")
     driven.enter()
     for _ in range(2):
         with pytest.raises(BoomError, match="skipped a bad record"):
@@ -218,7 +219,7 @@ def test_log_handlers_that_raise_on_the_poll_thread(
     flow.publish(kafka, partner, 100)
     handler = Raising(lambda record: len(handler.raised) < 3 and "assigned" in record.getMessage())
     own_logging.addHandler(handler)
-    config = flow.a_config(kafka, partner, buffer_records=10)
+    config = flow.status_config(kafka, partner, buffer_records=10)
     got: list[int] = []
     seen = 0
     while len(got) < 100:
@@ -235,7 +236,7 @@ def test_log_handlers_that_raise_on_the_poll_thread(
     assert got == list(range(100))
     assert seen == 3
     assert handler.raised == ["rbhq_stream poll"] * 3
-    flow.wait_for(lambda: not poll_threads(), "no thread is left")
+    wait_for(lambda: not poll_threads(), "no thread is left")
 
 
 def test_log_handlers_that_raise_on_what_the_client_reports(
@@ -245,7 +246,7 @@ def test_log_handlers_that_raise_on_what_the_client_reports(
     flow.publish(kafka, partner, 200)
     handler = Raising(lambda record: record.funcName == "line")
     own_logging.addHandler(handler)
-    config = flow.a_config(kafka, partner, kafka={"debug": "cgrp,topic,fetch"})
+    config = flow.status_config(kafka, partner, kafka={"debug": "cgrp,topic,fetch"})
     with Feed(config) as feed:
         got = [event.record and event.record.offset for _, event in zip(range(200), feed)]  # noqa: B905  # on purpose
     assert got == list(range(200))
@@ -258,7 +259,7 @@ def test_log_handlers_that_raise_on_everything(
 ) -> None:
     """It can't work then, and says so; what it had in hand comes again."""
     flow.publish(kafka, partner, 10)
-    config = flow.a_config(kafka, partner)
+    config = flow.status_config(kafka, partner)
     handler = Raising(lambda record: True)
     own_logging.addHandler(handler)
 

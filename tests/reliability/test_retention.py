@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, TopicPartition
 from rbhq_stream import DataLossError, Feed, FeedConfig
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
-from tests.reliability.flow import Member, a_config, publish, wait_for
+from tests.reliability.flow import Member, publish, status_config
+from tests.waiting import wait_for
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
 
@@ -32,7 +33,7 @@ def commit(kafka: KafkaCluster, partner: Partner, group_id: str, offset: int) ->
 
 def overtaken(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
     """The group has handled 5 of 20 records, and the first 12 are gone."""
-    config = a_config(cluster, partner, **fields)
+    config = status_config(cluster, partner, **fields)
     publish(cluster, partner, 20)
     handle(config, 5)
     cluster.delete_records(partner.topics.race_status, 0, 12)
@@ -80,7 +81,7 @@ def test_a_slow_application_is_overtaken(
 ) -> None:
     """What is in the buffer is handled all the same; another partition isn't touched."""
     partner = make_partner(partitions=2)
-    config = a_config(
+    config = status_config(
         kafka,
         partner,
         on_data_loss=policy,
@@ -119,7 +120,7 @@ def test_a_slow_application_is_overtaken(
 
 
 def test_an_offset_beyond_the_end_is_told_as_such(kafka: KafkaCluster, partner: Partner) -> None:
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     publish(kafka, partner, 10)
     commit(kafka, partner, config.group_id, 1000)
     with pytest.raises(DataLossError, match="ends at 10: the topic was made anew") as raised, Feed(config) as feed:
@@ -132,7 +133,7 @@ def test_an_offset_beyond_the_end_is_told_as_such(kafka: KafkaCluster, partner: 
 def test_what_is_declared_for_an_offset_beyond_the_end(
     kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture, policy: str, offsets: range
 ) -> None:
-    config = a_config(kafka, partner, on_data_loss=policy)
+    config = status_config(kafka, partner, on_data_loss=policy)
     publish(kafka, partner, 10)
     commit(kafka, partner, config.group_id, 1000)
     with Member(config) as member:
@@ -145,7 +146,7 @@ def test_what_is_declared_for_an_offset_beyond_the_end(
 
 def test_a_topic_made_anew_under_a_running_feed(kafka: KafkaCluster, partner: Partner) -> None:
     """Deleted and created within moments, with fewer records than were read: none of them is left out in silence."""
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     topic = partner.topics.race_status
     with Member(config) as member:
         publish(kafka, partner, 10)

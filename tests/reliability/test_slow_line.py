@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
@@ -14,9 +13,9 @@ from rbhq_stream import AuthenticationError, Feed
 from tests.broker.fixtures import MakePartner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
-from tests.reliability.flow import Member, a_config, publish, wait_for
+from tests.reliability.flow import LONG, Member, publish, status_config
+from tests.waiting import wait_for
 
-LONG = bool(os.environ.get("RBHQ_LONG"))
 ROUND_TRIPS = [0.05, 0.6, *([1.2, 3.0] if LONG else [])]
 CONNECT, READ = 24, 16
 """So many round trips it takes at most to enter a feed, and then to read the first record."""
@@ -34,8 +33,8 @@ def test_a_new_group_and_a_known_one_read_over_a_slow_line(
         "bootstrap_servers": [f"localhost:{free_port()}", proxied.bootstrap],
         "connect_timeout": 30.0 if round_trip <= 1.2 else CONNECT * round_trip,
     }
-    known = a_config(proxied, partner, group_id=f"{partner.group_prefix}known", **fields)
-    new = a_config(proxied, partner, group_id=f"{partner.group_prefix}new", **fields)
+    known = status_config(proxied, partner, group_id=f"{partner.group_prefix}known", **fields)
+    new = status_config(proxied, partner, group_id=f"{partner.group_prefix}new", **fields)
     with Feed(known) as feed:
         assert feed.poll(10) is not None
     proxy.delay(round_trip / 2)
@@ -65,7 +64,10 @@ def test_a_refused_password_is_heard_of_over_a_slow_line(
     proxy.delay(round_trip / 2)
     try:
         began = time.monotonic()
-        with pytest.raises(AuthenticationError), Feed(a_config(proxied, partner, password="wrong", connect_timeout=90)):
+        with (
+            pytest.raises(AuthenticationError),
+            Feed(status_config(proxied, partner, password="wrong", connect_timeout=90)),
+        ):
             pass
         assert time.monotonic() - began < 2 + 10 * round_trip
         assert proxy.connections - before <= 3

@@ -9,7 +9,8 @@ import pytest
 from rbhq_stream import DataLossError, Feed, FeedConfig
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
-from tests.reliability.flow import VALUE, Member, a_config, publish, wait_for
+from tests.reliability.flow import VALUE, Member, publish, status_config
+from tests.waiting import wait_for
 
 
 def publish_transaction(cluster: KafkaCluster, partner: Partner, count: int, *, commit: bool = True) -> None:
@@ -45,7 +46,7 @@ def offset_is(cluster: KafkaCluster, config: FeedConfig, offset: int) -> Callabl
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_quiet_topic_is_committed_to_its_end(kafka: KafkaCluster, partner: Partner, protocol: str) -> None:
     """And after retention has removed everything, neither a restart nor a second member misses anything."""
-    config = a_config(kafka, partner, kafka={"group.protocol": protocol})
+    config = status_config(kafka, partner, kafka={"group.protocol": protocol})
     publish_transaction(kafka, partner, 5)
     publish_transaction(kafka, partner, 3, commit=False)
     with Member(config) as member:
@@ -67,7 +68,7 @@ def test_a_quiet_topic_is_committed_to_its_end(kafka: KafkaCluster, partner: Par
 def test_closing_after_the_last_record_of_a_transaction_commits_past_its_end(
     kafka: KafkaCluster, partner: Partner
 ) -> None:
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     publish_transaction(kafka, partner, 5)
     assert handle(config, 5) == [0, 1, 2, 3, 4]
     assert committed(kafka, config) == 6
@@ -77,7 +78,7 @@ def test_closing_after_the_last_record_of_a_transaction_commits_past_its_end(
 
 
 def test_what_is_unread_behind_the_end_of_a_transaction_is_not_skipped(kafka: KafkaCluster, partner: Partner) -> None:
-    config = a_config(kafka, partner, on_data_loss="latest")
+    config = status_config(kafka, partner, on_data_loss="latest")
     publish_transaction(kafka, partner, 5)
     publish(kafka, partner, 10)
     assert handle(config, 5) == [0, 1, 2, 3, 4]
@@ -86,7 +87,7 @@ def test_what_is_unread_behind_the_end_of_a_transaction_is_not_skipped(kafka: Ka
 
 
 def test_a_new_group_passes_what_was_aborted(kafka: KafkaCluster, partner: Partner) -> None:
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     publish_transaction(kafka, partner, 3, commit=False)
     with Member(config) as member:
         wait_for(offset_is(kafka, config, 4), "the aborted records are committed past")
@@ -97,7 +98,7 @@ def test_a_new_group_passes_what_was_aborted(kafka: KafkaCluster, partner: Partn
 
 
 def test_with_manual_acknowledgement_the_oldest_open_event_still_decides(kafka: KafkaCluster, partner: Partner) -> None:
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     publish_transaction(kafka, partner, 2)
     publish_transaction(kafka, partner, 2)
     publish_transaction(kafka, partner, 2, commit=False)
@@ -115,7 +116,7 @@ def test_with_manual_acknowledgement_the_oldest_open_event_still_decides(kafka: 
 
 def test_positions_kept_by_the_application_are_those_of_records(kafka: KafkaCluster, partner: Partner) -> None:
     """The application knows the last record that it stored; the group's offset is beyond the end of its transaction."""
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     topic = partner.topics.race_status
     publish_transaction(kafka, partner, 5)
     assert handle(config, 5) == [0, 1, 2, 3, 4]
@@ -130,7 +131,7 @@ def test_positions_kept_by_the_application_are_those_of_records(kafka: KafkaClus
 
 def test_positions_of_a_database_that_was_restored_are_a_loss(kafka: KafkaCluster, partner: Partner) -> None:
     """The group has handled these records, but the application's data is without them."""
-    config = a_config(kafka, partner)
+    config = status_config(kafka, partner)
     topic = partner.topics.race_status
     publish_transaction(kafka, partner, 5)
     assert handle(config, 5) == [0, 1, 2, 3, 4]
@@ -141,7 +142,7 @@ def test_positions_of_a_database_that_was_restored_are_a_loss(kafka: KafkaCluste
 
 
 def test_an_end_that_comes_while_the_feed_is_paused_is_passed_later(kafka: KafkaCluster, partner: Partner) -> None:
-    config = a_config(kafka, partner, buffer_records=5)
+    config = status_config(kafka, partner, buffer_records=5)
     publish_transaction(kafka, partner, 5)
     with Feed(config) as feed:
         assert feed.poll(10) is not None
