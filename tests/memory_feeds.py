@@ -11,7 +11,7 @@ import pytest
 from rbhq_stream import Event, FeedConfig, PriceEvent, PriceType, PriceUpdate, RaceStatus, RaceStatusEvent, Topics
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
-from tests.faces import AsyncFace, Face, SyncFace
+from tests.facades import AsyncFacade, Facade, SyncFacade
 
 TOPICS = Topics(prices="prices", race_status="status", race_results="results")
 PRICES = TopicPartition("prices", 0)
@@ -21,7 +21,7 @@ TWO_EVENTS = b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"
 TWO = b'[{"meetingId":1,"eventNumber":%d,"status":"OPEN"},{"meetingId":1,"eventNumber":%d,"status":"OPEN"}]'
 BAD = b'{"meetingId": 1, "eventNumber":'
 
-MakeFace = Callable[..., Face]
+MakeFacade = Callable[..., Facade]
 
 
 def memory_config(**fields: Any) -> FeedConfig:
@@ -52,16 +52,16 @@ def memory_source() -> MemorySource:
     return MemorySource(TOPICS)
 
 
-@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
-def make_face(request: pytest.FixtureRequest, memory_source: MemorySource) -> Iterator[MakeFace]:
+@pytest.fixture(params=[SyncFacade, AsyncFacade], ids=["Feed", "AsyncFeed"])
+def make_facade(request: pytest.FixtureRequest, memory_source: MemorySource) -> Iterator[MakeFacade]:
     """Makes a `Feed` or an `AsyncFeed` on `memory_source`, or on the `source` given; closes it at the end."""
-    faces: list[Face] = []
+    facades: list[Facade] = []
 
-    def make(*, config: FeedConfig | None = None, **options: Any) -> Face:
-        face = request.param(config or memory_config(), **{"source": memory_source, **options})
-        faces.append(face)
-        return face  # type: ignore[no-any-return]
+    def make(*, config: FeedConfig | None = None, **options: Any) -> Facade:
+        facade = request.param(config or memory_config(), **{"source": memory_source, **options})
+        facades.append(facade)
+        return facade  # type: ignore[no-any-return]
 
     yield make
-    for face in faces:
-        face.finish()
+    for facade in facades:
+        facade.finish()

@@ -13,64 +13,64 @@ import pytest
 
 from rbhq_stream import Event, PriceEvent, Record
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import PRICES, STATUS, TOPICS, TWO_EVENTS, MakeFace, prices, status
+from tests.memory_feeds import PRICES, STATUS, TOPICS, TWO_EVENTS, MakeFacade, prices, status
 from tests.waiting import wait_for
 
 NOT_OURS = "was not handed over by this feed"
 
 
 def test_events_of_another_feed_are_refused_and_change_nothing(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     """Both feeds read the same topic. The events of the other feed name records that this feed has not processed."""
     memory_source.publish(*prices(50))
     same_records = MemorySource(TOPICS)
     same_records.publish(*prices(50))
-    face, other = make_face(commit="manual"), make_face(commit="manual", source=same_records)
-    face.enter()
+    facade, other = make_facade(commit="manual"), make_facade(commit="manual", source=same_records)
+    facade.enter()
     other.enter()
-    face.next()
+    facade.next()
     for foreign in [other.next() for _ in range(50)]:
         assert foreign.record is not None  # an application may have looked at it
         with pytest.raises(ValueError, match=NOT_OURS):
-            face.feed.ack(foreign)
+            facade.feed.ack(foreign)
         other.feed.ack(foreign)
-    face.leave()
+    facade.leave()
     other.leave()
     assert memory_source.committed.get(PRICES, 0) == 0
     assert same_records.committed[PRICES] == 50
 
 
 def test_events_of_a_feed_that_acknowledges_by_itself_are_refused(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(2))
     same_records = MemorySource(TOPICS)
     same_records.publish(*prices(2))
-    face, other = make_face(commit="manual"), make_face(source=same_records)
-    face.enter()
+    facade, other = make_facade(commit="manual"), make_facade(source=same_records)
+    facade.enter()
     other.enter()
-    face.next()
+    facade.next()
     with pytest.raises(ValueError, match=NOT_OURS):
-        face.feed.ack(other.next())
-    face.leave()
+        facade.feed.ack(other.next())
+    facade.leave()
     assert memory_source.committed.get(PRICES, 0) == 0
 
 
-def test_events_of_the_feed_before_a_restart_are_refused(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_events_of_the_feed_before_a_restart_are_refused(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    before = make_face(commit="manual")
+    before = make_facade(commit="manual")
     before.enter()
     old = [before.next() for _ in range(3)]
     before.leave()
-    face = make_face(commit="manual")
-    face.enter()
-    again = face.next()
+    facade = make_facade(commit="manual")
+    facade.enter()
+    again = facade.next()
     for event in old:
         with pytest.raises(ValueError, match=NOT_OURS):
-            face.feed.ack(event)
-    face.feed.ack(again)
-    face.leave()
+            facade.feed.ack(event)
+    facade.feed.ack(again)
+    facade.leave()
     assert memory_source.committed[PRICES] == 1
 
 
@@ -95,23 +95,23 @@ def _same_place_by_hand(event: Event) -> Event:
     "altered", [_never_handed_over, _beyond_the_end, _of_a_topic_that_is_not_read, _same_place_by_hand]
 )
 def test_events_with_a_record_that_was_not_handed_over_are_refused(
-    make_face: MakeFace, memory_source: MemorySource, altered: Callable[[Event], Event]
+    make_facade: MakeFacade, memory_source: MemorySource, altered: Callable[[Event], Event]
 ) -> None:
     memory_source.publish(*prices(5))
-    face = make_face(commit="manual")
-    face.enter()
-    event = face.next()
+    facade = make_facade(commit="manual")
+    facade.enter()
+    event = facade.next()
     with pytest.raises(ValueError, match=NOT_OURS):
-        face.feed.ack(altered(event))
-    face.feed.ack(event)
-    face.leave()
+        facade.feed.ack(altered(event))
+    facade.feed.ack(event)
+    facade.leave()
     assert memory_source.committed[PRICES] == 1
 
 
 @pytest.mark.parametrize("wrong", [None, "prices", Record("prices", 0, 0), 7])
-def test_what_is_no_event_is_refused(make_face: MakeFace, wrong: Any) -> None:
+def test_what_is_no_event_is_refused(make_facade: MakeFacade, wrong: Any) -> None:
     with pytest.raises(TypeError, match="expected an event"):
-        make_face(commit="manual").feed.ack(wrong)
+        make_facade(commit="manual").feed.ack(wrong)
 
 
 @pytest.mark.parametrize(
@@ -120,135 +120,135 @@ def test_what_is_no_event_is_refused(make_face: MakeFace, wrong: Any) -> None:
     ids=["copy", "deepcopy", "pickle"],
 )
 def test_a_copy_of_an_event_counts_as_the_event(
-    make_face: MakeFace, memory_source: MemorySource, copied: Callable[[Event], Event]
+    make_facade: MakeFacade, memory_source: MemorySource, copied: Callable[[Event], Event]
 ) -> None:
     """A process pool, for example, returns a copy of what it was given."""
     memory_source.publish(*prices(2))
     memory_source.publish_raw("status", TWO_EVENTS)
-    face = make_face(commit="manual")
-    face.enter()
-    for event in [face.next() for _ in range(4)]:
-        face.feed.ack(copied(event))
-    face.leave()
+    facade = make_facade(commit="manual")
+    facade.enter()
+    for event in [facade.next() for _ in range(4)]:
+        facade.feed.ack(copied(event))
+    facade.leave()
     assert (memory_source.committed[PRICES], memory_source.committed[STATUS]) == (2, 1)
 
 
-def test_a_second_acknowledgement_changes_nothing(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_second_acknowledgement_changes_nothing(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    face = make_face(commit="manual")
-    face.enter()
-    first, _second, third = [face.next() for _ in range(3)]
+    facade = make_facade(commit="manual")
+    facade.enter()
+    first, _second, third = [facade.next() for _ in range(3)]
     for _ in range(3):
-        face.feed.ack(third)
+        facade.feed.ack(third)
     for _ in range(3):
-        face.feed.ack(first)
+        facade.feed.ack(first)
     wait_for(lambda: memory_source.committed.get(PRICES) == 1, "the first record is committed")
-    face.feed.ack(first)
-    face.leave()
+    facade.feed.ack(first)
+    facade.leave()
     assert memory_source.committed[PRICES] == 1
 
 
 def test_a_second_acknowledgement_of_one_event_is_not_one_of_its_neighbour(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish_raw("status", TWO_EVENTS)
     memory_source.publish_raw("status", TWO_EVENTS)
-    face = make_face(commit="manual")
-    face.enter()
-    one, two, _three, four = [face.next() for _ in range(4)]
+    facade = make_facade(commit="manual")
+    facade.enter()
+    one, two, _three, four = [facade.next() for _ in range(4)]
     for event in (one, one, four, four, two, two, one):
-        face.feed.ack(event)
-    face.leave()
+        facade.feed.ack(event)
+    facade.leave()
     assert memory_source.committed[STATUS] == 1
 
 
 def test_an_event_of_a_partition_that_was_lost_changes_nothing(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     """It is no mistake: a rebalance may come between the hand-over and the acknowledgement."""
     memory_source.publish(*prices(3))
     memory_source.publish(status(1))
-    face = make_face(commit="manual")
-    face.enter()
-    events = [face.next() for _ in range(4)]
+    facade = make_facade(commit="manual")
+    facade.enter()
+    events = [facade.next() for _ in range(4)]
     memory_source.lose("prices")
     wait_for(lambda: not memory_source._actions, "the partition is lost")
     for event in events:
-        face.feed.ack(event)
-    face.leave()
+        facade.feed.ack(event)
+    facade.leave()
     assert (memory_source.committed.get(PRICES, 0), memory_source.committed[STATUS]) == (0, 1)
 
 
 @pytest.mark.parametrize("value", [None, TWO_EVENTS], ids=["of one event", "of two events"])
 def test_an_event_from_before_a_loss_does_not_acknowledge_the_record_that_was_read_again(
-    make_face: MakeFace, memory_source: MemorySource, value: bytes | None
+    make_facade: MakeFacade, memory_source: MemorySource, value: bytes | None
 ) -> None:
     if value is None:
         memory_source.publish(status(1))
     else:
         memory_source.publish_raw("status", value)
     parts = 1 if value is None else 2
-    face = make_face(commit="manual")
-    face.enter()
-    old = [face.next() for _ in range(parts)]
+    facade = make_facade(commit="manual")
+    facade.enter()
+    old = [facade.next() for _ in range(parts)]
     memory_source.lose("status")
     memory_source.assign("status")
-    new = [face.next() for _ in range(parts)]
+    new = [facade.next() for _ in range(parts)]
     assert new == old
     for event in old:
-        face.feed.ack(event)
-    assert face.poll(0.2) is None  # long enough for a commit
+        facade.feed.ack(event)
+    assert facade.poll(0.2) is None  # long enough for a commit
     assert memory_source.committed.get(STATUS, 0) == 0
     for event in new:
-        face.feed.ack(event)
-    face.leave()
+        facade.feed.ack(event)
+    facade.leave()
     assert memory_source.committed[STATUS] == 1
 
 
 def test_an_event_may_be_acknowledged_after_the_feed_was_closed(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     """A worker may finish its last event after that. Nothing is committed any more, and the event comes again."""
     memory_source.publish(*prices(2))
-    face = make_face(commit="manual")
-    face.enter()
-    event = face.next()
-    face.leave()
-    face.feed.ack(event)
+    facade = make_facade(commit="manual")
+    facade.enter()
+    event = facade.next()
+    facade.leave()
+    facade.feed.ack(event)
     assert memory_source.committed.get(PRICES, 0) == 0
 
 
 def test_threads_may_acknowledge_the_events_of_one_record_at_once(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     for _ in range(50):
         memory_source.publish_raw("status", TWO_EVENTS)
-    face = make_face(commit="manual")
-    face.enter()
-    events = [face.next() for _ in range(100)]
+    facade = make_facade(commit="manual")
+    facade.enter()
+    events = [facade.next() for _ in range(100)]
     start = threading.Barrier(4)
 
     def acknowledge(mine: list[Event]) -> None:
         start.wait()
         for event in mine:
-            face.feed.ack(event)
+            facade.feed.ack(event)
 
     threads = [threading.Thread(target=acknowledge, args=(events[number % 2 :: 2],)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    face.leave()
+    facade.leave()
     assert memory_source.committed[STATUS] == 50
 
 
 def test_what_marks_an_event_as_handed_over_is_no_part_of_its_value(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(1))
-    face = make_face(commit="manual")
-    face.enter()
-    event = face.next()
+    facade = make_facade(commit="manual")
+    facade.enter()
+    event = facade.next()
     record = event.record
     assert record is not None
     plain = attrs.evolve(record, delivery_tag=None)

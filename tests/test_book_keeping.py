@@ -19,7 +19,7 @@ from rbhq_stream._engine.ledger import Ledger
 from rbhq_stream._engine.offset_runs import OffsetRuns
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import PRICES, TWO_EVENTS, MakeFace, memory_config, prices
+from tests.memory_feeds import PRICES, TWO_EVENTS, MakeFacade, memory_config, prices
 from tests.waiting import wait_for
 
 A, B = TopicPartition("prices", 0), TopicPartition("prices", 1)
@@ -58,18 +58,18 @@ def test_one_event_that_is_never_acknowledged_costs_no_memory(step: int) -> None
     assert ledger.committable() == {A: (count - 1) * step + 1}
 
 
-def test_nothing_is_kept_of_a_partition_that_was_revoked(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_nothing_is_kept_of_a_partition_that_was_revoked(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     """Not of records of several events either, of which the first is acknowledged and the second never."""
-    face = make_face(commit="manual", config=memory_config(commit_interval=60))
-    face.enter()
+    facade = make_facade(commit="manual", config=memory_config(commit_interval=60))
+    facade.enter()
 
     def come_and_go(times: int, count: int = 200) -> int:
         for _ in range(times):
             for _ in range(count):
                 memory_source.publish_raw("status", TWO_EVENTS)
             for _ in range(count):
-                face.feed.ack(face.next())
-                face.next()
+                facade.feed.ack(facade.next())
+                facade.next()
             memory_source.lose("status")
             wait_for(lambda: not memory_source._actions, "the partition is lost")
             memory_source._logs[TopicPartition("status", 0)].clear()  # the source's own memory
@@ -153,21 +153,21 @@ def test_only_what_was_handed_over_and_not_acknowledged_holds_up() -> None:
 
 
 def test_a_warning_names_the_record_that_is_not_acknowledged(
-    make_face: MakeFace,
+    make_facade: MakeFacade,
     memory_source: MemorySource,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("rbhq_stream._engine.poll_thread.Holdups", partial(Holdups, 0.2))
     memory_source.publish(*prices(5))
-    face = make_face(commit="manual")
-    face.enter()
+    facade = make_facade(commit="manual")
+    facade.enter()
     began = datetime.now(timezone.utc)
-    first, second, *others = [face.next() for _ in range(5)]
-    face.feed.ack(first)
+    first, second, *others = [facade.next() for _ in range(5)]
+    facade.feed.ack(first)
     for event in others:
-        face.feed.ack(event)
-    assert face.poll(0) is None
+        facade.feed.ack(event)
+    assert facade.poll(0) is None
     with caplog.at_level(logging.WARNING, "rbhq_stream"):
         wait_for(lambda: bool(caplog.records), "it is reported")
         message = caplog.records[0].getMessage()
@@ -178,21 +178,21 @@ def test_a_warning_names_the_record_that_is_not_acknowledged(
         )
         assert found, message
         assert abs(datetime.fromisoformat(found[1]) - began) < timedelta(seconds=5)
-        face.feed.ack(second)
+        facade.feed.ack(second)
         wait_for(lambda: memory_source.committed.get(PRICES) == 5, "all is committed")
 
 
 def test_a_feed_that_acknowledges_by_itself_reports_nothing(
-    make_face: MakeFace,
+    make_facade: MakeFacade,
     memory_source: MemorySource,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("rbhq_stream._engine.poll_thread.Holdups", partial(Holdups, 0.0))
     memory_source.publish(*prices(3))
-    face = make_face()
-    face.enter()
+    facade = make_facade()
+    facade.enter()
     for _ in range(3):
-        face.next()
+        facade.next()
     wait_for(lambda: memory_source.committed.get(PRICES) == 2, "it commits")
     assert not caplog.records

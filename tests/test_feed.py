@@ -1,4 +1,4 @@
-"""What both faces of a feed promise, on records from memory: quick, and every order of things can be had."""
+"""What both facades of a feed promise, on records from memory: quick, and every order of things can be had."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from rbhq_stream import (
 )
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemoryRecord, MemorySource
-from tests.memory_feeds import BAD, PRICES, MakeFace, memory_config, price, prices
+from tests.memory_feeds import BAD, PRICES, MakeFacade, memory_config, price, prices
 from tests.waiting import wait_for
 
 
-def test_it_yields_typed_events_with_their_records(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_it_yields_typed_events_with_their_records(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     status = RaceStatusEvent(1, 2, RaceStatus.CLOSED)
     result = RaceResultEvent(1, 2, status=RaceStatus.FINAL, results=(RunnerResult(3, final_position=1),))
     memory_source.publish(price(1), status, result)
-    face = make_face()
-    face.enter()
-    got = [face.next() for _ in range(3)]
+    facade = make_facade()
+    facade.enter()
+    got = [facade.next() for _ in range(3)]
     assert got == [price(1), status, result]
     record = got[0].record
     assert record is not None
@@ -54,189 +54,189 @@ def test_a_time_that_cannot_be_does_not_stop_the_feed() -> None:
     assert Record.of(MemoryRecord("prices", 0, 0, b"", None, 1.7e15)).timestamp is None
 
 
-def test_nothing_happens_before_it_is_entered(make_face: MakeFace, memory_source: MemorySource) -> None:
-    face = make_face()
-    assert face.feed.stats.events == 0
+def test_nothing_happens_before_it_is_entered(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    assert facade.feed.stats.events == 0
     assert memory_source.closed_in is None
     assert not [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
 
 
-def test_the_source_is_used_on_the_poll_thread_only(make_face: MakeFace, memory_source: MemorySource) -> None:
-    face = make_face()
-    face.enter()
-    face.leave()
+def test_the_source_is_used_on_the_poll_thread_only(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    facade.enter()
+    facade.leave()
     assert memory_source.closed_in == "rbhq_stream poll"
 
 
-def test_asking_for_the_next_event_says_the_last_is_done(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_asking_for_the_next_event_says_the_last_is_done(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
-    face.enter()
-    face.next()
+    facade = make_facade()
+    facade.enter()
+    facade.next()
     time.sleep(0.2)
     assert memory_source.committed.get(PRICES, 0) == 0, "the event in hand is not done"
-    face.next()
+    facade.next()
     wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
 
 
-def test_leaving_in_peace_commits_the_event_in_hand(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_leaving_in_peace_commits_the_event_in_hand(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
-    face.enter()
-    face.next()
-    face.next()
-    face.leave()
+    facade = make_facade()
+    facade.enter()
+    facade.next()
+    facade.next()
+    facade.leave()
     assert memory_source.committed[PRICES] == 2
 
 
-def test_leaving_by_an_exception_does_not(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_leaving_by_an_exception_does_not(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
-    face.enter()
-    face.next()
-    face.next()
-    face.leave(KeyboardInterrupt())
+    facade = make_facade()
+    facade.enter()
+    facade.next()
+    facade.next()
+    facade.leave(KeyboardInterrupt())
     assert memory_source.committed[PRICES] == 1
-    again = make_face()
+    again = make_facade()
     again.enter()
     assert again.next() == price(2), "the event in hand comes again"
 
 
-def test_a_second_feed_goes_on_where_the_first_was(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_second_feed_goes_on_where_the_first_was(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(100))
     got: list[Event] = []
     for _ in range(4):
-        face = make_face()
-        face.enter()
-        got += [face.next() for _ in range(25)]
-        face.leave()
+        facade = make_facade()
+        facade.enter()
+        got += [facade.next() for _ in range(25)]
+        facade.leave()
     assert got == prices(100)
 
 
-def test_stop_ends_the_iteration_after_the_event_in_hand(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_stop_ends_the_iteration_after_the_event_in_hand(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
-    face.enter()
-    face.next()
-    face.feed.stop()
-    face.feed.stop()
+    facade = make_facade()
+    facade.enter()
+    facade.next()
+    facade.feed.stop()
+    facade.feed.stop()
     with pytest.raises(StopIteration):
-        face.next()
-    face.leave()
+        facade.next()
+    facade.leave()
     assert memory_source.committed[PRICES] == 1
 
 
-def test_stop_from_another_thread_wakes_a_waiting_feed(make_face: MakeFace) -> None:
-    face = make_face()
-    face.enter()
-    threading.Timer(0.1, face.feed.stop).start()
+def test_stop_from_another_thread_wakes_a_waiting_feed(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    facade.enter()
+    threading.Timer(0.1, facade.feed.stop).start()
     began = time.monotonic()
     with pytest.raises(StopIteration):
-        face.next()
+        facade.next()
     assert time.monotonic() - began < 2
 
 
 def test_an_unentered_feed_connects_by_itself_and_closes_on_stop(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(2))
-    face = make_face()
-    assert face.next() == price(1)
-    face.feed.stop()
+    facade = make_facade()
+    assert facade.next() == price(1)
+    facade.feed.stop()
     with pytest.raises(StopIteration):
-        face.next()
+        facade.next()
     assert memory_source.closed_in is not None
     assert memory_source.committed[PRICES] == 1
 
 
-def test_a_closed_feed_says_so(make_face: MakeFace) -> None:
-    face = make_face()
-    face.enter()
-    face.leave()
+def test_a_closed_feed_says_so(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    facade.enter()
+    facade.leave()
     with pytest.raises(FeedClosedError):
-        face.next()
+        facade.next()
     with pytest.raises(FeedClosedError):
-        face.poll(0.1)
+        facade.poll(0.1)
     with pytest.raises(FeedClosedError):
-        face.enter()
+        facade.enter()
 
 
-def test_poll_answers_none_when_nothing_comes(make_face: MakeFace, memory_source: MemorySource) -> None:
-    face = make_face()
-    face.enter()
+def test_poll_answers_none_when_nothing_comes(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    facade.enter()
     began = time.monotonic()
-    assert face.poll(0.1) is None
+    assert facade.poll(0.1) is None
     assert 0.05 < time.monotonic() - began < 2
     memory_source.publish(price(1))
-    assert face.poll(5) == price(1)
-    assert face.poll(0) is None
+    assert facade.poll(5) == price(1)
+    assert facade.poll(0) is None
     wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e10])
-def test_a_wait_may_be_unlimited(make_face: MakeFace, memory_source: MemorySource, seconds: float) -> None:
-    face = make_face()
-    face.enter()
+def test_a_wait_may_be_unlimited(make_facade: MakeFacade, memory_source: MemorySource, seconds: float) -> None:
+    facade = make_facade()
+    facade.enter()
     threading.Timer(0.05, memory_source.publish, prices(1)).start()
-    assert face.poll(seconds) == price(1)
-    next_batch = face.batches(3, seconds)
+    assert facade.poll(seconds) == price(1)
+    next_batch = facade.batches(3, seconds)
     for number in (2, 3, 4):
         threading.Timer(0.05 * number, memory_source.publish, [price(number)]).start()
     assert next_batch() == prices(4)[1:], "max_events ends it"
-    threading.Timer(0.05, face.feed.stop).start()
-    assert face.poll(seconds) is None
+    threading.Timer(0.05, facade.feed.stop).start()
+    assert facade.poll(seconds) is None
 
 
-def test_a_wait_that_is_not_a_number_ends_at_once(make_face: MakeFace) -> None:
-    face = make_face()
-    face.enter()
-    assert face.poll(math.nan) is None
+def test_a_wait_that_is_not_a_number_ends_at_once(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    facade.enter()
+    assert facade.poll(math.nan) is None
 
 
-def test_a_bad_record_raises_and_the_feed_goes_on(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_bad_record_raises_and_the_feed_goes_on(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(price(1))
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(3))
-    face = make_face()
-    face.enter()
-    assert face.next() == price(1)
+    facade = make_facade()
+    facade.enter()
+    assert facade.next() == price(1)
     with pytest.raises(DecodeError) as raised:
-        face.next()
+        facade.next()
     assert raised.value.record is not None
     assert raised.value.record.place == ("prices", 0, 1)
     assert raised.value.record.value == BAD
-    assert face.next() == price(3)
-    assert face.feed.stats.bad_records == 1
-    face.leave()
+    assert facade.next() == price(3)
+    assert facade.feed.stats.bad_records == 1
+    facade.leave()
     assert memory_source.committed[PRICES] == 3
 
 
-def test_a_bad_record_that_ended_the_feed_comes_again(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_bad_record_that_ended_the_feed_comes_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish_raw("prices", BAD)
     for _ in range(2):
-        face = make_face()
-        face.enter()
+        facade = make_facade()
+        facade.enter()
         with pytest.raises(DecodeError) as raised:
-            face.next()
-        face.leave(raised.value)
+            facade.next()
+        facade.leave(raised.value)
         assert memory_source.committed.get(PRICES, 0) == 0
 
 
 def test_bad_records_can_be_skipped(
-    make_face: MakeFace, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
+    make_facade: MakeFacade, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(2))
-    face = make_face(on_bad_record="skip")
-    face.enter()
-    assert face.next() == price(2)
-    assert face.feed.stats.bad_records == 1
+    facade = make_facade(on_bad_record="skip")
+    facade.enter()
+    assert facade.next() == price(2)
+    assert facade.feed.stats.bad_records == 1
     assert [
         r.levelno for r in caplog.records if "skipped a bad record: topic 'prices' partition 0 offset 0" in r.message
     ]
 
 
-def test_a_sink_that_fails_never_skips(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_sink_that_fails_never_skips(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(2))
     answers: list[BaseException | None] = [OSError("disk full"), OSError("disk full"), None]
@@ -248,54 +248,56 @@ def test_a_sink_that_fails_never_skips(make_face: MakeFace, memory_source: Memor
         if answer is not None:
             raise answer
 
-    face = make_face(on_bad_record=sink)
-    face.enter()
+    facade = make_facade(on_bad_record=sink)
+    facade.enter()
     for _ in range(2):
         with pytest.raises(OSError, match="disk full"):
-            face.next()
+            facade.next()
         assert memory_source.committed.get(PRICES, 0) == 0
-    assert face.next() == price(2)
+    assert facade.next() == price(2)
     assert [error.record and error.record.offset for error in seen] == [0, 0, 0]
 
 
-def test_tombstones_and_empty_lists_are_passed_over(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_tombstones_and_empty_lists_are_passed_over(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish_raw("prices", None)
     memory_source.publish_raw("prices", b"")
     memory_source.publish_raw("status", b"[]")
     memory_source.publish(price(1))
-    face = make_face()
-    face.enter()
-    assert face.next() == price(1)
-    face.leave()
-    assert face.feed.stats.empty_records in (2, 3)
+    facade = make_facade()
+    facade.enter()
+    assert facade.next() == price(1)
+    facade.leave()
+    assert facade.feed.stats.empty_records in (2, 3)
     assert memory_source.committed[PRICES] == 3
 
 
-def test_a_record_of_several_events_is_done_after_the_last(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_record_of_several_events_is_done_after_the_last(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish_raw(
         "status", b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"OPEN"}]'
     )
     status = TopicPartition("status", 0)
-    face = make_face()
-    face.enter()
-    assert face.next().event_number == 1
-    assert face.next().event_number == 2
+    facade = make_facade()
+    facade.enter()
+    assert facade.next().event_number == 1
+    assert facade.next().event_number == 2
     time.sleep(0.2)
     assert memory_source.committed.get(status, 0) == 0
-    face.leave()
+    facade.leave()
     assert memory_source.committed[status] == 1
 
 
-def test_handlers_are_called_by_type(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_handlers_are_called_by_type(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     out = Scratching(2)
     memory_source.publish(
         PriceEvent(1, 1, (PriceUpdate(1, PriceType.WIN), PriceUpdate(3, PriceType.PLACE)), (out,), (Unscratching(4),)),
         RaceStatusEvent(1, 1, RaceStatus.OPEN),
         RaceResultEvent(1, 1, status=RaceStatus.FINAL, results=(RunnerResult(3),)),
     )
-    face = make_face()
+    facade = make_facade()
     calls: list[tuple[str, object]] = []
-    on = face.feed.on
+    on = facade.feed.on
     on(PriceUpdate)(lambda update: calls.append(("update", update.runner_number)))
     on(Scratching)(lambda scratching, event: calls.append(("scratching", (scratching.runner_number, event.race_id))))
     on(Unscratching)(lambda unscratching: calls.append(("unscratching", unscratching.runner_number)))
@@ -305,9 +307,9 @@ def test_handlers_are_called_by_type(make_face: MakeFace, memory_source: MemoryS
 
     @on(RaceResultEvent)
     def last(event: RaceResultEvent) -> None:
-        face.feed.stop()
+        facade.feed.stop()
 
-    face.run()
+    facade.run()
     assert sorted(map(str, calls[:-2])) == sorted(
         map(
             str,
@@ -329,101 +331,101 @@ def test_handlers_are_called_by_type(make_face: MakeFace, memory_source: MemoryS
 
 
 def test_a_handler_that_raises_ends_run_and_its_event_comes_again(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
+    facade = make_facade()
     seen: list[int] = []
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def handler(event: PriceEvent) -> None:
         seen.append(event.event_number)
         if len(seen) == 2:
             raise ZeroDivisionError("mine")
         if event.event_number == 3:
-            face.feed.stop()
+            facade.feed.stop()
 
-    face.enter()
+    facade.enter()
     with pytest.raises(ZeroDivisionError, match="mine"):
-        face.run()
+        facade.run()
     wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
-    face.run()
+    facade.run()
     assert seen == [1, 2, 2, 3]
-    face.leave()
+    facade.leave()
     assert memory_source.committed[PRICES] == 3
 
 
 def test_a_handler_that_raises_closes_an_unentered_feed_without_its_event(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
+    facade = make_facade()
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def handler(event: PriceEvent) -> None:
         if event.event_number == 2:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        face.run()
+        facade.run()
     assert memory_source.committed[PRICES] == 1
     assert memory_source.closed_in is not None
 
 
-def test_handlers_are_retried_in_order(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_handlers_are_retried_in_order(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
-    face = make_face()
+    facade = make_facade()
     calls: list[str] = []
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def first(event: PriceEvent) -> None:
         calls.append(f"first {event.event_number}")
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def second(event: PriceEvent) -> None:
         calls.append(f"second {event.event_number}")
         if len(calls) < 4:
             raise OSError("the database is away")
         if event.event_number == 2:
-            face.feed.stop()
+            facade.feed.stop()
 
-    face.run(Retry(attempts=3, wait=0.01))
+    facade.run(Retry(attempts=3, wait=0.01))
     assert calls == ["first 1", "second 1", "second 1", "second 1", "first 2", "second 2"]
 
 
-def test_retries_end(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_retries_end(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
-    face = make_face()
+    facade = make_facade()
     calls: list[int] = []
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def handler(event: PriceEvent) -> None:
         calls.append(event.event_number)
         raise OSError("for good")
 
     with pytest.raises(OSError, match="for good"):
-        face.run(Retry(attempts=3, wait=0.001))
+        facade.run(Retry(attempts=3, wait=0.001))
     assert calls == [1, 1, 1]
     assert memory_source.committed.get(PRICES, 0) == 0
 
 
-def test_stop_ends_a_retry(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_stop_ends_a_retry(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(price(1))
-    face = make_face()
+    facade = make_facade()
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def handler(event: PriceEvent) -> None:
-        face.feed.stop()
+        facade.feed.stop()
         raise OSError
 
     began = time.monotonic()
-    face.run(Retry(attempts=3, wait=60, max_wait=60))
+    facade.run(Retry(attempts=3, wait=60, max_wait=60))
     assert time.monotonic() - began < 5
     assert memory_source.committed.get(PRICES, 0) == 0, "it was never done"
 
 
-def test_handlers_for_what_the_feed_does_not_have_are_refused(make_face: MakeFace) -> None:
-    on: Any = make_face().feed.on
+def test_handlers_for_what_the_feed_does_not_have_are_refused(make_facade: MakeFacade) -> None:
+    on: Any = make_facade().feed.on
     with pytest.raises(TypeError, match="no such events"):
         on(int)(print)
     with pytest.raises(TypeError, match="callable with a PriceEvent"):
@@ -434,222 +436,228 @@ def test_handlers_for_what_the_feed_does_not_have_are_refused(make_face: MakeFac
         on(Scratching)(lambda a, b, c: None)
 
 
-def test_a_batch_is_done_when_the_next_is_asked_for(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_batch_is_done_when_the_next_is_asked_for(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(10))
-    face = make_face()
-    face.enter()
-    next_batch = face.batches(4, 0.05)
+    facade = make_facade()
+    facade.enter()
+    next_batch = facade.batches(4, 0.05)
     assert next_batch() == prices(10)[:4]
     time.sleep(0.2)
     assert memory_source.committed.get(PRICES, 0) == 0
     assert next_batch() == prices(10)[4:8]
     wait_for(lambda: memory_source.committed.get(PRICES) == 4, "it is committed")
     assert next_batch() == prices(10)[8:], "what there is after max_wait"
-    face.feed.stop()
+    facade.feed.stop()
     with pytest.raises(StopIteration):
         next_batch()
-    face.leave()
+    facade.leave()
     assert memory_source.committed[PRICES] == 10
 
 
-def test_a_batch_goes_across_polls(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_batch_goes_across_polls(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
-    face.enter()
-    next_batch = face.batches(6, 5.0)
+    facade = make_facade()
+    facade.enter()
+    next_batch = facade.batches(6, 5.0)
     threading.Timer(0.2, memory_source.publish, prices(6)[3:]).start()
     assert next_batch() == prices(6)
-    face.leave()
+    facade.leave()
     assert memory_source.committed[PRICES] == 6
 
 
-def test_a_batch_ends_before_a_bad_record(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_batch_ends_before_a_bad_record(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(4))
-    face = make_face()
-    face.enter()
-    next_batch = face.batches(10, 0.1)
+    facade = make_facade()
+    facade.enter()
+    next_batch = facade.batches(10, 0.1)
     assert next_batch() == prices(2)
     with pytest.raises(DecodeError):
         next_batch()
     assert next_batch() == [price(4)]
-    face.leave()
+    facade.leave()
     assert memory_source.committed[PRICES] == 4
-    assert face.feed.stats.bad_records == 1
+    assert facade.feed.stats.bad_records == 1
 
 
-def test_batches_refuse_nonsense(make_face: MakeFace) -> None:
-    face = make_face()
+def test_batches_refuse_nonsense(make_facade: MakeFacade) -> None:
+    facade = make_facade()
     with pytest.raises(ValueError, match="max_events=0"):
-        face.batches(0, 1)
+        facade.batches(0, 1)
     with pytest.raises(ValueError, match="max_wait=-1"):
-        face.batches(1, -1)
+        facade.batches(1, -1)
 
 
-def test_manual_acknowledgement_waits_for_the_oldest(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_manual_acknowledgement_waits_for_the_oldest(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(4))
-    face = make_face(commit="manual")
-    face.enter()
-    events = [face.next() for _ in range(4)]
-    face.feed.ack(events[2])
-    face.feed.ack(events[1])
+    facade = make_facade(commit="manual")
+    facade.enter()
+    events = [facade.next() for _ in range(4)]
+    facade.feed.ack(events[2])
+    facade.feed.ack(events[1])
     time.sleep(0.2)
     assert memory_source.committed.get(PRICES, 0) == 0
-    face.feed.ack(events[0])
+    facade.feed.ack(events[0])
     wait_for(lambda: memory_source.committed.get(PRICES) == 3, "it is committed")
-    face.leave()
+    facade.leave()
     assert memory_source.committed[PRICES] == 3
 
 
-def test_manual_acknowledgement_of_a_record_of_several_events(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_manual_acknowledgement_of_a_record_of_several_events(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish_raw(
         "status", b'[{"meetingId":1,"eventNumber":1,"status":"OPEN"},{"meetingId":1,"eventNumber":2,"status":"OPEN"}]'
     )
     status = TopicPartition("status", 0)
-    face = make_face(commit="manual")
-    face.enter()
-    one, two = face.next(), face.next()
-    face.feed.ack(two)
-    face.feed.ack(two)
+    facade = make_facade(commit="manual")
+    facade.enter()
+    one, two = facade.next(), facade.next()
+    facade.feed.ack(two)
+    facade.feed.ack(two)
     time.sleep(0.2)
     assert memory_source.committed.get(status, 0) == 0
-    face.feed.ack(one)
+    facade.feed.ack(one)
     wait_for(lambda: memory_source.committed.get(status) == 1, "it is committed")
 
 
-def test_manual_acknowledgement_passes_bad_and_empty_records(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_manual_acknowledgement_passes_bad_and_empty_records(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish_raw("prices", None)
     memory_source.publish(price(1))
-    face = make_face(commit="manual", on_bad_record="skip")
-    face.enter()
-    face.feed.ack(face.next())
+    facade = make_facade(commit="manual", on_bad_record="skip")
+    facade.enter()
+    facade.feed.ack(facade.next())
     wait_for(lambda: memory_source.committed.get(PRICES) == 3, "it is committed")
 
 
 def test_a_raised_bad_record_is_acknowledged_when_the_feed_goes_on(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(1))
-    face = make_face(commit="manual")
-    face.enter()
+    facade = make_facade(commit="manual")
+    facade.enter()
     with pytest.raises(DecodeError):
-        face.next()
+        facade.next()
     time.sleep(0.2)
     assert memory_source.committed.get(PRICES, 0) == 0, "it may still end the program, and is to come again then"
-    face.feed.ack(face.next())
+    facade.feed.ack(facade.next())
     wait_for(lambda: memory_source.committed.get(PRICES) == 2, "it is committed")
 
 
-def test_ack_refuses_what_it_cannot_know(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_ack_refuses_what_it_cannot_know(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(price(1))
-    face = make_face()
-    face.enter()
-    event = face.next()
+    facade = make_facade()
+    facade.enter()
+    event = facade.next()
     with pytest.raises(ValueError, match="acknowledges by itself"):
-        face.feed.ack(event)
+        facade.feed.ack(event)
     with pytest.raises(ValueError, match="made by hand"):
-        make_face(commit="manual").feed.ack(price(1))
+        make_facade(commit="manual").feed.ack(price(1))
 
 
-def test_a_failure_comes_after_the_events_before_it(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_failure_comes_after_the_events_before_it(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
-    face = make_face()
-    face.enter()
-    face.next()
+    facade = make_facade()
+    facade.enter()
+    facade.next()
     memory_source.fail(AuthenticationError("refused"))
-    assert face.next() == price(2)
+    assert facade.next() == price(2)
     for _ in range(2):
         with pytest.raises(AuthenticationError, match="refused"):
-            face.next()
-    face.leave()
+            facade.next()
+    facade.leave()
     assert memory_source.committed[PRICES] == 2
 
 
-def test_a_failure_to_open_is_raised_on_entering(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_failure_to_open_is_raised_on_entering(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     def refuse(owner: object) -> None:
         raise DataLossError("prices", 0, 5, 9)
 
     memory_source.open = refuse  # type: ignore[method-assign]
     with pytest.raises(DataLossError, match="up to 4 records are gone"):
-        make_face().enter()
+        make_facade().enter()
 
 
-def test_a_revoked_partition_is_dropped_and_never_committed(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_revoked_partition_is_dropped_and_never_committed(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish(*prices(5))
-    face = make_face(config=memory_config(commit_interval=60.0))
-    face.enter()
-    face.next()
-    face.next()
+    facade = make_facade(config=memory_config(commit_interval=60.0))
+    facade.enter()
+    facade.next()
+    facade.next()
     memory_source.revoke("prices")
     wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
     memory_source.publish(RaceStatusEvent(1, 1, RaceStatus.OPEN))
-    assert isinstance(face.next(), RaceStatusEvent), "what was buffered of the revoked partition is another's"
-    face.leave()
+    assert isinstance(facade.next(), RaceStatusEvent), "what was buffered of the revoked partition is another's"
+    facade.leave()
     assert memory_source.committed[PRICES] == 1
 
 
 def test_a_partition_that_comes_back_starts_at_its_committed_offset(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(5))
-    face = make_face(config=memory_config(commit_interval=60.0))
-    face.enter()
-    assert [face.next() for _ in range(3)] == prices(3)
+    facade = make_facade(config=memory_config(commit_interval=60.0))
+    facade.enter()
+    assert [facade.next() for _ in range(3)] == prices(3)
     memory_source.revoke("prices")
     memory_source.assign("prices")
     wait_for(lambda: memory_source.committed.get(PRICES) == 2, "it is committed")
     wait_for(lambda: not memory_source._actions, "the partition has changed hands")
     time.sleep(0.1)
-    assert [face.next() for _ in range(3)] == prices(5)[2:]
-    face.leave()
+    assert [facade.next() for _ in range(3)] == prices(5)[2:]
+    facade.leave()
     assert memory_source.committed[PRICES] == 5
 
 
-def test_a_full_buffer_pauses_the_source_and_resumes_it(make_face: MakeFace, memory_source: MemorySource) -> None:
-    face = make_face(config=memory_config(buffer_records=10))
+def test_a_full_buffer_pauses_the_source_and_resumes_it(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade(config=memory_config(buffer_records=10))
     paused: list[bool] = []
     pause, resume = memory_source.pause, memory_source.resume
     memory_source.pause = lambda: (paused.append(True), pause())  # type: ignore[assignment,method-assign,func-returns-value]
     memory_source.resume = lambda: (paused.append(False), resume())  # type: ignore[assignment,method-assign,func-returns-value]
-    face.enter()
+    facade.enter()
     memory_source.publish(*prices(20))
     wait_for(lambda: paused == [True], "it is paused")
-    assert face.feed.stats.waiting_records >= 10
+    assert facade.feed.stats.waiting_records >= 10
     memory_source.publish(*prices(40)[20:])
     time.sleep(0.3)
-    assert face.feed.stats.waiting_records == 20, "bounded while paused"
-    assert [face.next() for _ in range(40)] == prices(40)
+    assert facade.feed.stats.waiting_records == 20, "bounded while paused"
+    assert [facade.next() for _ in range(40)] == prices(40)
     assert paused[:2] == [True, False]
 
 
-def test_constructor_refuses_nonsense(make_face: MakeFace) -> None:
+def test_constructor_refuses_nonsense(make_facade: MakeFacade) -> None:
     with pytest.raises(ValueError, match="commit="):
-        make_face(commit="sometimes")
+        make_facade(commit="sometimes")
     with pytest.raises(ValueError, match="on_bad_record="):
-        make_face(on_bad_record="explode")
+        make_facade(on_bad_record="explode")
 
 
-def test_its_repr_says_where_it_stands(make_face: MakeFace) -> None:
-    face = make_face()
-    assert "of group 'g' at nowhere:1, not started" in repr(face.feed)
-    face.enter()
-    assert "open" in repr(face.feed)
-    face.leave()
-    assert "closed" in repr(face.feed)
+def test_its_repr_says_where_it_stands(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    assert "of group 'g' at nowhere:1, not started" in repr(facade.feed)
+    facade.enter()
+    assert "open" in repr(facade.feed)
+    facade.leave()
+    assert "closed" in repr(facade.feed)
 
 
 def test_the_poll_thread_never_raises_in_silence(
-    make_face: MakeFace, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
+    make_facade: MakeFacade, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(offsets: object, timeout: float) -> None:
         raise OSError("broken close")
 
     memory_source.close = refuse  # type: ignore[method-assign]
-    face = make_face()
-    face.enter()
+    facade = make_facade()
+    facade.enter()
     with caplog.at_level(logging.ERROR, "rbhq_stream"):
-        face.leave()
+        facade.leave()
     assert "closing the feed failed" in caplog.text

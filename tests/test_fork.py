@@ -38,8 +38,8 @@ from rbhq_stream import (
     Topics,
 )
 from rbhq_stream.testing import EmbeddedBroker, MemorySource
-from tests.faces import Face
-from tests.memory_feeds import PRICES, TOPICS, MakeFace, memory_config, price, prices, status
+from tests.facades import Facade
+from tests.memory_feeds import PRICES, TOPICS, MakeFacade, memory_config, price, prices, status
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork"),
@@ -84,117 +84,117 @@ def took(action: Callable[[], object]) -> Callable[[], object]:
     return timed
 
 
-USES: dict[str, Callable[[Face], object]] = {
-    "iterate": lambda face: face.next(),
-    "poll": lambda face: face.poll(5),
-    "poll without waiting": lambda face: face.poll(0),
-    "batches": lambda face: face.batches(2, 5)(),
-    "run": lambda face: face.run(),
-    "enter": lambda face: face.enter(),
-    "leave": lambda face: face.leave(),
-    "close": lambda face: face.finish(),
-    "stop": lambda face: face.feed.stop(),
-    "stats": lambda face: face.feed.stats,
-    "on": lambda face: face.feed.on(PriceEvent),
+USES: dict[str, Callable[[Facade], object]] = {
+    "iterate": lambda facade: facade.next(),
+    "poll": lambda facade: facade.poll(5),
+    "poll without waiting": lambda facade: facade.poll(0),
+    "batches": lambda facade: facade.batches(2, 5)(),
+    "run": lambda facade: facade.run(),
+    "enter": lambda facade: facade.enter(),
+    "leave": lambda facade: facade.leave(),
+    "close": lambda facade: facade.finish(),
+    "stop": lambda facade: facade.feed.stop(),
+    "stats": lambda facade: facade.feed.stats,
+    "on": lambda facade: facade.feed.on(PriceEvent),
 }
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
 def test_each_use_in_a_child_raises_at_once(
-    make_face: MakeFace, memory_source: MemorySource, use: Callable[[Face], object]
+    make_facade: MakeFacade, memory_source: MemorySource, use: Callable[[Facade], object]
 ) -> None:
     memory_source.publish(*prices(5))
-    face = make_face()
-    face.enter()
-    assert face.next() == price(1)  # there are more in the buffer
-    outcome = outcome_in_child(took(lambda: use(face)))
+    facade = make_facade()
+    facade.enter()
+    assert facade.next() == price(1)  # there are more in the buffer
+    outcome = outcome_in_child(took(lambda: use(facade)))
     assert outcome.startswith("ForkedFeedError: this feed was entered by process"), outcome
     assert f"process {os.getpid()}" in outcome
     assert "Make a new feed in this process" in outcome
-    assert [face.next() for _ in range(4)] == prices(5)[1:], "the parent is not disturbed"
-    face.leave()
+    assert [facade.next() for _ in range(4)] == prices(5)[1:], "the parent is not disturbed"
+    facade.leave()
     assert memory_source.committed[PRICES] == 5
 
 
-def test_an_acknowledgement_in_a_child_raises(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_an_acknowledgement_in_a_child_raises(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
-    face = make_face(commit="manual")
-    face.enter()
-    event = face.next()
-    assert outcome_in_child(lambda: face.feed.ack(event)).startswith("ForkedFeedError")
-    face.leave()
+    facade = make_facade(commit="manual")
+    facade.enter()
+    event = facade.next()
+    assert outcome_in_child(lambda: facade.feed.ack(event)).startswith("ForkedFeedError")
+    facade.leave()
     assert memory_source.committed.get(PRICES, 0) == 0
 
 
-def test_batches_that_were_begun_raise_in_a_child(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_batches_that_were_begun_raise_in_a_child(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(5))
-    face = make_face()
-    face.enter()
-    next_batch = face.batches(2, 0.1)
+    facade = make_facade()
+    facade.enter()
+    next_batch = facade.batches(2, 0.1)
     assert next_batch() == prices(2)
     assert outcome_in_child(took(next_batch)).startswith("ForkedFeedError")
     assert next_batch() == prices(4)[2:]
 
 
 def test_a_feed_that_was_made_before_the_fork_and_not_entered_works_in_both(
-    make_face: MakeFace, memory_source: MemorySource
+    make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(3))
-    face = make_face()
+    facade = make_facade()
 
     def use() -> object:
-        face.enter()
-        got = [face.next() for _ in range(3)]
-        face.leave()
+        facade.enter()
+        got = [facade.next() for _ in range(3)]
+        facade.leave()
         return got == prices(3) and memory_source.committed[PRICES]
 
     assert outcome_in_child(use) == "3"
     assert use() == 3
 
 
-def test_a_feed_that_was_closed_before_the_fork_says_so_in_a_child(make_face: MakeFace) -> None:
-    face = make_face()
-    face.enter()
-    face.leave()
-    assert outcome_in_child(face.next).startswith(FeedClosedError.__name__)
-    assert outcome_in_child(face.leave) == "None"
+def test_a_feed_that_was_closed_before_the_fork_says_so_in_a_child(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    facade.enter()
+    facade.leave()
+    assert outcome_in_child(facade.next).startswith(FeedClosedError.__name__)
+    assert outcome_in_child(facade.leave) == "None"
 
 
-def test_what_ends_a_child_inside_the_with_block_is_not_replaced(make_face: MakeFace) -> None:
+def test_what_ends_a_child_inside_the_with_block_is_not_replaced(make_facade: MakeFacade) -> None:
     """`sys.exit` in a child must exit with its status."""
-    face = make_face()
-    face.enter()
-    assert outcome_in_child(lambda: face.leave(SystemExit(3))) == "None"
+    facade = make_facade()
+    facade.enter()
+    assert outcome_in_child(lambda: facade.leave(SystemExit(3))) == "None"
 
 
-def test_its_repr_tells_whose_it_is(make_face: MakeFace) -> None:
-    face = make_face()
-    face.enter()
-    assert f"of process {os.getpid()}" in outcome_in_child(lambda: repr(face.feed))
-    assert "of process" not in repr(face.feed)
+def test_its_repr_tells_whose_it_is(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    facade.enter()
+    assert f"of process {os.getpid()}" in outcome_in_child(lambda: repr(facade.feed))
+    assert "of process" not in repr(facade.feed)
 
 
-def test_a_fork_in_a_handler(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_fork_in_a_handler(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     """The child returns from the handler; no further handler is called there."""
     memory_source.publish(*prices(3))
-    face = make_face()
+    facade = make_facade()
     handled: list[Event] = []
     parent = os.getpid()
     read, write = os.pipe()
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def fork(event: PriceEvent) -> None:
         if event == price(2):
             os.fork()
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def handle(event: PriceEvent) -> None:
         handled.append(event)
         if event == price(3):
-            face.feed.stop()
+            facade.feed.stop()
 
     try:
-        face.run()
+        facade.run()
     except ForkedFeedError:
         if os.getpid() == parent:
             raise
@@ -210,26 +210,26 @@ def test_a_fork_in_a_handler(make_face: MakeFace, memory_source: MemorySource) -
     assert memory_source.committed[PRICES] == 3
 
 
-def test_a_fork_in_another_thread_while_the_feed_waits(make_face: MakeFace, memory_source: MemorySource) -> None:
-    face = make_face()
-    face.enter()
+def test_a_fork_in_another_thread_while_the_feed_waits(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    facade.enter()
     outcomes: list[str] = []
 
     def fork() -> None:
-        outcomes.append(outcome_in_child(took(lambda: face.feed.stats)))
+        outcomes.append(outcome_in_child(took(lambda: facade.feed.stats)))
         memory_source.publish(price(1))
 
     thread = threading.Timer(0.1, fork)
     thread.start()
-    assert face.next() == price(1)
+    assert facade.next() == price(1)
     thread.join()
     assert outcomes[0].startswith("ForkedFeedError")
 
 
-def test_a_child_of_a_child_knows_it_too(make_face: MakeFace) -> None:
-    face = make_face()
-    face.enter()
-    assert "ForkedFeedError" in outcome_in_child(lambda: outcome_in_child(lambda: face.poll(0)))
+def test_a_child_of_a_child_knows_it_too(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    facade.enter()
+    assert "ForkedFeedError" in outcome_in_child(lambda: outcome_in_child(lambda: facade.poll(0)))
 
 
 def test_what_watches_for_forks_does_not_keep_a_feed() -> None:

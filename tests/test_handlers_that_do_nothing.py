@@ -26,8 +26,8 @@ from rbhq_stream import (
     TopicPartition,
 )
 from rbhq_stream.testing import MemorySource
-from tests.faces import AsyncFace, SyncFace
-from tests.memory_feeds import PRICES, MakeFace, memory_config, price, prices
+from tests.facades import AsyncFacade, SyncFacade
+from tests.memory_feeds import PRICES, MakeFacade, memory_config, price, prices
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -130,17 +130,17 @@ def test_an_async_feed_takes_coroutine_functions(function: Any) -> None:
 
 
 @named(GENERATOR_FUNCTIONS)
-def test_both_refuse_generator_functions(make_face: MakeFace, function: Any) -> None:
+def test_both_refuse_generator_functions(make_facade: MakeFacade, function: Any) -> None:
     with pytest.raises(TypeError, match=r"on\(PriceEvent\): .* generator function"):
-        make_face().feed.on(PriceEvent)(function)
+        make_facade().feed.on(PriceEvent)(function)
 
 
 @named({**COROUTINE_FUNCTIONS, **GENERATOR_FUNCTIONS})
-def test_on_bad_record_and_positions_are_plain_functions(make_face: MakeFace, function: Any) -> None:
+def test_on_bad_record_and_positions_are_plain_functions(make_facade: MakeFacade, function: Any) -> None:
     with pytest.raises(TypeError, match=r"on_bad_record: .* (coroutine|generator) function"):
-        make_face(on_bad_record=function)
+        make_facade(on_bad_record=function)
     with pytest.raises(TypeError, match=r"positions: .* (coroutine|generator) function"):
-        make_face(positions=function)
+        make_facade(positions=function)
 
 
 def returns_a_coroutine(event: object) -> object:
@@ -198,45 +198,45 @@ RETURN_A_GENERATOR: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def check_nothing_is_acknowledged(make_face: MakeFace, source: MemorySource, handler: Any, retry: Retry) -> None:
+def check_nothing_is_acknowledged(make_facade: MakeFacade, source: MemorySource, handler: Any, retry: Retry) -> None:
     """The feed must raise at the first event, each time, and must not commit it."""
     source.publish(*prices(3))
-    face = make_face()
+    facade = make_facade()
     calls: list[PriceEvent] = []
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def note(event: PriceEvent) -> None:
         calls.append(event)
 
-    face.feed.on(PriceEvent)(handler)
-    face.enter()
+    facade.feed.on(PriceEvent)(handler)
+    facade.enter()
     for count in (1, 2):
         with pytest.raises(TypeError, match=r"handler of PriceEvent.*it has not run, so nothing is acknowledged"):
-            face.run(retry)
+            facade.run(retry)
         assert calls == [price(1)] * count
-    face.leave(TypeError())
+    facade.leave(TypeError())
     assert source.committed.get(PRICES, 0) == 0
 
 
 @named(RETURN_A_GENERATOR)
 def test_what_a_handler_returns_must_not_be_a_generator(
-    make_face: MakeFace, memory_source: MemorySource, function: Any
+    make_facade: MakeFacade, memory_source: MemorySource, function: Any
 ) -> None:
-    check_nothing_is_acknowledged(make_face, memory_source, function, Retry(attempts=1))
+    check_nothing_is_acknowledged(make_facade, memory_source, function, Retry(attempts=1))
 
 
 @named(RETURN_AN_AWAITABLE)
 def test_what_a_handler_of_a_feed_returns_must_not_be_awaitable(memory_source: MemorySource, function: Any) -> None:
     def make(**options: Any) -> Any:
-        return SyncFace(memory_config(), source=memory_source, **options)
+        return SyncFacade(memory_config(), source=memory_source, **options)
 
     check_nothing_is_acknowledged(make, memory_source, function, Retry(attempts=1))
 
 
-def test_it_is_not_called_again(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_it_is_not_called_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     """A second call would return the same."""
     check_nothing_is_acknowledged(
-        make_face, memory_source, returns_a_generator, Retry(attempts=5, wait=60, max_wait=60)
+        make_facade, memory_source, returns_a_generator, Retry(attempts=5, wait=60, max_wait=60)
     )
 
 
@@ -254,33 +254,35 @@ async def _returns_a_task(event: object) -> Any:
 
 @named({"coroutine": _returns_a_coroutine, "generator": _returns_a_generator, "task": _returns_a_task})
 def test_what_an_awaited_handler_returns_counts_too(memory_source: MemorySource, function: Any) -> None:
-    faces: list[AsyncFace] = []
+    facades: list[AsyncFacade] = []
 
     def make(**options: Any) -> Any:
-        faces.append(AsyncFace(memory_config(), source=memory_source, **options))
-        return faces[-1]
+        facades.append(AsyncFacade(memory_config(), source=memory_source, **options))
+        return facades[-1]
 
     check_nothing_is_acknowledged(make, memory_source, function, Retry(attempts=1))
-    faces[0].finish()
+    facades[0].finish()
 
 
 @named({**COROUTINE_FUNCTIONS, **RETURN_AN_AWAITABLE})
 def test_an_async_feed_awaits_what_can_be_awaited(memory_source: MemorySource, function: Any) -> None:
     memory_source.publish(*prices(2))
-    face = AsyncFace(memory_config(), source=memory_source)
-    face.feed.on(PriceEvent)(function)
+    facade = AsyncFacade(memory_config(), source=memory_source)
+    facade.feed.on(PriceEvent)(function)
 
-    @face.feed.on(PriceEvent)
+    @facade.feed.on(PriceEvent)
     def stop(event: PriceEvent) -> None:
         if event == price(2):
-            face.feed.stop()
+            facade.feed.stop()
 
-    face.run()
-    face.finish()
+    facade.run()
+    facade.finish()
     assert memory_source.committed[PRICES] == 2
 
 
-def test_a_decorator_that_runs_a_coroutine_function_is_taken(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_decorator_that_runs_a_coroutine_function_is_taken(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     """Only the call shows whether a decorator runs what it decorates."""
     ran: list[object] = []
 
@@ -296,13 +298,13 @@ def test_a_decorator_that_runs_a_coroutine_function_is_taken(make_face: MakeFace
     @in_its_own_way
     async def handler(event: object) -> None:
         ran.append(event)
-        face.feed.stop()
+        facade.feed.stop()
 
     memory_source.publish(price(1))
-    face = make_face()
+    facade = make_facade()
     assert inspect.iscoroutinefunction(inspect.unwrap(handler))
-    face.feed.on(PriceEvent)(handler)
-    face.run()
+    facade.feed.on(PriceEvent)(handler)
+    facade.run()
     assert ran == [price(1)]
     assert memory_source.committed[PRICES] == 1
 
@@ -319,59 +321,59 @@ class Touchy:
     [lambda: None, int, list, lambda: iter([1]), object, Touchy, Mock, MagicMock, TypeError, Future],
 )
 def test_any_other_result_is_ignored(
-    make_face: MakeFace, memory_source: MemorySource, make_result: Callable[[], object]
+    make_facade: MakeFacade, memory_source: MemorySource, make_result: Callable[[], object]
 ) -> None:
     memory_source.publish(price(1))
-    face = make_face()
+    facade = make_facade()
 
     def handler(event: PriceEvent) -> object:
-        face.feed.stop()
+        facade.feed.stop()
         return make_result()
 
-    face.feed.on(PriceEvent)(handler)
-    face.run()
+    facade.feed.on(PriceEvent)(handler)
+    facade.run()
     assert memory_source.committed[PRICES] == 1
 
 
-def test_a_handler_of_parts_is_named_in_the_error(make_face: MakeFace, memory_source: MemorySource) -> None:
+def test_a_handler_of_parts_is_named_in_the_error(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     def handler_of_updates(update: PriceUpdate) -> object:
         return generator_function(update)
 
     memory_source.publish(price(1))
-    face = make_face()
-    face.feed.on(PriceUpdate)(handler_of_updates)
+    facade = make_facade()
+    facade.feed.on(PriceUpdate)(handler_of_updates)
     with pytest.raises(TypeError, match="handler_of_updates"):
-        face.run()
+        facade.run()
 
 
-def test_a_handler_of_signals_is_checked_too(make_face: MakeFace, memory_source: MemorySource) -> None:
-    face = make_face()
-    face.feed.on(Signal)(returns_a_generator)
-    face.enter()
+def test_a_handler_of_signals_is_checked_too(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    facade.feed.on(Signal)(returns_a_generator)
+    facade.enter()
     memory_source.lose("prices")
     for _ in range(2):
         with pytest.raises(TypeError, match=r"PartitionsLost.*it has not run"):
-            face.poll(5)
+            facade.poll(5)
 
 
 @named({**RETURN_AN_AWAITABLE, "generator": returns_a_generator})
 def test_what_on_bad_record_returns_counts_too(
-    make_face: MakeFace, memory_source: MemorySource, function: Callable[[DecodeError], object]
+    make_facade: MakeFacade, memory_source: MemorySource, function: Callable[[DecodeError], object]
 ) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(2))
-    face = make_face(on_bad_record=function)
-    face.enter()
+    facade = make_facade(on_bad_record=function)
+    facade.enter()
     for _ in range(2):
         with pytest.raises(TypeError, match=r"on_bad_record.*it has not run"):
-            face.next()
-    face.leave(TypeError())
+            facade.next()
+    facade.leave(TypeError())
     assert memory_source.committed.get(PRICES, 0) == 0
 
 
 @named({**RETURN_AN_AWAITABLE, "generator": returns_a_generator})
 def test_what_positions_returns_counts_too(
-    make_face: MakeFace, function: Callable[[Collection[TopicPartition]], Any]
+    make_facade: MakeFacade, function: Callable[[Collection[TopicPartition]], Any]
 ) -> None:
     with pytest.raises(TypeError, match=r"positions.*it has not run"):
-        make_face(positions=function).enter()
+        make_facade(positions=function).enter()

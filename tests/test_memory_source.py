@@ -7,13 +7,11 @@ from datetime import datetime, timezone
 
 import pytest
 
-from rbhq_stream import Event, Feed, FeedConfig, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent, Topics
+from rbhq_stream import Event, Feed, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent
 from rbhq_stream.testing import MemorySource
+from tests.memory_feeds import TOPICS, memory_config
 
-TOPICS = Topics(prices="prices", race_status="status", race_results="results")
-CONFIG = FeedConfig(
-    bootstrap_servers="nowhere", security="PLAINTEXT", topics=TOPICS, group_id="app", commit_interval=0.05
-)
+CONFIG = memory_config()
 NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from rbhq_stream import (
     ConfigError,
     DataLossError,
     Feed,
-    FeedConfig,
     PriceEvent,
     PriceType,
     PriceUpdate,
@@ -22,21 +22,18 @@ from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
-from tests.faces import AsyncFace, Face, SyncFace, both_faces
+from tests.facades import AsyncFacade, Facade, SyncFacade, both_facades
+from tests.memory_feeds import PRICES, STATUS, MakeFacade, memory_config
 from tests.partner_configs import partner_config
 from tests.waiting import wait_for
 
 TOPICS = Topics(prices="prices", race_status="status")
-CONFIG = FeedConfig(
-    bootstrap_servers="nowhere:1", group_id="g", topics=TOPICS, security="PLAINTEXT", commit_interval=0.05
-)
-PRICES = TopicPartition("prices", 0)
-STATUS = TopicPartition("status", 0)
+CONFIG = memory_config(topics=TOPICS)
 OPENED = b'{"meetingId":1,"eventNumber":%d,"status":"OPEN"}'
 
 
 @pytest.fixture
-def source() -> MemorySource:
+def memory_source() -> MemorySource:
     """Ten records on each topic, of which the group has committed two."""
     source = MemorySource(TOPICS)
     source.publish(*(PriceEvent(1, number, (PriceUpdate(1, PriceType.WIN),)) for number in range(10)))
@@ -46,19 +43,10 @@ def source() -> MemorySource:
     return source
 
 
-@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
-def make(request: pytest.FixtureRequest, source: MemorySource) -> Iterator[Callable[..., Face]]:
-    """Makes a face on the source; closes it, and its event loop, at the end."""
-    faces: list[Face] = []
-
-    def make(**options: Any) -> Face:
-        face = request.param(CONFIG, source=source, **options)
-        faces.append(face)
-        return face  # type: ignore[no-any-return]  # one of the two faces
-
-    yield make
-    for face in faces:
-        face.finish()
+@pytest.fixture
+def make(make_facade: MakeFacade) -> MakeFacade:
+    """Makes a `Feed` or an `AsyncFeed` on the memory_source."""
+    return partial(make_facade, config=CONFIG)
 
 
 def place(event: RaceEvent) -> tuple[str, int]:
@@ -66,11 +54,11 @@ def place(event: RaceEvent) -> tuple[str, int]:
     return event.record.topic, event.record.offset
 
 
-def read(face: Face, count: int) -> dict[str, list[int]]:
+def read(facade: Facade, count: int) -> dict[str, list[int]]:
     """The offsets of the next events, by topic."""
     found: dict[str, list[int]] = {}
     for _ in range(count):
-        topic, offset = place(face.next())
+        topic, offset = place(facade.next())
         found.setdefault(topic, []).append(offset)
     return found
 
@@ -78,84 +66,84 @@ def read(face: Face, count: int) -> dict[str, list[int]]:
 # --- which records come
 
 
-def test_a_mapping_sets_the_start_and_other_partitions_start_as_usual(make: Callable[..., Face]) -> None:
-    face = make(positions={("prices", 0): 7})
-    face.enter()
-    assert read(face, 3 + 8) == {"prices": [7, 8, 9], "status": list(range(2, 10))}
+def test_a_mapping_sets_the_start_and_other_partitions_start_as_usual(make: MakeFacade) -> None:
+    facade = make(positions={("prices", 0): 7})
+    facade.enter()
+    assert read(facade, 3 + 8) == {"prices": [7, 8, 9], "status": list(range(2, 10))}
 
 
-def test_a_callable_is_asked_for_what_is_assigned(make: Callable[..., Face]) -> None:
+def test_a_callable_is_asked_for_what_is_assigned(make: MakeFacade) -> None:
     asked: list[list[TopicPartition]] = []
 
     def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
         asked.append(sorted(partitions))
         return {("prices", 0): 9, ("status", 0): 0, ("another", 3): 5}
 
-    face = make(positions=positions)
+    facade = make(positions=positions)
     assert not asked
-    face.enter()
-    assert read(face, 11) == {"prices": [9], "status": list(range(10))}
+    facade.enter()
+    assert read(facade, 11) == {"prices": [9], "status": list(range(10))}
     assert asked == [[PRICES, STATUS]]
 
 
-def test_the_end_is_a_place_to_begin(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make(positions={PRICES: 10, STATUS: 10})
-    face.enter()
-    assert face.poll(0.1) is None
-    source.publish_raw("status", OPENED % 1)
-    assert place(face.next()) == ("status", 10)
+def test_the_end_is_a_place_to_begin(make: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make(positions={PRICES: 10, STATUS: 10})
+    facade.enter()
+    assert facade.poll(0.1) is None
+    memory_source.publish_raw("status", OPENED % 1)
+    assert place(facade.next()) == ("status", 10)
 
 
-def test_the_group_commits_from_there_on(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make(positions={PRICES: 7, STATUS: 10})
-    face.enter()
-    wait_for(lambda: source.committed == {PRICES: 7, STATUS: 10}, "it is committed")
-    read(face, 2)
-    face.leave()
-    assert source.committed == {PRICES: 9, STATUS: 10}
+def test_the_group_commits_from_there_on(make: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make(positions={PRICES: 7, STATUS: 10})
+    facade.enter()
+    wait_for(lambda: memory_source.committed == {PRICES: 7, STATUS: 10}, "it is committed")
+    read(facade, 2)
+    facade.leave()
+    assert memory_source.committed == {PRICES: 9, STATUS: 10}
 
 
 # --- after a rebalance
 
 
-def test_a_callable_is_asked_again_when_a_partition_comes_back(make: Callable[..., Face], source: MemorySource) -> None:
+def test_a_callable_is_asked_again_when_a_partition_comes_back(make: MakeFacade, memory_source: MemorySource) -> None:
     stored = {("prices", 0): 5, ("status", 0): 10}
-    face = make(positions=lambda partitions: {partition: stored[partition] for partition in partitions})
-    face.enter()
-    assert read(face, 2) == {"prices": [5, 6]}
+    facade = make(positions=lambda partitions: {partition: stored[partition] for partition in partitions})
+    facade.enter()
+    assert read(facade, 2) == {"prices": [5, 6]}
     stored["prices", 0] = 8  # another member of the group got so far meanwhile
-    source.revoke("prices")
-    source.assign("prices")
-    wait_for(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10}, "all is read")
-    assert read(face, 2) == {"prices": [8, 9]}
+    memory_source.revoke("prices")
+    memory_source.assign("prices")
+    wait_for(lambda: not memory_source._actions and memory_source._next == {PRICES: 10, STATUS: 10}, "all is read")
+    assert read(facade, 2) == {"prices": [8, 9]}
 
 
-def test_a_mapping_is_not_gone_back_to(make: Callable[..., Face], source: MemorySource) -> None:
-    face = make(positions={PRICES: 5, STATUS: 10})
-    face.enter()
-    assert read(face, 3) == {"prices": [5, 6, 7]}
-    wait_for(lambda: source.committed[PRICES] == 7, "it is committed")
-    source.revoke("prices")
-    source.assign("prices")
-    wait_for(lambda: not source._actions and source._next == {PRICES: 10, STATUS: 10}, "all is read")
-    assert read(face, 3) == {"prices": [7, 8, 9]}
+def test_a_mapping_is_not_gone_back_to(make: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make(positions={PRICES: 5, STATUS: 10})
+    facade.enter()
+    assert read(facade, 3) == {"prices": [5, 6, 7]}
+    wait_for(lambda: memory_source.committed[PRICES] == 7, "it is committed")
+    memory_source.revoke("prices")
+    memory_source.assign("prices")
+    wait_for(lambda: not memory_source._actions and memory_source._next == {PRICES: 10, STATUS: 10}, "all is read")
+    assert read(facade, 3) == {"prices": [7, 8, 9]}
 
 
 # --- what goes wrong
 
 
-def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[..., Face], source: MemorySource) -> None:
+def test_a_callable_that_raises_ends_the_feed_with_its_error(make: MakeFacade, memory_source: MemorySource) -> None:
     answers: list[Mapping[tuple[str, int], int]] = [{PRICES: 5, STATUS: 10}]
-    face = make(positions=lambda partitions: answers.pop())
-    face.enter()
-    assert read(face, 2) == {"prices": [5, 6]}
-    source.revoke("prices")
-    source.assign("prices")
-    wait_for(lambda: not source._actions, "the partition has changed hands")
+    facade = make(positions=lambda partitions: answers.pop())
+    facade.enter()
+    assert read(facade, 2) == {"prices": [5, 6]}
+    memory_source.revoke("prices")
+    memory_source.assign("prices")
+    wait_for(lambda: not memory_source._actions, "the partition has changed hands")
     with pytest.raises(IndexError, match="pop from empty list"):
-        read(face, 9)
-    face.leave()
-    assert source.committed[PRICES] == 6, "the event in hand was not done when the partition went away"
+        read(facade, 9)
+    facade.leave()
+    assert memory_source.committed[PRICES] == 6, "the event in hand was not done when the partition went away"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +163,7 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: Callable[...,
         ({("other", 0): 1}, ValueError, r"other\[0\] is of no topic of this feed; it has \['prices', 'status'\]"),
     ],
 )
-def test_nonsense_is_refused_at_once(
-    make: Callable[..., Face], positions: Any, error: type[Exception], match: str
-) -> None:
+def test_nonsense_is_refused_at_once(make: MakeFacade, positions: Any, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         make(positions=positions)
 
@@ -192,19 +178,19 @@ def test_nonsense_is_refused_at_once(
     ],
 )
 def test_a_callable_that_returns_nonsense_raises_an_error(
-    make: Callable[..., Face], answer: Any, error: type[Exception]
+    make: MakeFacade, answer: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="positions: expected"):
         make(positions=lambda partitions: answer).enter()
 
 
-def test_an_offset_beyond_the_end_raises_data_loss_error(make: Callable[..., Face]) -> None:
+def test_an_offset_beyond_the_end_raises_data_loss_error(make: MakeFacade) -> None:
     with pytest.raises(DataLossError, match="ends at 10") as raised:
         make(positions={PRICES: 11}).enter()
     assert (raised.value.topic, raised.value.expected_offset, raised.value.lost) == ("prices", 11, 0)
 
 
-def test_a_mapping_that_names_a_partition_that_does_not_exist_is_refused(make: Callable[..., Face]) -> None:
+def test_a_mapping_that_names_a_partition_that_does_not_exist_is_refused(make: MakeFacade) -> None:
     with pytest.raises(
         ConfigError, match=r"^positions: there is no partition prices\[1\]: the topic has partition 0"
     ) as raised:
@@ -212,20 +198,20 @@ def test_a_mapping_that_names_a_partition_that_does_not_exist_is_refused(make: C
     assert raised.value.field == "positions"
 
 
-def test_a_callable_may_name_more_partitions_than_there_are(make: Callable[..., Face]) -> None:
-    face = make(positions=lambda partitions: {PRICES: 9, STATUS: 10, ("prices", 99): 4})
-    face.enter()
-    assert read(face, 1) == {"prices": [9]}
+def test_a_callable_may_name_more_partitions_than_there_are(make: MakeFacade) -> None:
+    facade = make(positions=lambda partitions: {PRICES: 9, STATUS: 10, ("prices", 99): 4})
+    facade.enter()
+    assert read(facade, 1) == {"prices": [9]}
 
 
 # --- the parts of a record
 
 
-def test_a_record_of_several_events_is_left_after_the_last(make: Callable[..., Face], source: MemorySource) -> None:
-    source.publish_raw("status", b"[%s,%s]" % (OPENED % 1, OPENED % 2))
-    face = make(positions={PRICES: 10, STATUS: 9})
-    face.enter()
-    records = [face.next().record for _ in range(3)]
+def test_a_record_of_several_events_is_left_after_the_last(make: MakeFacade, memory_source: MemorySource) -> None:
+    memory_source.publish_raw("status", b"[%s,%s]" % (OPENED % 1, OPENED % 2))
+    facade = make(positions={PRICES: 10, STATUS: 9})
+    facade.enter()
+    records = [facade.next().record for _ in range(3)]
     assert [(r.offset, r.part, r.parts, r.next_offset) for r in records if r] == [
         (9, 0, 1, 10), (10, 0, 2, 10), (10, 1, 2, 11),
     ]  # fmt: skip
@@ -272,13 +258,13 @@ def test_the_broker_is_read_from_there(kafka: KafkaCluster, make_partner: MakePa
         assert feed.poll(0.2) is None
 
 
-@both_faces
+@both_facades
 def test_a_partition_that_the_topic_does_not_have(
-    kafka: KafkaCluster, make_partner: MakePartner, face: Callable[..., Face]
+    kafka: KafkaCluster, make_partner: MakePartner, facade: Callable[..., Facade]
 ) -> None:
     partner = make_partner(partitions=2)
     topic = partner.topics.race_status
-    feed = face(partner_config(kafka, partner), positions={(topic, 1): 0, (topic, 2): 0})
+    feed = facade(partner_config(kafka, partner), positions={(topic, 1): 0, (topic, 2): 0})
     with pytest.raises(ConfigError, match=rf"no partition {topic}\[2\]: the topic has partitions 0 to 1"):
         feed.enter()
     feed.finish()
@@ -305,15 +291,17 @@ def test_a_mapping_may_name_a_partition_that_another_member_has(kafka: KafkaClus
     assert found == {(0, 7), (0, 8), (0, 9), (1, 8), (1, 9)}
 
 
-@both_faces
-def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Partner, face: Callable[..., Face]) -> None:
+@both_facades
+def test_a_callable_that_raises_on_the_broker(
+    kafka: KafkaCluster, partner: Partner, facade: Callable[..., Facade]
+) -> None:
     topic = partner.topics.race_status
     publish(kafka, topic, 10)
 
     def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
         raise OSError("the store is away")
 
-    feed = face(partner_config(kafka, partner), positions=positions)
+    feed = facade(partner_config(kafka, partner), positions=positions)
     feed.enter()
     for _ in range(2):
         with pytest.raises(OSError, match="the store is away"):
@@ -324,18 +312,18 @@ def test_a_callable_that_raises_on_the_broker(kafka: KafkaCluster, partner: Part
 
 
 @pytest.mark.parametrize(
-    ("face", "offset", "lost"),
-    [(SyncFace, 2, 3), (AsyncFace, 11, 0), (SyncFace, 2**63 - 1, 0)],
+    ("facade", "offset", "lost"),
+    [(SyncFacade, 2, 3), (AsyncFacade, 11, 0), (SyncFacade, 2**63 - 1, 0)],
     ids=["expired", "beyond the end", "the highest offset"],
 )
 def test_an_offset_that_the_broker_does_not_have(
-    kafka: KafkaCluster, partner: Partner, face: Callable[..., Face], offset: int, lost: int
+    kafka: KafkaCluster, partner: Partner, facade: Callable[..., Facade], offset: int, lost: int
 ) -> None:
     topic = partner.topics.race_status
     publish(kafka, topic, 10)
     kafka.delete_records(topic, 0, 5)
     config = partner_config(kafka, partner)
-    feed = face(config, positions={(topic, 0): offset})
+    feed = facade(config, positions={(topic, 0): offset})
     feed.enter()
     with pytest.raises(DataLossError) as raised:
         feed.next()
@@ -347,7 +335,7 @@ def test_an_offset_that_the_broker_does_not_have(
     config = partner_config(
         kafka, partner, group_id=f"{partner.group_prefix}b", on_data_loss="earliest", start="latest"
     )
-    feed = face(config, positions={(topic, 0): offset})
+    feed = facade(config, positions={(topic, 0): offset})
     feed.enter()
     assert place(feed.next()) == (topic, 5)
     feed.leave()

@@ -41,7 +41,7 @@ from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
-from tests.faces import Face, both_faces
+from tests.facades import Facade, both_facades
 from tests.partner_configs import partner_config
 
 STATUS = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
@@ -77,14 +77,14 @@ def by_race(events: list[Event]) -> dict[tuple[str, Any], list[Event]]:
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
-@both_faces
+@both_facades
 def test_a_simulated_day_by_iteration(
-    kafka: KafkaCluster, make_partner: MakePartner, face: Callable[..., Face], partitions: int
+    kafka: KafkaCluster, make_partner: MakePartner, facade: Callable[..., Facade], partitions: int
 ) -> None:
     partner = make_partner(partitions=partitions)
     day = a_day()
     publish(kafka, partner, day)
-    feed = face(partner_config(kafka, partner))
+    feed = facade(partner_config(kafka, partner))
     feed.enter()
     got = [feed.next() for _ in day]
     feed.leave()
@@ -94,11 +94,11 @@ def test_a_simulated_day_by_iteration(
         assert kafka.committed(f"{partner.group_prefix}app", topic) == kafka.end_offsets(topic)
 
 
-@both_faces
-def test_a_simulated_day_by_callbacks(kafka: KafkaCluster, partner: Partner, face: Callable[..., Face]) -> None:
+@both_facades
+def test_a_simulated_day_by_callbacks(kafka: KafkaCluster, partner: Partner, facade: Callable[..., Facade]) -> None:
     day = a_day(seed=8)
     publish(kafka, partner, day)
-    feed = face(partner_config(kafka, partner))
+    feed = facade(partner_config(kafka, partner))
     got: list[Event] = []
     parts: Counter[str] = Counter()
 

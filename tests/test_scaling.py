@@ -13,23 +13,16 @@ from typing import Any
 import pytest
 
 from rbhq_stream import Event, Feed, FeedConfig, RaceStatus, RaceStatusEvent, RbhqStreamError, Topics, encode
-from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
+from tests.memory_feeds import STATUS, memory_config
 from tests.pages import run_example
 from tests.partner_configs import partner_config
 from tests.waiting import wait_for
 
 TOPICS = Topics(race_status="status")
-STATUS = TopicPartition("status", 0)
 RACES = 40
-
-
-def a_config(**fields: Any) -> FeedConfig:
-    return FeedConfig(
-        bootstrap_servers="nowhere:1", group_id="g", topics=TOPICS, security="PLAINTEXT", commit_interval=0.02, **fields
-    )
 
 
 def workers(feed: Feed, handle: Callable[[Event], object], **options: int) -> Any:
@@ -98,7 +91,7 @@ class Handled:
 
 def test_threads_keep_the_order_of_each_race(source: MemorySource) -> None:
     handled = Handled(stop_after=1000)
-    with Feed(a_config(), source=source, commit="manual") as feed:
+    with Feed(memory_config(topics=TOPICS), source=source, commit="manual") as feed:
         handled.feed = feed
         workers(feed, handled, workers=8).run()
     assert len(handled.events) == 1000
@@ -110,7 +103,10 @@ def test_threads_keep_the_order_of_each_race(source: MemorySource) -> None:
 def test_an_exception_in_a_thread_loses_nothing(source: MemorySource) -> None:
     first = Handled(stop_after=0)
     first.fail_at = (7, 3)
-    with pytest.raises(ZeroDivisionError, match="mine"), Feed(a_config(), source=source, commit="manual") as feed:
+    with (
+        pytest.raises(ZeroDivisionError, match="mine"),
+        Feed(memory_config(topics=TOPICS), source=source, commit="manual") as feed,
+    ):
         workers(feed, first, workers=8).run()
     again = source.committed[STATUS]
     failed = next(
@@ -121,7 +117,7 @@ def test_an_exception_in_a_thread_loses_nothing(source: MemorySource) -> None:
     assert again <= failed, "it was not done"
     assert first.by_race()[7] == [0, 1, 2], "nothing of that race after the one that failed"
     second = Handled(stop_after=1000 - again)
-    with Feed(a_config(), source=source, commit="manual") as feed:
+    with Feed(memory_config(topics=TOPICS), source=source, commit="manual") as feed:
         second.feed = feed
         workers(feed, second, workers=8).run()
     assert {*first.events, *second.events} == {
@@ -146,7 +142,7 @@ def test_threads_that_are_behind_hold_the_feed_back(source: MemorySource) -> Non
         if len(done) == 1000:
             feed.stop()
 
-    with Feed(a_config(buffer_records=50), source=source, commit="manual") as feed:
+    with Feed(memory_config(topics=TOPICS, buffer_records=50), source=source, commit="manual") as feed:
         pool = workers(feed, slow, workers=2, waiting=5)
         runner = threading.Thread(target=pool.run)
         runner.start()
@@ -160,7 +156,7 @@ def test_threads_that_are_behind_hold_the_feed_back(source: MemorySource) -> Non
 
 def test_a_stop_lets_the_threads_finish(source: MemorySource) -> None:
     handled = Handled(stop_after=100, pause=0.003)
-    with Feed(a_config(), source=source, commit="manual") as feed:
+    with Feed(memory_config(topics=TOPICS), source=source, commit="manual") as feed:
         handled.feed = feed
         workers(feed, handled, workers=4).run()
         taken = feed.stats.events

@@ -1,4 +1,4 @@
-"""Signals: told in line with the events, by both faces, however they are read."""
+"""Signals: told in line with the events, by both facades, however they are read."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from rbhq_stream import (
 )
 from rbhq_stream._engine.async_feed import EVENTS_PER_TURN
 from rbhq_stream.testing import MemorySource
-from tests.faces import AsyncFace, Face, both_faces
+from tests.facades import AsyncFacade, Facade, both_facades
 from tests.memory_feeds import BAD, STATUS, TWO, memory_config, status
 from tests.waiting import wait_for
 
 
 class Stage:
-    """A face on records from memory, and all that it told, in order."""
+    """A facade on records from memory, and all that it told, in order."""
 
-    def __init__(self, face: Callable[..., Face], **options: Any) -> None:
+    def __init__(self, facade: Callable[..., Facade], **options: Any) -> None:
         self.source = MemorySource(Topics(race_status="status"))
-        self.driven = face(memory_config(commit_interval=60.0), source=self.source, **options)
+        self.driven = facade(memory_config(commit_interval=60.0), source=self.source, **options)
         self.told: list[object] = []
 
     def next(self) -> None:
@@ -50,8 +50,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(face: Callable[..., Face]) -> Any:
-    stage = Stage(face)
+def stage(facade: Callable[..., Facade]) -> Any:
+    stage = Stage(facade)
     yield stage
     stage.driven.finish()
 
@@ -60,7 +60,7 @@ def wait_until_read(stage: Stage, count: int) -> None:
     wait_for(lambda: stage.driven.feed.stats.waiting_records >= count, "the records are read")
 
 
-@both_faces
+@both_facades
 def test_a_loss_is_told_before_the_next_event(stage: Stage) -> None:
     stage.driven.feed.on(PartitionsLost)(stage.told.append)
     stage.source.publish(status(1), status(2), status(3))
@@ -82,7 +82,7 @@ def test_a_loss_is_told_before_the_next_event(stage: Stage) -> None:
     assert hash(signal)
 
 
-@both_faces
+@both_facades
 def test_a_loss_is_told_while_nothing_comes(stage: Stage) -> None:
     stage.driven.feed.on(Signal)(stage.told.append)
     stage.driven.enter()
@@ -94,7 +94,7 @@ def test_a_loss_is_told_while_nothing_comes(stage: Stage) -> None:
     assert [type(told) for told in stage.told] == [PartitionsLost]
 
 
-@both_faces
+@both_facades
 @pytest.mark.parametrize("how", ["poll", "batches", "run"])
 def test_signals_are_told_however_the_feed_is_read(stage: Stage, how: str) -> None:
     feed = stage.driven.feed
@@ -127,7 +127,7 @@ def test_signals_are_told_however_the_feed_is_read(stage: Stage, how: str) -> No
     assert [getattr(told, "partitions", told) for told in stage.told] == [1, (STATUS,), 1]
 
 
-@both_faces
+@both_facades
 def test_what_a_handler_raises_reaches_whoever_asked_and_the_signal_is_told_again(stage: Stage) -> None:
     @stage.driven.feed.on(PartitionsLost)
     def handle(_signal: PartitionsLost) -> None:
@@ -145,7 +145,7 @@ def test_what_a_handler_raises_reaches_whoever_asked_and_the_signal_is_told_agai
     assert stage.told == [1, "lost", "lost", 1]
 
 
-@both_faces
+@both_facades
 def test_run_retries_handlers_of_signals_too(stage: Stage) -> None:
     feed = stage.driven.feed
 
@@ -162,7 +162,7 @@ def test_run_retries_handlers_of_signals_too(stage: Stage) -> None:
     assert stage.told == ["lost"] * 3
 
 
-@both_faces
+@both_facades
 def test_the_loss_is_told_before_the_failure_that_followed_it(stage: Stage) -> None:
     stage.driven.feed.on(PartitionsLost)(stage.told.append)
     stage.driven.enter()
@@ -174,7 +174,7 @@ def test_the_loss_is_told_before_the_failure_that_followed_it(stage: Stage) -> N
     assert [type(told) for told in stage.told] == [PartitionsLost]
 
 
-@both_faces
+@both_facades
 def test_without_a_handler_it_goes_on(stage: Stage) -> None:
     stage.source.publish(status(1))
     stage.driven.enter()
@@ -185,7 +185,7 @@ def test_without_a_handler_it_goes_on(stage: Stage) -> None:
     assert not stage.driven.feed._session.signals
 
 
-@both_faces
+@both_facades
 def test_handlers_of_all_events_hear_no_signals_and_the_other_way_round(stage: Stage) -> None:
     feed = stage.driven.feed
     feed.on(Signal)(lambda signal: stage.told.append(type(signal)))
@@ -204,7 +204,7 @@ def test_handlers_of_all_events_hear_no_signals_and_the_other_way_round(stage: S
     assert stage.told == [1, PartitionsLost]
 
 
-@pytest.mark.parametrize("face", [AsyncFace])
+@pytest.mark.parametrize("facade", [AsyncFacade])
 def test_a_coroutine_may_handle_signals_and_its_thread_is_that_of_the_events(stage: Stage) -> None:
     @stage.driven.feed.on(PartitionsLost)
     async def handle(_signal: PartitionsLost) -> None:
@@ -218,7 +218,7 @@ def test_a_coroutine_may_handle_signals_and_its_thread_is_that_of_the_events(sta
     assert stage.told == [1, threading.main_thread(), 1]
 
 
-@both_faces
+@both_facades
 def test_a_batch_is_not_collected_across_a_loss(stage: Stage) -> None:
     stage.driven.feed.on(PartitionsLost)(stage.told.append)
     stage.source.publish(status(1), status(2))
@@ -232,10 +232,10 @@ def test_a_batch_is_not_collected_across_a_loss(stage: Stage) -> None:
     assert stage.told[1:] == [1, 2]
 
 
-@both_faces
+@both_facades
 @pytest.mark.parametrize("manual", [False, True])
-def test_the_rest_of_a_lost_record_is_not_handed_over(face: Callable[..., Face], manual: bool) -> None:
-    stage = Stage(face, commit="manual" if manual else "auto")
+def test_the_rest_of_a_lost_record_is_not_handed_over(facade: Callable[..., Facade], manual: bool) -> None:
+    stage = Stage(facade, commit="manual" if manual else "auto")
     stage.driven.feed.on(PartitionsLost)(lambda _: stage.told.append("lost"))
     stage.source.publish_raw("status", TWO % (1, 2))
     stage.driven.enter()
@@ -275,7 +275,7 @@ def test_what_was_lost_while_other_tasks_had_their_turn_is_not_handed_over() -> 
     assert got[-2:] == ["lost", 1], got[-4:]
 
 
-@both_faces
+@both_facades
 @pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
 def test_no_handler_of_signals_can_end_the_events(stage: Stage, kind: type[Exception]) -> None:
     def handle(_signal: PartitionsLost) -> None:
@@ -288,13 +288,13 @@ def test_no_handler_of_signals_can_end_the_events(stage: Stage, kind: type[Excep
         stage.next()
 
 
-@both_faces
+@both_facades
 @pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
-def test_no_sink_of_bad_records_can_end_the_events(face: Callable[..., Face], kind: type[Exception]) -> None:
+def test_no_sink_of_bad_records_can_end_the_events(facade: Callable[..., Facade], kind: type[Exception]) -> None:
     def sink(_error: DecodeError) -> None:
         raise kind
 
-    stage = Stage(face, on_bad_record=sink)
+    stage = Stage(facade, on_bad_record=sink)
     stage.source.publish_raw("status", BAD)
     stage.driven.enter()
     with pytest.raises(RuntimeError, match="on_bad_record raised StopIteration"):
@@ -303,7 +303,7 @@ def test_no_sink_of_bad_records_can_end_the_events(face: Callable[..., Face], ki
     stage.driven.finish()
 
 
-@both_faces
+@both_facades
 def test_a_signal_comes_before_a_bad_record(stage: Stage) -> None:
     stage.driven.feed.on(PartitionsLost)(stage.told.append)
     stage.source.publish_raw("status", BAD)
@@ -315,7 +315,7 @@ def test_a_signal_comes_before_a_bad_record(stage: Stage) -> None:
     assert len(stage.told) == 1
 
 
-@both_faces
+@both_facades
 def test_a_handler_that_can_not_take_a_signal_is_refused(stage: Stage) -> None:
     with pytest.raises(TypeError, match=r"on\(PartitionsLost\): .* must be callable with a PartitionsLost"):
         stage.driven.feed.on(PartitionsLost)(lambda: None)  # type: ignore[arg-type, misc]

@@ -20,7 +20,7 @@ from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
-from tests.faces import Face, both_faces
+from tests.facades import Facade, both_facades
 from tests.memory_feeds import STATUS, memory_config, poll_threads, status
 from tests.reliability import flow
 from tests.waiting import wait_for
@@ -54,9 +54,9 @@ def evicted(kafka: KafkaCluster, partner: Partner, found: list[int]) -> None:
     consumer.close()
 
 
-@both_faces
+@both_facades
 def test_a_handler_slower_than_the_poll_interval(
-    face: Callable[..., Face], kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture
+    facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No eviction, a bounded buffer, and then it goes on as if nothing had been."""
     count = 4000
@@ -67,7 +67,7 @@ def test_a_handler_slower_than_the_poll_interval(
     config = flow.status_config(
         kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, buffer_records=100, commit_interval=0.1
     )
-    driven = face(config)
+    driven = facade(config)
     with caplog.at_level(logging.INFO, "rbhq_stream"), flow.CommitWatch(kafka, partner, config.group_id):
         driven.enter()
         got = [driven.next()]
@@ -104,9 +104,9 @@ class Freezing(flow.CountingSource):
         return super().poll(timeout)
 
 
-@both_faces
+@both_facades
 def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
-    face: Callable[..., Face], kafka: KafkaCluster, partner: Partner
+    facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner
 ) -> None:
     count, handled = 1000, 10
     topic = TopicPartition(partner.topics.race_status, 0)
@@ -116,7 +116,7 @@ def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
         kafka, partner, session_timeout=INTERVAL, max_poll_interval=INTERVAL, commit_interval=60.0
     )
     source = Freezing(config)
-    driven = face(config, source=source)
+    driven = facade(config, source=source)
     told: list[PartitionsLost] = []
     driven.feed.on(PartitionsLost)(told.append)
     with flow.CommitWatch(kafka, partner, config.group_id) as watch:
@@ -192,11 +192,11 @@ class Stuck(MemorySource):
         super().close(offsets, timeout)
 
 
-@both_faces
-def test_stop_ends_entering(face: Callable[..., Face]) -> None:
+@both_facades
+def test_stop_ends_entering(facade: Callable[..., Facade]) -> None:
     """A container that is to end while the brokers are away doesn't wait for `connect_timeout`."""
     source = Stuck("open")
-    driven = face(memory_config(close_timeout=0.3), source=source)
+    driven = facade(memory_config(close_timeout=0.3), source=source)
     try:
         threading.Timer(0.2, driven.feed.stop).start()
         began = time.monotonic()
@@ -210,19 +210,19 @@ def test_stop_ends_entering(face: Callable[..., Face]) -> None:
         driven.finish()
 
 
-def closed_in(driven: Face) -> float:
+def closed_in(driven: Facade) -> float:
     began = time.monotonic()
     driven.leave()
     return time.monotonic() - began
 
 
-@both_faces
+@both_facades
 @pytest.mark.parametrize("where", ["open", "poll", "close"])
 def test_close_keeps_its_deadline_whatever_hangs(
-    face: Callable[..., Face], where: str, caplog: pytest.LogCaptureFixture
+    facade: Callable[..., Facade], where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Stuck(where)
-    driven = face(memory_config(close_timeout=0.3), source=source)
+    driven = facade(memory_config(close_timeout=0.3), source=source)
     try:
         if where == "open":
             assert driven.poll(0.05) is None
@@ -241,11 +241,11 @@ def test_close_keeps_its_deadline_whatever_hangs(
         driven.finish()
 
 
-@both_faces
+@both_facades
 @pytest.mark.parametrize(
     "state", ["new", "connecting", "unreachable", "idle", "backlog", "paused", "stopped", "failed", "closed"]
 )
-def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -> None:
+def test_close_is_prompt_in_every_state(facade: Callable[..., Facade], state: str) -> None:
     source = MemorySource(Topics(race_status="status"))
     options: dict[str, Any] = {"source": source}
     config = memory_config(buffer_records=10)
@@ -257,7 +257,7 @@ def test_close_is_prompt_in_every_state(face: Callable[..., Face], state: str) -
         )  # fmt: skip
     if state in ("backlog", "paused"):
         source.publish(*[status(number) for number in range(1, 1000)])
-    driven = face(config, **options)
+    driven = facade(config, **options)
     if state == "connecting":
         assert driven.poll(0.1) is None
     elif state == "unreachable":

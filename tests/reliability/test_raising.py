@@ -15,7 +15,7 @@ from rbhq_stream import DecodeError, Feed, RaceEvent, RaceStatusEvent, Retry, To
 from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
-from tests.faces import AsyncFace, Face, SyncFace
+from tests.facades import AsyncFacade, Facade, SyncFacade
 from tests.memory_feeds import BAD, STATUS, memory_config, poll_threads, status
 from tests.reliability import flow
 from tests.waiting import wait_for
@@ -30,12 +30,12 @@ def source() -> MemorySource:
     return MemorySource(Topics(race_status="status"))
 
 
-@pytest.fixture(params=[SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
-def face(request: pytest.FixtureRequest) -> Iterator[Callable[..., Face]]:
-    """Makes faces, and closes them and their event loops at the end."""
-    made: list[Face] = []
+@pytest.fixture(params=[SyncFacade, AsyncFacade], ids=["Feed", "AsyncFeed"])
+def facade(request: pytest.FixtureRequest) -> Iterator[Callable[..., Facade]]:
+    """Makes facades, and closes them and their event loops at the end."""
+    made: list[Facade] = []
 
-    def make(*arguments: Any, **options: Any) -> Face:
+    def make(*arguments: Any, **options: Any) -> Facade:
         made.append(request.param(*arguments, **options))
         return made[-1]
 
@@ -45,15 +45,15 @@ def face(request: pytest.FixtureRequest) -> Iterator[Callable[..., Face]]:
 
 
 @pytest.mark.parametrize("error", [BoomError, SystemExit, KeyboardInterrupt, StopIteration, StopAsyncIteration])
-def test_handlers_that_raise(face: Callable[..., Face], source: MemorySource, error: type[BaseException]) -> None:
+def test_handlers_that_raise(facade: Callable[..., Facade], source: MemorySource, error: type[BaseException]) -> None:
     """It reaches the caller of `run`, and the event comes again."""
     count = 300
     source.publish(*[status(number) for number in range(1, count + 1)])
     chance = random.Random(1)
     begun: list[int] = []
     done: list[int] = []
-    driven = face(memory_config(), source=source)
-    if isinstance(driven, AsyncFace) and not issubclass(error, BoomError):
+    driven = facade(memory_config(), source=source)
+    if isinstance(driven, AsyncFacade) and not issubclass(error, BoomError):
         return  # these have a meaning of their own in a coroutine
 
     @driven.feed.on(RaceStatusEvent)
@@ -87,7 +87,7 @@ def test_handlers_that_raise(face: Callable[..., Face], source: MemorySource, er
     assert source.committed[STATUS] == count
 
 
-def test_sinks_that_raise(face: Callable[..., Face], source: MemorySource) -> None:
+def test_sinks_that_raise(facade: Callable[..., Facade], source: MemorySource) -> None:
     """It reaches who asked for the next event, and the record comes again."""
     for number in range(1, 101):
         source.publish(status(number))
@@ -103,7 +103,7 @@ def test_sinks_that_raise(face: Callable[..., Face], source: MemorySource) -> No
             raise BoomError
         stored.append(error.record.offset)
 
-    driven = face(memory_config(), source=source, on_bad_record=sink)
+    driven = facade(memory_config(), source=source, on_bad_record=sink)
     driven.enter()
     got: list[int] = []
     seen = 0
@@ -159,11 +159,11 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
 
 
 def test_objects_that_cannot_be_printed(
-    face: Callable[..., Face], source: MemorySource, own_logging: logging.Logger, capsys: pytest.CaptureFixture[str]
+    facade: Callable[..., Facade], source: MemorySource, own_logging: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_logging.handlers = [logging.StreamHandler(io.StringIO())]
     source.publish(status(1), status(2))
-    driven = face(memory_config(), source=source)
+    driven = facade(memory_config(), source=source)
     odd = Odd()
     driven.feed.on(RaceEvent)(odd)
 
@@ -195,14 +195,14 @@ class Raising(logging.Handler):
 
 
 def test_log_handlers_that_raise_in_the_applications_thread(
-    face: Callable[..., Face], source: MemorySource, own_logging: logging.Logger
+    facade: Callable[..., Facade], source: MemorySource, own_logging: logging.Logger
 ) -> None:
     """It reaches who asked for the next event, and what was logged about comes again."""
     source.publish_raw("status", BAD)
     source.publish(status(2))
     handler = Raising(lambda record: len(handler.raised) < 2 and "skipped" in record.getMessage())
     own_logging.addHandler(handler)
-    driven = face(memory_config(), source=source, on_bad_record="skip")
+    driven = facade(memory_config(), source=source, on_bad_record="skip")
     driven.enter()
     for _ in range(2):
         with pytest.raises(BoomError, match="skipped a bad record"):
@@ -213,7 +213,7 @@ def test_log_handlers_that_raise_in_the_applications_thread(
 
 
 def test_log_handlers_that_raise_on_the_poll_thread(
-    face: Callable[..., Face], kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
+    facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
     """It ends the feed as any failure does, and the next feed goes on where this one was."""
     flow.publish(kafka, partner, 100)
@@ -223,7 +223,7 @@ def test_log_handlers_that_raise_on_the_poll_thread(
     got: list[int] = []
     seen = 0
     while len(got) < 100:
-        driven = face(config)
+        driven = facade(config)
         try:
             driven.enter()
             while len(got) < 100:

@@ -1,4 +1,4 @@
-"""One suite for both faces: `SyncFace` and `AsyncFace` let a test drive `Feed` and `AsyncFeed` with the same calls."""
+"""One suite for both facades: a test drives `Feed` and `AsyncFeed` with the same calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, Retry
 
 
-class Face(Protocol):
+class Facade(Protocol):
     """A feed, entered or not, driven from a plain test."""
 
     feed: Feed | AsyncFeed
@@ -25,7 +25,7 @@ class Face(Protocol):
     def run(self, retry: Retry | None = None) -> None: ...
 
 
-class SyncFace:
+class SyncFacade:
     def __init__(self, config: FeedConfig, **options: Any) -> None:
         self.feed = Feed(config, **options)
 
@@ -51,7 +51,7 @@ class SyncFace:
         self.feed.run(**({} if retry is None else {"retry": retry}))
 
 
-class AsyncFace:
+class AsyncFacade:
     def __init__(self, config: FeedConfig, **options: Any) -> None:
         self.feed = AsyncFeed(config, **options)
         self.loop = asyncio.new_event_loop()
@@ -91,4 +91,4 @@ class AsyncFace:
         self.loop.run_until_complete(self.feed.run(**({} if retry is None else {"retry": retry})))
 
 
-both_faces = pytest.mark.parametrize("face", [SyncFace, AsyncFace], ids=["Feed", "AsyncFeed"])
+both_facades = pytest.mark.parametrize("facade", [SyncFacade, AsyncFacade], ids=["Feed", "AsyncFeed"])
