@@ -64,6 +64,7 @@ def test_the_defaults() -> None:
         "start": "earliest",
         "on_data_loss": "raise",
         "buffer_records": 10_000,
+        "buffer_bytes": 64 * 1024 * 1024,
         "max_record_bytes": 16 * 1024 * 1024,
         "kafka": {},
     }
@@ -448,7 +449,10 @@ def test_a_session_is_not_longer_than_the_poll_interval() -> None:
     assert "is longer than max_poll_interval: 61 and 60 seconds" in error.problem
 
 
-@pytest.mark.parametrize(("name", "most"), [("buffer_records", 10_000_000), ("max_record_bytes", 100_000_000)])
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("buffer_records", 10_000_000), ("buffer_bytes", 1_000_000_000_000), ("max_record_bytes", 100_000_000)],
+)
 def test_whole_numbers(name: str, most: int) -> None:
     assert getattr(config(**{name: 1}), name) == 1
     assert getattr(config(**{name: most}), name) == most

@@ -135,6 +135,7 @@ WRONG: dict[str, list[Any]] = {
     "start": ["x", 7],
     "on_data_loss": ["x"],
     "buffer_records": [0],
+    "buffer_bytes": [0],
     "max_record_bytes": ["x"],
     "kafka": [
         {"sasl.password": CANARY},

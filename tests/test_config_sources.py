@@ -91,6 +91,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "on_data_loss": st.sampled_from(["raise", "earliest", "latest"]),
     "buffer_records": st.integers(1, 10_000_000),
+    "buffer_bytes": st.integers(1, 1_000_000_000_000),
     "max_record_bytes": st.integers(1, 100_000_000),
     "kafka": st.fixed_dictionaries(
         {},
@@ -184,6 +185,7 @@ WRONG = {
     "start": "2026-11-21T09:00:00",
     "on_data_loss": "skip",
     "buffer_records": "1.5",
+    "buffer_bytes": "64M",
     "max_record_bytes": "0",
 }
 
@@ -287,7 +289,10 @@ def test_an_unknown_variable(variable: str, meant: str) -> None:
 
 
 def test_an_unknown_variable_like_no_other() -> None:
-    assert "expected one of RBHQ_BOOTSTRAP_SERVERS, RBHQ_BUFFER_RECORDS, " in refused_env(RBHQ_Q="1").problem
+    assert (
+        "expected one of RBHQ_BOOTSTRAP_SERVERS, RBHQ_BUFFER_BYTES, RBHQ_BUFFER_RECORDS, "
+        in refused_env(RBHQ_Q="1").problem
+    )
 
 
 @pytest.mark.parametrize("text", ["none", "x\ny", " p"])

@@ -27,8 +27,8 @@ __all__ = ["FeedConfig", "KafkaProperties", "Secret", "Topics"]
 
 PREFETCH_RECORDS = 20_000
 """Records of a partition that the Kafka client reads ahead of the poll thread: a fifth of its default, some 10 MB."""
-PREFETCH_KILOBYTES = 16_384
-"""The same in kilobytes, over all partitions: a quarter of the default. It bounds memory when records are large."""
+MAX_READ_AHEAD_BYTES = 16 * 1024 * 1024
+"""The same in bytes, over all partitions, at most: a quarter of the client's default."""
 PREFETCH_RETRY_MS = 10
 """How soon the client looks again whether the read-ahead has room. Its default, a second, is for a large read-ahead:
 a small one is empty long before, and the feed would stand still for the rest of it."""
@@ -39,6 +39,8 @@ FETCH_BYTES = 4 * 1024 * 1024
 """The most that is fetched at once. An answer must arrive whole within `ANSWER_MS`, which takes 2.3 Mbit/s."""
 RECONNECT_MS, RECONNECT_MOST_MS = 500, 5_000
 """The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
+LEAST_FETCH_BYTES = 1_000_000
+"""librdkafka's `message.max.bytes`: it refuses to fetch less at once."""
 CONNECTION_SETUP_MS = 10_000
 """How long one attempt to connect may take, at least; a third of `connect_timeout` if that is longer. Shorter than
 `connect_timeout`, so that the reason of a hanging attempt is known, and another broker tried, before the feed gives up.
@@ -177,6 +179,8 @@ class FeedConfig:
     the oldest record or with new ones."""
     buffer_records: int = field(default=10_000, validator=checks.whole(10_000_000), metadata=_COUNT)
     """How many records may wait in memory for the application."""
+    buffer_bytes: int = field(default=64 * 1024 * 1024, validator=checks.whole(1_000_000_000_000), metadata=_COUNT)
+    """How many bytes of records may wait in memory, those that the Kafka client has read ahead included."""
     max_record_bytes: int = field(default=16 * 1024 * 1024, validator=checks.whole(100_000_000), metadata=_COUNT)
     """A larger record is refused, as one that can't be decoded, before it is parsed."""
     kafka: Mapping[str, PropertyValue] = field(
@@ -265,6 +269,7 @@ class FeedConfig:
 
     def kafka_properties(self) -> KafkaProperties:
         """Everything to make a `confluent_kafka.Consumer` with, callbacks aside. The password is in it, in clear."""
+        read_ahead = read_ahead_bytes(self)
         properties = KafkaProperties(
             {
                 "bootstrap.servers": ",".join(self.bootstrap_servers),
@@ -277,9 +282,9 @@ class FeedConfig:
                 "auto.offset.reset": "error",
                 "max.poll.interval.ms": _milliseconds(self.max_poll_interval),
                 "queued.min.messages": PREFETCH_RECORDS,
-                "queued.max.messages.kbytes": PREFETCH_KILOBYTES,
+                "queued.max.messages.kbytes": max(1, read_ahead // 1024),
                 "fetch.queue.backoff.ms": PREFETCH_RETRY_MS,
-                "fetch.max.bytes": FETCH_BYTES,
+                "fetch.max.bytes": max(LEAST_FETCH_BYTES, min(FETCH_BYTES, read_ahead)),
                 "socket.timeout.ms": ANSWER_MS,
                 "socket.keepalive.enable": True,
                 "socket.connection.setup.timeout.ms": max(CONNECTION_SETUP_MS, _milliseconds(self.connect_timeout / 3)),
@@ -318,6 +323,13 @@ class FeedConfig:
             # the system's authorities, wherever they are; on Windows librdkafka takes its certificate store by itself
             properties["ssl.ca.location"] = "probe"
         return properties
+
+
+def read_ahead_bytes(config: FeedConfig) -> int:
+    """Returns how many of `buffer_bytes` the Kafka client reads ahead. The feed's buffer has the rest, less as many
+    again: the last batch that it takes before it is full may be all that was read ahead.
+    """
+    return min(MAX_READ_AHEAD_BYTES, config.buffer_bytes // 4)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -57,6 +57,8 @@ class FeedStats:
     """Records without events: tombstones, empty values and empty lists."""
     waiting_records: int = 0
     """Records in the buffer: read from Kafka and not processed yet."""
+    waiting_bytes: int = 0
+    """The bytes of their values. Those of records that were read together count until all of them are processed."""
 
 
 class State(Enum):
@@ -161,7 +163,7 @@ class Cursor:
         """Returns the counts so far. From any thread."""
         is_handed_over = handed_over is not None and handed_over is self._last_shown
         events = self._events + (self._shown if is_handed_over else 0)
-        return FeedStats(events, self._bad, self._empty, self._buffer.waiting_records)
+        return FeedStats(events, self._bad, self._empty, self._buffer.waiting_records, self._buffer.waiting_bytes)
 
     def _mark_processed(self) -> None:
         """Moves the processed position up to the read position, but not past a record that has events left."""

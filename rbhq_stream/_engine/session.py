@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
-from rbhq_stream._config import FeedConfig
+from rbhq_stream._config import FeedConfig, read_ahead_bytes
 from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
@@ -44,7 +44,11 @@ class Session:
         check_function(on_bad_record, "on_bad_record")
         self._config = config
         self._manual = commit == "manual"
-        self._buffer = Buffer(max_records=config.buffer_records, max_bytes=64 * 1024 * 1024, wake_application=wake)
+        self._buffer = Buffer(
+            max_records=config.buffer_records,
+            max_bytes=config.buffer_bytes - 2 * read_ahead_bytes(config),
+            wake_application=wake,
+        )
         self._poll_thread = PollThread(
             source if source is not None else KafkaSource(config),
             self._buffer,

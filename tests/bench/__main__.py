@@ -19,6 +19,7 @@ QUICK = Settings(
     latency_rounds=1,
     long_records=60_000,
     stall_seconds=2,
+    huge_records=200,
     checked_records=1_000,
 )
 FULL = Settings(records=1_000_000, rounds=7, long_records=10_000_000, stall_seconds=20)

@@ -63,6 +63,15 @@ def prices_in(records: Sequence[bytes]) -> list[Decimal]:
     return [update.price for event in events for update in event.price_updates if update.price is not None]
 
 
+def huge(records: int) -> list[tuple[bytes, bytes]]:
+    """Documents of 900 kB, close to the most that a broker takes by default."""
+    filler = "x" * 900_000
+    return [
+        (b"1-%d" % number, json.dumps({"meetingId": 1, "eventNumber": number, "note": filler}).encode())
+        for number in range(1, records + 1)
+    ]
+
+
 def repetition(records: Sequence[bytes]) -> dict[str, float]:
     """The share of the prices, of the scratchings and of the documents that had come before, written the same."""
     read = [json.loads(record) for record in records]

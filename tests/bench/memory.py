@@ -27,9 +27,17 @@ def stalled_feed(job: Job) -> None:
     with Feed(config_for(job)) as feed:
         next(feed)
         sizes = _stall(job)
-        waiting = feed.stats.waiting_records
-        buffer = config_for(job).buffer_records
-        report({"before": before, "sizes": sizes, "waiting": waiting, "buffer_records": buffer})
+        stats, config = feed.stats, config_for(job)
+        report(
+            {
+                "before": before,
+                "sizes": sizes,
+                "waiting": stats.waiting_records,
+                "waiting_bytes": stats.waiting_bytes,
+                "buffer_records": config.buffer_records,
+                "buffer_bytes": config.buffer_bytes,
+            }
+        )
 
 
 def stalled_poll(job: Job) -> None:

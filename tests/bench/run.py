@@ -56,6 +56,8 @@ class Settings:
     latency_rounds: int = 5
     long_records: int = 1_000_000
     stall_seconds: int = 8
+    huge_records: int = 600
+    """Of 900 kB each."""
     checked_records: int = 5_000
     partitions: int = 4
     plaintext: bool = False
@@ -95,6 +97,7 @@ class Run:
                     self._latency(stage)
                 if "memory" in wanted:
                     self._memory(stage, records)
+                    self._memory_of_huge_records(stage)
 
     # the parts
 
@@ -249,6 +252,35 @@ class Run:
                 ((sizes[-1] - sizes[len(sizes) // 2 - 1]) / MIB,),
                 Goal(8, at_most=True),
                 f"{total // 2:,} records",
+            ),
+        ]
+
+    def _memory_of_huge_records(self, stage: Stage) -> None:
+        """The buffer has a bound in bytes, too; the size of the process shows whether all that waits is counted."""
+        total = self.settings.huge_records
+        say(f"publishing {total:,} records of 900 kB")
+        topic = stage.topic("huge", data.huge(8), total)
+        say("memory: stalled feed, 900 kB")
+        job = stage.job(topic, self.settings.stall_seconds * 10, mode="stalled feed")
+        outcome = processes.run("memory", job, timeout=120)
+        self._keep("memory stalled feed, 900 kB", outcome, OURS)
+        allowed = outcome["buffer_bytes"] / MIB
+        self.figures += [
+            Figure(
+                "memory",
+                "waiting in the stalled Feed, 900 kB records",
+                "MiB",
+                (outcome["waiting_bytes"] / MIB,),
+                Goal(allowed, at_most=True),
+                f"buffer_bytes; {total:,} records wait",
+            ),
+            Figure(
+                "memory",
+                "growth of the process meanwhile",
+                "MiB",
+                ((outcome["peak_rss"] - outcome["before"]) / MIB,),
+                Goal(1.5 * allowed, at_most=True),
+                "half as much again for connections and the allocator",
             ),
         ]
 
