@@ -1,6 +1,7 @@
-"""What can go wrong, as a tree: whoever catches `RbhqStreamError` catches everything the library raises of its own.
+"""The tree of errors. Catching `RbhqStreamError` catches every error that the library itself defines.
 
-Each error has its facts as fields; the text is made from them, says what to do, and never holds a secret.
+Each error has its facts as attributes. Its text is made from them: it says what happened, where, and what to do. It
+never holds a secret.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _E = TypeVar("_E", bound="RbhqStreamError")
 
 
 class RbhqStreamError(Exception):
-    """The base of every error of this library. All of them can be pickled and copied."""
+    """The base class of this library's errors. All of them can be pickled and copied."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # an exception is restored by calling its class with `args`, which fails for every keyword-only argument
@@ -28,10 +29,13 @@ def _without_init(cls: type[_E], args: tuple[Any, ...]) -> _E:
 
 
 class ConfigError(RbhqStreamError, ValueError):
-    """A configuration that can't work, found before anything touches the network.
+    """A configuration that cannot work. Most problems are found before anything uses the network.
 
-    `field` is the name of the `FeedConfig` field; `origin` is where it came from (an environment variable, a key of a
-    TOML file) or `None` when given in code; `problem` says what is wrong and what is expected.
+    Attributes:
+        field: The field of `FeedConfig` or the argument that is wrong.
+        problem: What is wrong with it, and what is expected.
+        origin: Where its value came from: an environment variable or a key of a TOML file. `None` if it was given in
+            code.
     """
 
     def __init__(self, field: str, problem: str, *, origin: str | None = None) -> None:
@@ -42,16 +46,20 @@ class ConfigError(RbhqStreamError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.field} (from {self.origin})" if self.origin else self.field
-        # a name, a path or an environment variable may hold what UTF-8 cannot write, and then no log could show it
+        # a name, a path or an environment variable may hold lone surrogates, which no log can write
         return f"{where}: {self.problem}".encode(errors="backslashreplace").decode()
 
 
 class ConnectError(RbhqStreamError):
-    """The feed could not be reached, or not be read. `broker` is `host:port` where one is to blame; `reason`
-    is the cause
-    in the Kafka client's words; `hint` is what to do."""
+    """The feed cannot connect, or cannot read its topics. Retrying does not help; the subclasses say what is wrong.
 
-    hint = "This does not pass by itself. See the reason."
+    Attributes:
+        reason: The cause, in the words of the Kafka client where it has some.
+        broker: The broker concerned, as `host:port`; `None` if it is not one broker.
+        hint: What to do.
+    """
+
+    hint = "This is a permanent error. The reason says what has to change before the feed can connect."
 
     def __init__(self, reason: str, *, broker: str | None = None, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -66,34 +74,38 @@ class ConnectError(RbhqStreamError):
 
 
 class UnreachableError(ConnectError):
-    """No broker answered in time: nothing listens there, the name doesn't resolve, or the network drops the packets."""
+    """No broker answered in time: its name does not resolve, nothing listens there, or the network drops packets."""
 
     hint = (
         "Check bootstrap_servers, that outbound TCP to the broker port (9196 for RBHQ) is open, and that RBHQ has"
-        " whitelisted this host's public IP address: from any other address connections hang or are dropped."
+        " whitelisted this host's public IP address: connections from any other address hang or are dropped."
     )
 
 
 class TlsError(ConnectError):
-    """The broker answered but the TLS handshake failed: its certificate is not trusted, or it doesn't speak TLS."""
+    """The broker answered, but the TLS handshake failed: its certificate is not trusted, or it does not use TLS."""
 
     hint = (
         "Check that ca_file or ca_pem holds the authority that signed the broker's certificate, that bootstrap_servers"
         " has the names that are in the certificate, that the certificate has not expired by this host's clock, and"
-        " that the port is the TLS one. rbhq-stream check tells which it is."
+        " that the port is the one for TLS. The command 'rbhq-stream check' shows which of them is wrong."
     )
 
 
 class AuthenticationError(ConnectError):
-    """The broker refused the username or the password."""
+    """The broker refused the user name or the password."""
 
-    hint = "Check username and password as RBHQ gave them. Retrying with the same ones may lock the account."
+    hint = "Compare username and password with what RBHQ gave you. Retrying with the same ones may lock the account."
 
 
 class AuthorizationError(ConnectError):
-    """The credentials are good, but RBHQ doesn't let them read `resource` (a topic or a consumer group)."""
+    """The user name and the password are right, but the user may not read a topic or use a consumer group.
 
-    hint = "Ask RBHQ to let this user read it, or correct the name in the configuration."
+    Attributes:
+        resource: The name of the topic or of the group.
+    """
+
+    hint = "Ask RBHQ to allow it for this user, or correct the name in the configuration."
 
     def __init__(self, reason: str, *, resource: str, broker: str | None = None, hint: str | None = None) -> None:
         super().__init__(reason if resource in reason else f"{reason}: {resource!r}", broker=broker, hint=hint)
@@ -101,9 +113,13 @@ class AuthorizationError(ConnectError):
 
 
 class UnknownTopicError(ConnectError):
-    """The broker has no topic `topic`, or hides it from this user."""
+    """The brokers do not have the topic, or hide it from this user.
 
-    hint = "Check the topic names in the configuration against what RBHQ gave you."
+    Attributes:
+        topic: The name of the topic.
+    """
+
+    hint = "Compare the topic names in the configuration with what RBHQ gave you."
 
     def __init__(self, reason: str, *, topic: str, broker: str | None = None) -> None:
         super().__init__(reason, broker=broker)
@@ -112,24 +128,28 @@ class UnknownTopicError(ConnectError):
 
 @frozen
 class Fault:
-    """One thing wrong in a document."""
+    """One thing that is wrong in a document."""
 
     path: str
-    """Where, as in `$.scratchings[1].scratchTime`."""
+    """Where it is, as the document spells it: `$.scratchings[1].scratchTime`."""
     found: str
-    """What stood there: shortened, on one line."""
+    """The value that was found there: shortened, on one line, in ASCII."""
     expected: str
+    """What was expected instead."""
 
 
 class DecodeError(RbhqStreamError, ValueError):
-    """A record that is not what RBHQ documents.
+    """A record that cannot be decoded without guessing.
 
-    `faults` has all that is wrong with it, `path`, `found` and `expected` the first of them; `record` has
-    where it stood and its raw bytes (`None` when `decode` was called with bare bytes); `kind` is the name of
-    the event class it was read as.
+    Attributes:
+        kind: The name of the event class that it was decoded as.
+        faults: Everything that is wrong with it, up to a thousand faults.
+        record: The Kafka record, with its raw bytes; `None` if `decode` was called without one.
     """
 
     def __init__(self, kind: str, faults: Sequence[Fault], *, record: Record | None = None) -> None:
+        if not faults:
+            raise ValueError("a DecodeError has at least one fault")
         super().__init__(kind, tuple(faults))
         self.kind = kind
         self.faults = tuple(faults)
@@ -137,33 +157,42 @@ class DecodeError(RbhqStreamError, ValueError):
 
     @property
     def path(self) -> str:
+        """The path of the first fault."""
         return self.faults[0].path
 
     @property
     def found(self) -> str:
+        """What the first fault found."""
         return self.faults[0].found
 
     @property
     def expected(self) -> str:
+        """What was expected where the first fault is."""
         return self.faults[0].expected
 
     def __str__(self) -> str:
         where = f"{self.record}: " if self.record else ""
-        told = [f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in self.faults[:20]]
-        if len(self.faults) > len(told):
-            told.append(f"and {len(self.faults) - len(told)} more")
-        return f"{where}not a {self.kind}: {'; '.join(told)}"
+        faults = [f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in self.faults[:20]]
+        if len(self.faults) > len(faults):
+            faults.append(f"and {len(self.faults) - len(faults)} more")
+        return f"{where}not a {self.kind}: {'; '.join(faults)}"
 
 
 class DataLossError(RbhqStreamError):
-    """Records that were not handled yet are gone from the broker: its retention overtook the committed offset.
+    """Records that have not been processed are gone from the brokers, because retention has deleted them.
 
-    The offsets from `expected_offset` up to, not including, `available_offset` of the partition are gone. Some of them
-    may never have held a record, but a control record of a transaction, or an aborted or compacted record: once they
-    are gone, nobody can tell.
+    The offsets from `expected_offset` up to, not including, `available_offset` are gone. Some of them may never have
+    held a record, but a control record of a transaction, or an aborted or compacted record: once they are gone, nobody
+    can tell.
 
-    Or, when `is_beyond_end`, the partition ends before `expected_offset`, at `available_offset`: its topic was
-    recreated, or the brokers lost its end; how much is missing can't be known then.
+    If `is_beyond_end`, the partition ends before `expected_offset`, at `available_offset`: its topic was recreated, or
+    the brokers lost its end. How much is missing cannot be known then.
+
+    Attributes:
+        topic: The topic's name.
+        partition: The partition's number.
+        expected_offset: The offset of the next record to read.
+        available_offset: The first offset that the brokers still have; if `is_beyond_end`, the partition's end.
     """
 
     def __init__(self, topic: str, partition: int, expected_offset: int, available_offset: int) -> None:
@@ -175,7 +204,7 @@ class DataLossError(RbhqStreamError):
 
     @property
     def is_beyond_end(self) -> bool:
-        """Whether there are fewer records than were read before."""
+        """Whether the partition ends before the next record to read."""
         return self.expected_offset > self.available_offset
 
     @property
@@ -184,31 +213,37 @@ class DataLossError(RbhqStreamError):
         return max(0, self.available_offset - self.expected_offset)
 
     def __str__(self) -> str:
-        where = f"topic {self.topic!r} partition {self.partition}: the next record to read was {self.expected_offset}"
+        next_record = (
+            f"topic {self.topic!r} partition {self.partition}: the next record to read is {self.expected_offset}"
+        )
+        what_to_do = (
+            "Resynchronise the state of the races with RBHQ, then choose with on_data_loss, or with positions, where to"
+            " continue"
+        )
         if self.is_beyond_end:
             return (
-                f"{where}, but the partition ends at {self.available_offset}: the topic was made anew, the brokers lost"
-                " records, or the offset is another cluster's. Take the races' state from RBHQ by other means, then say"
-                " with on_data_loss, or with positions, where to go on"
+                f"{next_record}, but the partition ends at {self.available_offset}: the topic was recreated, the"
+                f" brokers lost records, or the offset belongs to another cluster. {what_to_do}"
             )
         return (
-            f"{where}, but the broker's first is {self.available_offset}: up to {self.lost} records are gone. Take the"
-            " races' state from RBHQ by other means, then say with on_data_loss, or with positions, where to go on"
+            f"{next_record}, but the first on the brokers is {self.available_offset}: up to {self.lost} records are"
+            f" gone. {what_to_do}"
         )
 
 
 class FeedClosedError(RbhqStreamError):
-    """The feed was asked for something after it was closed. Make a new `Feed`."""
+    """The feed was used after it was closed. Make a new `Feed`."""
 
 
 class FeedInUseError(RbhqStreamError, RuntimeError):
-    """An `AsyncFeed` was asked for events in one event loop while another one was waiting for them."""
+    """An `AsyncFeed` was used in one event loop while another event loop was waiting for its events."""
 
 
 class ForkedFeedError(RbhqStreamError, RuntimeError):
-    """A feed that was entered before `os.fork` was used in the child. Make a new `Feed` there.
+    """A feed that was entered before `os.fork` was used in the child process. Make a new `Feed` there.
 
-    `owner` is the id of the process that the feed belongs to.
+    Attributes:
+        owner: The id of the process that the feed belongs to.
     """
 
     def __init__(self, owner: int) -> None:
@@ -217,7 +252,6 @@ class ForkedFeedError(RbhqStreamError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"this feed was entered by process {self.owner}, and this is another one, which was forked from it: the"
-            " threads that connect the feed to Kafka exist only there. Make a new feed in this process, or fork before"
-            " the feed is entered"
+            f"this feed was entered by process {self.owner}, of which this process is a fork; the threads that connect"
+            " the feed to Kafka exist only there. Make a new feed in this process, or fork before the feed is entered"
         )

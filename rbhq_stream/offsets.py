@@ -152,7 +152,7 @@ class SqlOffsets:
                 else f"{_name(connection)} is an async connection: await advance_async"
             )
         _refuse_autocommit(getattr(connection, "connection", connection))
-        topic, partition, offset = record.place
+        topic, partition, offset = record.coordinates
         is_last = record.next_offset != offset
         stored = (offset + 1, 0) if is_last else (offset, record.part + 1)
         return [

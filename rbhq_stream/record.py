@@ -1,7 +1,7 @@
-"""One Kafka record, and where it stood.
+"""One Kafka record.
 
-`RawRecord` is what a source hands over: the methods of `confluent_kafka.Message` that the library uses, and no more.
-`Record` is the same as a value, made when somebody asks for it.
+`RawRecord` is what a source hands over: the methods of `confluent_kafka.Message` that the library calls, and no others.
+`Record` is the same record as a value. It is made only when something asks for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rbhq_stream._timestamps import from_milliseconds
 
 
 class RawRecord(Protocol):
-    """A record as the Kafka client gives it. `confluent_kafka.Message` is one."""
+    """A record as the Kafka client returns it. `confluent_kafka.Message` is one."""
 
     def topic(self) -> str | None: ...
     def partition(self) -> int | None: ...
@@ -42,24 +42,24 @@ def _shortened(value: object, length: int = 80) -> str:
 class Record:
     """The Kafka record that an event came in.
 
-    `value` holds the bytes as RBHQ sent them, for a dead-letter store or a dispute. Its repr shortens them.
-    `Record.of(message)` makes one of a message of confluent-kafka.
+    `value` holds the bytes as RBHQ sent them, for a dead-letter store or as evidence. The repr shortens them.
+    `Record.of(message)` makes a record of a message of confluent-kafka.
     """
 
     topic: str = field(validator=checks.text)
     """The topic's name."""
     partition: int = field(validator=checks.integer)
+    """The partition's number."""
     offset: int = field(validator=checks.integer)
+    """The record's offset in the partition."""
     timestamp: datetime | None = field(default=None, converter=checks.to_utc, validator=checks.optional(checks.time))
     """When the record was written, by the clock of the producer or of the broker, as the topic is configured (aware, in
-    UTC, to the millisecond). `None`: the record has none, or one that no calendar has.
+    UTC, to the millisecond). `None`: the record has no time, or one outside the calendar.
     """
     key: bytes | None = field(default=None, validator=_optional_bytes)
-    value: bytes | None = field(
-        default=None,
-        validator=_optional_bytes,
-        repr=_shortened,
-    )
+    """The key, which decides on the partition."""
+    value: bytes | None = field(default=None, validator=_optional_bytes, repr=_shortened)
+    """The document, as RBHQ sent it; `None` for a tombstone."""
     headers: tuple[tuple[str, bytes | None], ...] = field(default=(), validator=checks.each(checks.instance_of(tuple)))
     """Pairs of a name and a value, in the producer's order. A name that is not UTF-8 is replaced by U+FFFD."""
     part: int = field(default=0, validator=checks.integer)
@@ -69,7 +69,7 @@ class Record:
     delivery_tag: str | None = field(
         default=None, eq=False, repr=False, kw_only=True, validator=checks.optional(checks.text)
     )
-    """By which `ack` knows the events that its feed handed over, with `commit="manual"`. No part of `==`."""
+    """Identifies to `ack` the events that its feed handed over, with `commit="manual"`. It is not part of `==`."""
 
     @classmethod
     def of(cls, raw: RawRecord) -> Record:
@@ -92,19 +92,19 @@ class Record:
         )
 
     @property
-    def place(self) -> tuple[str, int, int]:
-        """Topic, partition and offset: what names the record."""
+    def coordinates(self) -> tuple[str, int, int]:
+        """Topic, partition and offset, which together identify the record."""
         return self.topic, self.partition, self.offset
 
     @property
     def next_offset(self) -> int:
-        """Where to go on in the partition when this event is done: after the record, or, while it has more
-        events, at it again. For `positions`.
+        """The position in the partition once this event is processed, for `positions`: the offset after the record, or,
+        as long as the record has more events, its own.
         """
         return self.offset + 1 if self.part + 1 >= self.parts else self.offset
 
     def __str__(self) -> str:
-        """Where the record stood, as the logs and errors write it."""
+        """Returns topic, partition and offset, as logs and errors write them."""
         return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"
 
 

@@ -1,4 +1,4 @@
-"""How often a handler that failed is called again, and after how long. Pure: it makes the waits, others wait them."""
+"""How often a handler that raised is called again, and after which pauses. Pure: others do the waiting."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _DAY = 86_400
 
 @frozen
 class Retry:
-    """Calls again after a failure, each time after a longer wait.
+    """How to retry a handler that raises: how often, and with which pauses.
 
-    While a handler is being retried the events behind it wait, so that each race stays in order; the feed stays in its
-    consumer group meanwhile.
+    While a handler is retried, the events behind it wait, so that the events of each race stay in order. The feed stays
+    in its consumer group meanwhile.
     """
 
     attempts: int = field(default=5, validator=checks.positive)
-    """How often a handler is called in all, at most."""
+    """How often a handler is called at most, the first call included."""
     wait: float = field(default=0.1, validator=checks.from_to(0, _DAY))
-    """Seconds before the second call."""
+    """The pause before the second call, in seconds."""
     factor: float = field(default=2.0, validator=checks.from_to(1, 1_000))
-    """Each wait is so many times the one before."""
+    """How many times as long as the one before each pause is."""
     max_wait: float = field(default=10.0, validator=checks.from_to(0, _DAY))
-    """The longest wait, in seconds."""
+    """The longest pause, in seconds."""
 
     def waits(self) -> Iterator[float]:
-        """The waits between the calls, in seconds: one fewer than `attempts`."""
+        """Yields the pauses between the calls, in seconds: one fewer than `attempts`."""
         wait = self.wait
         for _ in range(self.attempts - 1):
             yield min(wait, self.max_wait)
@@ -37,4 +37,4 @@ class Retry:
 
 
 NO_RETRY = Retry(attempts=1)
-"""A handler's first failure is its last."""
+"""No retry: a handler that raises is not called again."""

@@ -203,7 +203,7 @@ def test_a_bad_record_raises_and_the_feed_goes_on(make_facade: MakeFacade, memor
     with pytest.raises(DecodeError) as raised:
         facade.next()
     assert raised.value.record is not None
-    assert raised.value.record.place == ("prices", 0, 1)
+    assert raised.value.record.coordinates == ("prices", 0, 1)
     assert raised.value.record.value == BAD
     assert facade.next() == price(3)
     assert facade.feed.stats.bad_records == 1

@@ -318,7 +318,7 @@ def test_a_bad_record_has_its_place_and_the_feed_goes_on(kafka: KafkaCluster, pa
         with pytest.raises(DecodeError) as raised:
             next(feed)
         assert raised.value.record is not None
-        assert raised.value.record.place == (topic, 0, 1)
+        assert raised.value.record.coordinates == (topic, 0, 1)
         assert raised.value.record.value == bad
         assert {fault.path for fault in raised.value.faults} == {"$.meetingId", "$.status"}
         record = next(feed).record

@@ -34,7 +34,9 @@ from rbhq_stream import (
     Fault,
     FeedClosedError,
     FeedConfig,
+    FeedInUseError,
     FeedStats,
+    ForkedFeedError,
     KafkaProperties,
     PartitionsLost,
     PayoutFactors,
@@ -150,6 +152,8 @@ VALUES: dict[type[Any], list[Any]] = {
     DataLossError: [DataLossError("prices", 0, 5, 9)],
     DeadLetterError: [DeadLetterError("file", "is full", RECORD)],
     FeedClosedError: [FeedClosedError("closed")],
+    FeedInUseError: [FeedInUseError("in use")],
+    ForkedFeedError: [ForkedFeedError(7)],
     BrokerClosedError: [BrokerClosedError("closed")],
     PublishError: [PublishError("prices", "no broker")],
     # the testing kit

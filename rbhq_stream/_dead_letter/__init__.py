@@ -2,8 +2,8 @@
 
 Either is an `on_bad_record` of a feed. Called with a `DecodeError`, it returns once the record is stored with its raw
 bytes, and raises otherwise: then the record is not acknowledged. A record may be stored more than once, for example
-when the process crashes after it was stored and before its offset was committed. It has the same `Record.place` each
-time.
+when the process crashes after it was stored and before its offset was committed. It has the same `Record.coordinates`
+each time.
 """
 
 from rbhq_stream._dead_letter.file import DeadLetterFile

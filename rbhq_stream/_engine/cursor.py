@@ -231,7 +231,7 @@ class Cursor:
     def _pass(self, record: RawRecord) -> None:
         """Acknowledges a record that the application gets no event of."""
         if self._manual:
-            topic, partition, offset = Record.of(record).place
+            topic, partition, offset = Record.of(record).coordinates
             self._buffer.acknowledge(Acknowledgement((topic, partition), offset, self._chunk.epoch))
 
     def _go_past(self) -> None:

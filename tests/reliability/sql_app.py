@@ -60,12 +60,12 @@ def create(database: str) -> None:
 
 def event_row(event: Event) -> tuple[str, tuple[object, ...]]:
     assert event.record is not None
-    return _EVENT, (*event.record.place, event.record.part, str(event.race_id), os.getpid())
+    return _EVENT, (*event.record.coordinates, event.record.part, str(event.race_id), os.getpid())
 
 
 def skipped_row(event: Event) -> tuple[str, tuple[object, ...]]:
     assert event.record is not None
-    return _SKIPPED, (*event.record.place, os.getpid())
+    return _SKIPPED, (*event.record.coordinates, os.getpid())
 
 
 def run(config: FeedConfig, database: str) -> None:

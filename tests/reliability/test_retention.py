@@ -24,7 +24,7 @@ def handle(config: FeedConfig, count: int) -> None:
 
 
 def commit(kafka: KafkaCluster, partner: Partner, group_id: str, offset: int) -> None:
-    """As a consumer of another cluster, or of a topic since made anew, has left it."""
+    """As a consumer of another cluster, or of a topic that was recreated since, has left it."""
     settings = kafka.client_settings(partner.username, partner.password)
     consumer = Consumer({**settings, "group.id": group_id, "enable.auto.commit": False})
     consumer.commit(offsets=[TopicPartition(partner.topics.race_status, 0, offset)], asynchronous=False)
@@ -123,7 +123,7 @@ def test_an_offset_beyond_the_end_is_told_as_such(kafka: KafkaCluster, partner: 
     config = status_config(kafka, partner)
     publish(kafka, partner, 10)
     commit(kafka, partner, config.group_id, 1000)
-    with pytest.raises(DataLossError, match="ends at 10: the topic was made anew") as raised, Feed(config) as feed:
+    with pytest.raises(DataLossError, match="ends at 10: the topic was recreated") as raised, Feed(config) as feed:
         feed.poll(10)
     assert (raised.value.expected_offset, raised.value.available_offset, raised.value.lost) == (1000, 10, 0)
     assert raised.value.is_beyond_end
@@ -137,7 +137,7 @@ def test_what_is_declared_for_an_offset_beyond_the_end(
     publish(kafka, partner, 10)
     commit(kafka, partner, config.group_id, 1000)
     with Member(config) as member:
-        wait_for(lambda: "made anew" in caplog.text, "it is logged")
+        wait_for(lambda: "recreated" in caplog.text, "it is logged")
         publish(kafka, partner, 2)
         wait_for(lambda: len(member.seen) >= len(offsets), "it goes on")
     assert member.seen == [(0, offset) for offset in offsets]
