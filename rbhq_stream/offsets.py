@@ -43,7 +43,7 @@ class SqlOffsets:
         table: The name of the table, optionally with a schema: `schema.table`. Each application (each `group_id`) needs
             a table of its own.
         paramstyle: How the database module marks parameters: "qmark", "format" or "pyformat". By default the module of
-            the connection tells.
+            the connection defines it.
 
     Raises:
         ValueError: the table's name or the paramstyle can't be used.

@@ -52,11 +52,11 @@ def run(*, seconds: float = 20.0, seed: int = 1, plain: bool = False) -> int:
         player = Player(seed, seconds)
         board = Board(player.simulator.meetings)
         view = _choose_view(board, tally, player, plain=plain)
-        if not interruption.asked:
+        if not interruption.requested:
             with EmbeddedBroker() as broker:
                 _consume(broker, player, board, tally=tally, view=view, interruption=interruption)
-        view.end(tally.summary(player.published, stopped=interruption.asked))
-        return 0 if interruption.asked or tally.events == player.published else 1
+        view.end(tally.summary(player.published, stopped=interruption.requested))
+        return 0 if interruption.requested or tally.events == player.published else 1
 
 
 def _consume(
@@ -101,7 +101,7 @@ class _Interruption:
     """Turns Ctrl-C and SIGTERM into a request to end, instead of an exception at an arbitrary point of the program."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._actions: tuple[Callable[[], None], ...] = ()
         self._before: dict[int, Any] = {}
 
@@ -119,12 +119,12 @@ class _Interruption:
     def then(self, *actions: Callable[[], None]) -> None:
         """Sets what to do on the request, and does it at once if there was one already."""
         self._actions = actions
-        if self.asked:
+        if self.requested:
             self._act()
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.asked:  # a second signal may arrive while the first one is handled
-            self.asked = True
+        if not self.requested:  # a second signal may arrive while the first one is handled
+            self.requested = True
             self._act()
 
     def _act(self) -> None:
