@@ -113,7 +113,7 @@ def test_another_prefix(environment: dict[str, str], capsys: Captured, monkeypat
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("RBHQ_GROUP_ID", "", "group_id (from environment variable RBHQ_GROUP_ID): is required, and not set"),
+        ("RBHQ_GROUP_ID", "", "group_id (from environment variable RBHQ_GROUP_ID): is required but not set"),
         ("RBHQ_KAFKA_FETCH_MIN_BYTES", "-5", "the Kafka client refuses it"),
         ("RBHQ_TYPO", "1", "is not a setting of the feed"),
     ],

@@ -186,7 +186,7 @@ def test_bad_bootstrap_servers(given_servers: Any, problem: str) -> None:
         unique=True,
     )
 )
-def test_servers_are_the_same_as_text_and_as_list(pairs: list[tuple[str, int]]) -> None:
+def test_servers_may_be_a_string_or_a_list(pairs: list[tuple[str, int]]) -> None:
     entries = [f"{host}:{port}" for host, port in pairs]
     made = config(bootstrap_servers=entries)
     assert made.bootstrap_servers == tuple(entries)
@@ -208,14 +208,14 @@ def test_servers_are_the_same_as_text_and_as_list(pairs: list[tuple[str, int]]) 
         ("x\n", "begins or ends with a space or a line break"),
         ("x\r\n", "begins or ends with a space or a line break"),
         ("x\u00a0", "begins or ends with a space"),
-        ("x\ny", "can't be printed"),
-        ("x\0y", "can't be printed"),
-        ("x\udc80", "can't be printed"),
-        (7, "expected a text, got int"),
-        (b"x", "expected a text, got bytes"),
+        ("x\ny", "cannot be printed"),
+        ("x\0y", "cannot be printed"),
+        ("x\udc80", "cannot be printed"),
+        (7, "expected a string, got int"),
+        (b"x", "expected a string, got bytes"),
     ],
 )
-def test_bad_texts(name: str, value: Any, problem: str) -> None:
+def test_a_bad_string_is_refused(name: str, value: Any, problem: str) -> None:
     error = refused(**{name: value})
     assert error.field == name
     assert problem in error.problem
@@ -223,7 +223,7 @@ def test_bad_texts(name: str, value: Any, problem: str) -> None:
 
 @pytest.mark.parametrize("name", ["username", "group_id", "client_id"])
 @pytest.mark.parametrize("value", ["x", "two words", "ünïcode", "a:b/c=d,e;f'\"\\$%"])
-def test_good_texts(name: str, value: str) -> None:
+def test_a_good_string_is_accepted(name: str, value: str) -> None:
     assert getattr(config(**{name: value}), name) == value
 
 
@@ -334,7 +334,7 @@ def test_plaintext_takes_no_credentials(tmp_path: Path, pem: str) -> None:
     for name, value in {"username": "u", "password": "p", "ca_file": tmp_path / "ca.pem", "ca_pem": pem}.items():
         error = refused(**{**bare, name: value})
         assert error.field == name
-        assert "has no use with security PLAINTEXT" in error.problem
+        assert "has no effect with security PLAINTEXT" in error.problem
 
 
 # the certificate authority
@@ -355,12 +355,12 @@ def test_ca_file(tmp_path: Path, pem: str, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "holds no PEM certificate"),
-        (b"\x30\x82\x01\x0a", "holds no PEM certificate"),
-        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no PEM certificate"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "damaged or cut short"),
-        (b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", "damaged or cut short"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "holds no PEM certificate"),
+        (b"", "contains no PEM certificate"),
+        (b"\x30\x82\x01\x0a", "contains no PEM certificate"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "contains no PEM certificate"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "damaged or truncated"),
+        (b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", "damaged or truncated"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "contains no PEM certificate"),
     ],
 )
 def test_bad_certificates(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -402,7 +402,7 @@ def test_bad_ca_pem(value: Any) -> None:
 def test_a_private_key_is_not_kept(pem: str) -> None:
     key = trustme.CA().issue_cert("a.example").private_key_pem.bytes().decode()
     error = refused(ca_pem=pem + key)
-    assert "holds a private key" in error.problem
+    assert "contains a private key" in error.problem
     assert key.splitlines()[1] not in str(error)
 
 
@@ -453,7 +453,7 @@ def test_a_session_is_not_longer_than_the_poll_interval() -> None:
     ("name", "most"),
     [("buffer_records", 10_000_000), ("buffer_bytes", 1_000_000_000_000), ("max_record_bytes", 100_000_000)],
 )
-def test_whole_numbers(name: str, most: int) -> None:
+def test_counts_are_integers_within_limits(name: str, most: int) -> None:
     assert getattr(config(**{name: 1}), name) == 1
     assert getattr(config(**{name: most}), name) == most
     for value in (0, -1, most + 1):
@@ -461,7 +461,7 @@ def test_whole_numbers(name: str, most: int) -> None:
     for other in (1.0, "1", True, None):
         error = refused(**{name: other})
         assert error.field == name
-        assert "expected a whole number" in error.problem
+        assert "expected an integer" in error.problem
 
 
 # start and on_data_loss

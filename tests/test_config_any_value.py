@@ -87,5 +87,5 @@ def test_a_path_that_cannot_be_one_is_refused_with_an_error_that_can_be_printed(
 def test_a_ca_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(ConfigError, match="is no regular file: give the file with"):
+        with pytest.raises(ConfigError, match="is not a regular file: give the PEM file with"):
             FeedConfig(**LEAST, ca_file=path)

@@ -171,7 +171,7 @@ def test_its_repr_shows_its_settings(path: Path) -> None:
         ({"path": "nowhere/at/all"}, "path: there is no folder {}/nowhere/at: create it first"),
         ({"path": ""}, "path: {} is a folder: give the path of a file, which need not exist"),
         ({"max_bytes": 0}, "max_bytes: expected 1 to"),
-        ({"max_bytes": True}, "max_bytes: expected a whole number"),
+        ({"max_bytes": True}, "max_bytes: expected an integer"),
         ({"keep": 0}, "keep: expected 1 to"),
         ({"lock_timeout": 0}, "lock_timeout: expected 0.001 to 3600 seconds"),
         ({"lock_timeout": math.inf}, "lock_timeout: expected 0.001 to 3600 seconds"),

@@ -1,4 +1,4 @@
-"""What a partner was given by RBHQ, and how the feed is to behave."""
+"""What RBHQ gave the partner, and how the feed behaves: `FeedConfig`."""
 
 from rbhq_stream._config.feed_config import FeedConfig, Topics, read_ahead_bytes
 

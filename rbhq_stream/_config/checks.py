@@ -1,4 +1,4 @@
-"""What a single value of the configuration must look like: a converter or a validator for each kind.
+"""Checks of single values of the configuration: a converter or a validator for each kind of value.
 
 Each raises `ConfigError` with the field, what was found and what is expected. None of them shows a password.
 """
@@ -20,7 +20,7 @@ from rbhq_stream._config.properties import PropertyValue, RawProperties, Secret
 from rbhq_stream.errors import ConfigError
 
 DEFAULT_PORT = 9196
-"""RBHQ's brokers listen here."""
+"""The port of RBHQ's brokers."""
 
 _KAFKA_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
@@ -30,7 +30,7 @@ Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def shown(value: object) -> str:
-    """A value as an error may show it: short, and not at all if it has an @, as addresses with a password have."""
+    """Returns a value as an error may show it: short, and not at all if it has an @, as URLs with a password have."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python is willing to write
@@ -41,13 +41,13 @@ def shown(value: object) -> str:
 
 
 def shown_path(path: object) -> str:
-    """A path as an error shows it: on one line, and not without end."""
+    """Returns a path as an error shows it: printable, on one line, of limited length."""
     text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def optional(check: Check) -> Check:
-    """The same check, for a field that may be `None`."""
+    """Returns the same check for a field that may be `None`."""
 
     def checked(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is not None:
@@ -57,14 +57,14 @@ def optional(check: Check) -> Check:
 
 
 def text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """A name of one line."""
+    """Checks a name: a string on one line."""
     problem = _text_problem(value, shown(value))
     if problem:
         raise ConfigError(attribute.name, problem)
 
 
 def password(_: Any, attribute: attrs.Attribute[Any], value: Secret) -> None:
-    """The same, but never shown."""
+    """The same for a password, which no error shows."""
     problem = _text_problem(value.reveal(), None)
     if problem:
         raise ConfigError(attribute.name, problem)
@@ -72,29 +72,29 @@ def password(_: Any, attribute: attrs.Attribute[Any], value: Secret) -> None:
 
 def _text_problem(value: object, seen: str | None) -> str | None:
     if not isinstance(value, str):
-        return f"expected a text, got {type(value).__name__}"
+        return f"expected a string, got {type(value).__name__}"
     got = f", got {seen}" if seen else ""
     if not value:
         return "is empty"
     if value != value.strip():
         return (
-            f"begins or ends with a space or a line break{got}. Remove it: one is easily left over when the value is"
-            " copied, or read from a file"
+            f"begins or ends with a space or a line break{got}. Remove it: it is easily copied along, or read with a"
+            " file"
         )
     if not value.isprintable():
-        return f"holds a line break or another character that can't be printed{got}"
+        return f"contains a line break or another character that cannot be printed{got}"
     return None
 
 
 def kafka_name(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """A name that Kafka takes for a topic or a member of a group."""
+    """Checks a name that Kafka accepts for a topic or a member of a group."""
     problem = _name_problem(value)
     if problem:
         raise ConfigError(attribute.name, problem)
 
 
 def topic(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """A topic's name, in a field of `Topics`; `None` for a topic that is not read."""
+    """Checks the name of a topic in a field of `Topics`; `None` is a topic that is not read."""
     problem = None if value is None else _name_problem(value)
     if problem:
         raise ConfigError(f"topics.{attribute.name}", problem)
@@ -107,7 +107,7 @@ def _name_problem(value: object) -> str | None:
 
 
 def one_of(*choices: str) -> Check:
-    """One of a few texts."""
+    """Returns the check for one of a few strings."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, str) or value not in choices:
@@ -117,34 +117,33 @@ def one_of(*choices: str) -> Check:
     return check
 
 
-def seconds(most: float) -> Check:
-    """A duration."""
+def seconds(longest: float) -> Check:
+    """Returns the check for a duration in seconds, from a millisecond up to `longest`."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ConfigError(attribute.name, f"expected a number of seconds, got {shown(value)}")
-        # not (… <= …), so that NaN is out too
-        if not 0.001 <= value <= most:
-            raise ConfigError(attribute.name, f"expected 0.001 to {most} seconds, got {shown(value)}")
+        if not 0.001 <= value <= longest:  # written so that NaN is refused too
+            raise ConfigError(attribute.name, f"expected 0.001 to {longest} seconds, got {shown(value)}")
 
     return check
 
 
-def whole(most: int) -> Check:
-    """A whole number, 1 at least."""
+def count(largest: int) -> Check:
+    """Returns the check for an integer from 1 to `largest`."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ConfigError(attribute.name, f"expected a whole number, got {shown(value)}")
-        if not 1 <= value <= most:
-            raise ConfigError(attribute.name, f"expected 1 to {most}, got {shown(value)}")
+            raise ConfigError(attribute.name, f"expected an integer, got {shown(value)}")
+        if not 1 <= value <= largest:
+            raise ConfigError(attribute.name, f"expected 1 to {largest}, got {shown(value)}")
 
     return check
 
 
 def start(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """`"earliest"`, `"latest"` or an aware time."""
-    expected = "expected 'earliest', 'latest' or a time with its zone, like 2026-11-21T09:00:00+00:00"
+    """Checks for `"earliest"`, `"latest"` or an aware time."""
+    expected = "expected 'earliest', 'latest' or a time with its time zone, such as 2026-11-21T09:00:00+00:00"
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ConfigError(attribute.name, f"has no time zone: {expected}, got {value.isoformat()}")
@@ -160,9 +159,9 @@ def to_servers(value: str | Sequence[str]) -> tuple[str, ...]:
 
     entries = value.split(",") if isinstance(value, str) else value
     if not isinstance(entries, Sequence) or isinstance(entries, (bytes, bytearray)):
-        raise wrong(f"expected 'host:port,host:port' or a list of such texts, got {type(value).__name__}")
+        raise wrong(f"expected a string such as 'host:port,host:port' or a list of strings, got {type(value).__name__}")
     if not entries:
-        raise wrong("is empty: give at least one host or host:port")
+        raise wrong("is empty: give at least one broker, as host or host:port")
     servers = tuple(_server(entry, wrong) for entry in entries)
     for number, server in enumerate(servers):
         if server in servers[:number]:
@@ -171,16 +170,14 @@ def to_servers(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _server(entry: object, wrong: Callable[[str], ConfigError]) -> str:
-    """One `host:port`, in lower case and with the port that it may have left out."""
+    """Returns one broker as `host:port`, in lower case and with the default port if it has none."""
     if not isinstance(entry, str):
-        raise wrong(f"expected texts like host:{DEFAULT_PORT}, got {type(entry).__name__}")
+        raise wrong(f"expected strings such as 'host:{DEFAULT_PORT}', got {type(entry).__name__}")
     text = entry.strip()
     if not text:
-        raise wrong("is empty, or has an empty entry: give host or host:port, with a comma between two")
+        raise wrong("is empty or has an empty entry: give host or host:port, with one comma between two of them")
     if "://" in text or "@" in text or "/" in text:
-        raise wrong(
-            f"expected host or host:port, not a URL: leave out what stands before and after, got {shown(entry)}"
-        )
+        raise wrong(f"expected host or host:port, not a URL: leave out scheme, user and path, got {shown(entry)}")
     bracketed = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", text)
     if bracketed:
         host, port = bracketed.groups()
@@ -188,7 +185,7 @@ def _server(entry: object, wrong: Callable[[str], ConfigError]) -> str:
             raise wrong(f"expected an IPv6 address in the brackets, got {shown(entry)}")
         host = f"[{ipaddress.IPv6Address(host)}]"
     elif text.count(":") > 1:
-        raise wrong(f"expected an IPv6 address in brackets, like [::1]:{DEFAULT_PORT}, got {shown(entry)}")
+        raise wrong(f"expected an IPv6 address to be in brackets, such as [::1]:{DEFAULT_PORT}, got {shown(entry)}")
     else:
         host, colon, rest = text.partition(":")
         port = rest if colon else None
@@ -214,12 +211,12 @@ def to_secret(value: str | Secret | None) -> Secret | None:
     if value is None or isinstance(value, Secret):
         return value
     if not isinstance(value, str):
-        raise ConfigError("password", f"expected a text, got {type(value).__name__}")
+        raise ConfigError("password", f"expected a string, got {type(value).__name__}")
     return Secret(value)
 
 
 def path_text(field: str, value: object) -> str:
-    """The path as a string."""
+    """Returns a path as a string."""
     try:
         text = os.fspath(value)  # type: ignore[call-overload]
     except TypeError:
@@ -227,7 +224,7 @@ def path_text(field: str, value: object) -> str:
     if not isinstance(text, str):
         raise ConfigError(field, f"expected a path, got {type(value).__name__}")
     if not text or "\0" in text:
-        raise ConfigError(field, "is empty, or holds a NUL character")
+        raise ConfigError(field, "is empty or contains a NUL character")
     return text
 
 
@@ -239,18 +236,18 @@ def to_path(value: str | os.PathLike[str] | None) -> Path | None:
         text.encode()
         return Path(text).expanduser().absolute()
     except UnicodeEncodeError:
-        problem = f"is not UTF-8, as the Kafka client needs it: {shown_path(text)}"
+        problem = f"is not valid UTF-8, which the Kafka client requires: {shown_path(text)}"
     except (RuntimeError, OSError) as error:
-        problem = f"can't find where {shown_path(text)} is: {error}"
+        problem = f"can't resolve {shown_path(text)}: {error}"
     raise ConfigError("ca_file", problem)
 
 
 def ca_file(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
     try:
-        # a folder has no bytes, and of a pipe or a device the Kafka client would not get the same ones again
+        # the Kafka client reads it again later, and a pipe or a device would not have the same content then
         if path.exists() and not path.is_file():
-            what = "a folder" if path.is_dir() else "no regular file"
-            problem = f"is {what}: give the file with the authority's certificate (PEM)"
+            what = "a folder" if path.is_dir() else "not a regular file"
+            problem = f"is {what}: give the PEM file with the certificate of the authority"
             raise ConfigError(attribute.name, f"{shown_path(path)} {problem}")
         content = path.read_bytes()
     except OSError as error:
@@ -263,29 +260,29 @@ def ca_file(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
 
 def ca_pem(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str):
-        raise ConfigError(attribute.name, f"expected the PEM text of a certificate, got {type(value).__name__}")
+        raise ConfigError(attribute.name, f"expected a certificate as a PEM string, got {type(value).__name__}")
     if "PRIVATE KEY" in value:
-        raise ConfigError(attribute.name, "holds a private key: give only the certificate of the authority")
+        raise ConfigError(attribute.name, "contains a private key: give only the certificate of the authority")
     problem = _pem_problem(value)
     if problem:
         raise ConfigError(attribute.name, problem)
 
 
 def _pem_problem(content: str) -> str | None:
-    """What keeps a text from being certificates in PEM form. Other text around them is fine."""
+    """Returns why a string does not contain valid PEM certificates. Other text around them is allowed."""
     expected = "expected -----BEGIN CERTIFICATE-----, lines of base64, -----END CERTIFICATE-----"
     blocks = [match.group() for match in _CERTIFICATE.finditer(content)]
     if not blocks:
-        return f"holds no PEM certificate: {expected}"
+        return f"contains no PEM certificate: {expected}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(blocks))
     except (ssl.SSLError, ValueError, TypeError):  # a TypeError for characters beyond ASCII
-        return f"holds a certificate that is damaged or cut short: {expected}"
+        return f"contains a certificate that is damaged or truncated: {expected}"
     return None
 
 
 def shown_pem(content: str | None) -> str:
-    """A PEM text as a repr shows it."""
+    """Returns PEM certificates as a repr shows them."""
     if content is None:
         return repr(content)
     count = len(_CERTIFICATE.findall(content))

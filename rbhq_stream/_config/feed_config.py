@@ -1,6 +1,6 @@
-"""What a partner was given by RBHQ, and how the feed is to behave: checked, then turned into librdkafka properties.
+"""`FeedConfig`: what RBHQ gave the partner and how the feed behaves, and the librdkafka properties made from it.
 
-Everything is checked when a `FeedConfig` is made: nothing here touches the network, nothing here prints a secret.
+Everything is checked when a `FeedConfig` is made. Nothing here uses the network, and nothing here prints a secret.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from rbhq_stream.events import Event
 __all__ = ["FeedConfig", "KafkaProperties", "Secret", "Topics"]
 
 PREFETCH_RECORDS = 20_000
-"""Records of a partition that the Kafka client reads ahead of the poll thread: a fifth of its default, some 10 MB."""
+"""How many records of a partition the Kafka client reads ahead: a fifth of its default, about 10 MB."""
 MAX_READ_AHEAD_BYTES = 16 * 1024 * 1024
-"""The same in bytes, over all partitions, at most: a quarter of the client's default."""
+"""How many bytes it reads ahead at most, for all partitions together: a quarter of the client's default."""
 PREFETCH_RETRY_MS = 10
-"""How soon the client looks again whether the read-ahead has room. Its default, a second, is for a large read-ahead:
-a small one is empty long before, and the feed would stand still for the rest of it."""
-ANSWER_MS = 15_000
-"""How long a broker may take to answer before it is connected to anew: a firewall that has forgotten a connection says
-nothing. With librdkafka's default, a minute, the feed would be silent for so long, and thrown out of its group."""
-FETCH_BYTES = 4 * 1024 * 1024
-"""The most that is fetched at once. An answer must arrive whole within `ANSWER_MS`, which takes 2.3 Mbit/s."""
-RECONNECT_MS, RECONNECT_MOST_MS = 500, 5_000
-"""The pause between two attempts to connect to a broker: at first, and, doubled each time, at most."""
-LEAST_FETCH_BYTES = 1_000_000
-"""librdkafka's `message.max.bytes`: it refuses to fetch less at once."""
+"""How soon the client checks again whether it may read ahead, in milliseconds. Its default of a second suits a larger
+read-ahead: ours is empty long before, and the feed would wait for the rest of the second."""
+SOCKET_TIMEOUT_MS = 15_000
+"""How long a broker may take to respond before the client reconnects, in milliseconds. A connection that a firewall has
+forgotten is noticed only by that. With librdkafka's default of a minute the feed would be evicted from its group."""
+MAX_FETCH_BYTES = 4 * 1024 * 1024
+"""How much is fetched at once. A response must arrive whole within `SOCKET_TIMEOUT_MS`, which takes 2.3 Mbit/s."""
+RECONNECT_MS, MAX_RECONNECT_MS = 500, 5_000
+"""The first and the longest pause between two attempts to connect to a broker. Each is twice the one before."""
+MIN_FETCH_BYTES = 1_000_000
+"""librdkafka's `message.max.bytes`. It refuses to fetch less at once."""
 CONNECTION_SETUP_MS = 10_000
-"""How long one attempt to connect may take, at least; a third of `connect_timeout` if that is longer. Shorter than
-`connect_timeout`, so that the reason of a hanging attempt is known, and another broker tried, before the feed gives up.
-TCP, TLS and SCRAM take seven round trips together."""
+"""How long one attempt to connect may take; a third of `connect_timeout` if that is longer. It is shorter than
+`connect_timeout`, so that before the feed gives up, it knows why an attempt hangs, and has tried another broker. TCP,
+TLS and SCRAM take seven round trips together."""
 HEARTBEAT_MS = 3_000
-"""librdkafka's default. A session needs three of them, so a short session has shorter ones."""
+"""librdkafka's default. A session needs three heartbeats, so a short session has more frequent ones."""
 
 
-_SECONDS = {settings.FROM_TEXT: settings.number}
-_COUNT = {settings.FROM_TEXT: settings.whole}
+_SECONDS = {settings.FROM_STRING: settings.number}
+_COUNT = {settings.FROM_STRING: settings.integer}
 
 
 @frozen
 class Topics:
-    """The names of the topics to read, as RBHQ gave them. One is enough; those left out are not read."""
+    """The names of the topics to read, as RBHQ gave them. At least one is required; the others are not read."""
 
     prices: str | None = field(default=None, validator=checks.topic)
-    """Price updates, scratchings and unscratchings: `PriceEvent`."""
+    """The topic of price updates, scratchings and unscratchings: `PriceEvent`."""
     race_status: str | None = field(default=None, validator=checks.topic)
-    """Open, closed, …: `RaceStatusEvent`."""
+    """The topic of race statuses: `RaceStatusEvent`."""
     race_results: str | None = field(default=None, validator=checks.topic)
-    """Results: `RaceResultEvent`."""
+    """The topic of results: `RaceResultEvent`."""
 
     def __attrs_post_init__(self) -> None:
         if not self.names:
@@ -72,17 +72,17 @@ class Topics:
             if name is not None and owner.setdefault(name, kind) != kind:
                 raise ConfigError(
                     f"topics.{kind}",
-                    f"is the same topic as topics.{owner[name]}, {name!r}: each has a topic of its own",
+                    f"is the same topic as topics.{owner[name]}, {name!r}: each kind of event has a topic of its own",
                 )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that were given, prices first."""
+        """The names of the topics to read, prices first."""
         return tuple(self.kinds)
 
     @property
     def kinds(self) -> dict[str, type[Event]]:
-        """The class of the events in each topic, by the topic's name, prices first. For `decode`."""
+        """The class of the events in each topic, by the name of the topic, prices first. For `decode`."""
         names = ((getattr(self, kind.topic), kind.event) for kind in EVENT_KINDS)
         return {name: event for name, event in names if name is not None}
 
@@ -114,86 +114,87 @@ def _to_topics(value: Topics | Mapping[str, str | None]) -> Topics:
 @built_without_frames
 @frozen(kw_only=True)
 class FeedConfig:
-    """How to reach RBHQ's feed and how to behave there. All durations are in seconds.
+    """How to reach RBHQ's feed, and how the feed behaves. All durations are in seconds.
 
-    A wrong value raises `ConfigError`, which names the field, where it came from and what is expected.
+    Raises:
+        ConfigError: a field is wrong. The error names the field, where its value came from and what is expected.
     """
 
     bootstrap_servers: tuple[str, ...] = field(converter=checks.to_servers)
     """The addresses of the brokers: a list, or a string with commas between them. The default port is 9196."""
     username: str | None = field(default=None, validator=checks.optional(checks.text))
-    """The SCRAM user. Required, except with `security="PLAINTEXT"`."""
+    """The username for SASL/SCRAM-SHA-512. Required, except with `security="PLAINTEXT"`."""
     password: Secret | None = field(
         default=None,
         converter=checks.to_secret,
         validator=checks.optional(checks.password),
         metadata={settings.SECRET: True},
     )
-    """Its password. Give a text; it is kept as a `Secret`, which prints as `***`."""
+    """The password. Give a string; it is kept as a `Secret`, which prints as `***`."""
     topics: Topics = field(converter=_to_topics, metadata={settings.PARTS: Topics})
     """The topics to read: `Topics(prices=…, race_status=…, race_results=…)`, or a mapping with those keys."""
     group_id: str = field(validator=checks.text)
-    """The Kafka consumer group. Its members share the work, and its offsets say where to go on after a restart."""
+    """The consumer group. Its members share the partitions, and its committed offsets are where a restart continues."""
     group_instance_id: str | None = field(default=None, validator=checks.optional(checks.kafka_name))
-    """A name that only this member of the group has: static membership. A restart within `session_timeout` then causes
-    no rebalance."""
+    """A name that only this member of the group has, for static membership. A restart within `session_timeout` then
+    causes no rebalance."""
     client_id: str = field(default="rbhq-stream", validator=checks.text)
-    """The name under which RBHQ sees this client in its logs."""
+    """The name of this client in the logs of the brokers."""
     security: Literal["SASL_SSL", "PLAINTEXT"] = field(
         default="SASL_SSL", validator=checks.one_of("SASL_SSL", "PLAINTEXT")
     )
-    """TLS with a user name and a password, or, for a broker on the developer's own machine, neither."""
+    """TLS with a username and a password; or, for a broker on the developer's own machine, neither."""
     ca_file: Path | None = field(
         default=None,
         converter=checks.to_path,
         validator=checks.optional(checks.ca_file),
         metadata={settings.PATH: True},
     )
-    """A PEM file with the authority that signed the brokers' certificates. Without it the system's ones are trusted."""
+    """A PEM file with the authority that signed the brokers' certificates. Without it the system's are trusted."""
     ca_pem: str | None = field(
         default=None,
         validator=checks.optional(checks.ca_pem),
         repr=checks.shown_pem,
-        metadata={settings.FROM_TEXT: settings.pem},
+        metadata={settings.FROM_STRING: settings.pem},
     )
-    """The same as a text."""
+    """The same as a string."""
     connect_timeout: float = field(default=30.0, validator=checks.seconds(3600), metadata=_SECONDS)
-    """How long to try to reach a broker, log in and find the topics."""
+    """How long connecting may take: reaching a broker, logging in and finding the topics."""
     close_timeout: float = field(default=10.0, validator=checks.seconds(3600), metadata=_SECONDS)
-    """How long closing may take: the last commit and leaving the group."""
+    """How long closing may take: the last commit, and leaving the group."""
     commit_interval: float = field(default=1.0, validator=checks.seconds(3600), metadata=_SECONDS)
-    """How often to commit what was handled. What was handled since then comes again after a crash."""
+    """How often to commit. What was processed since the last commit is delivered again after a crash."""
     session_timeout: float = field(default=45.0, validator=checks.seconds(3600), metadata=_SECONDS)
-    """After how long without a heartbeat the group gives this member's partitions to others."""
+    """After how long without a heartbeat the group assigns this member's partitions to others."""
     max_poll_interval: float = field(default=300.0, validator=checks.seconds(86_400), metadata=_SECONDS)
-    """After how long without a poll this member leaves the group. The feed polls while handlers work, so this is for a
-    process that hangs."""
+    """After how long without a poll this member leaves the group. The feed polls while handlers work, so this concerns
+    a process that hangs."""
     start: Literal["earliest", "latest"] | datetime = field(
-        default="earliest", validator=checks.start, metadata={settings.FROM_TEXT: settings.moment}
+        default="earliest", validator=checks.start, metadata={settings.FROM_STRING: settings.moment}
     )
-    """Where a group that has committed nothing yet begins: at the oldest record, at new ones, or at an aware time."""
+    """Where a group without committed offsets begins: at the oldest record, at new records, or at an aware time."""
     on_data_loss: Literal["raise", "earliest", "latest"] = field(
         default="raise", validator=checks.one_of("raise", "earliest", "latest")
     )
-    """What to do when records that were not handled yet are gone from the broker: raise `DataLossError`, or go on at
+    """What to do when records that were not processed are gone from the brokers: raise `DataLossError`, or continue at
     the oldest record or with new ones."""
-    buffer_records: int = field(default=10_000, validator=checks.whole(10_000_000), metadata=_COUNT)
+    buffer_records: int = field(default=10_000, validator=checks.count(10_000_000), metadata=_COUNT)
     """How many records may wait in memory for the application."""
-    buffer_bytes: int = field(default=64 * 1024 * 1024, validator=checks.whole(1_000_000_000_000), metadata=_COUNT)
-    """How many bytes of records may wait in memory, those that the Kafka client has read ahead included."""
-    max_record_bytes: int = field(default=16 * 1024 * 1024, validator=checks.whole(100_000_000), metadata=_COUNT)
-    """A larger record is refused, as one that can't be decoded, before it is parsed."""
+    buffer_bytes: int = field(default=64 * 1024 * 1024, validator=checks.count(1_000_000_000_000), metadata=_COUNT)
+    """How many bytes of records may wait in memory, including those that the Kafka client has read ahead."""
+    max_record_bytes: int = field(default=16 * 1024 * 1024, validator=checks.count(100_000_000), metadata=_COUNT)
+    """A larger record is a bad record: it is refused before it is parsed."""
     kafka: Mapping[str, PropertyValue] = field(
         factory=dict, converter=checks.to_properties, metadata={settings.PROPERTIES: True}
     )
-    """Other librdkafka properties. Those that would break a guarantee of the feed are refused."""
+    """Other properties of librdkafka. Those that would break a guarantee of the feed are refused."""
 
     def __attrs_post_init__(self) -> None:
         self._check_security()
         self._check_group()
 
     def __repr__(self) -> str:
-        # only what is set: a debugger may show an instance that is still under construction
+        # only the fields that are set: a debugger may show an instance that is under construction
         shown = [
             f"{a.name}={a.repr(getattr(self, a.name)) if callable(a.repr) else repr(getattr(self, a.name))}"
             for a in attrs.fields(FeedConfig)
@@ -203,11 +204,11 @@ class FeedConfig:
 
     def _check_security(self) -> None:
         if self.ca_file is not None and self.ca_pem is not None:
-            raise ConfigError("ca_pem", "is given together with ca_file: give one of them")
+            raise ConfigError("ca_pem", "is given together with ca_file: give only one of them")
         if self.security == "PLAINTEXT":
             for name in ("username", "password", "ca_file", "ca_pem"):
                 if getattr(self, name) is not None:
-                    raise ConfigError(name, "has no use with security PLAINTEXT: leave it out, or use SASL_SSL")
+                    raise ConfigError(name, "has no effect with security PLAINTEXT: leave it out, or use SASL_SSL")
             return
         for name in ("username", "password"):
             if getattr(self, name) is None:
@@ -222,11 +223,11 @@ class FeedConfig:
                 if name in self.kafka:
                     raise ConfigError(
                         property_field(name),
-                        "can't be set with group.protocol=consumer, where the broker decides on it",
+                        "can't be set with group.protocol=consumer, where the broker decides it",
                     )
             if self.session_timeout != attrs.fields(FeedConfig).session_timeout.default:
                 raise ConfigError(
-                    "session_timeout", "can't be set with group.protocol=consumer, where the broker decides on it"
+                    "session_timeout", "can't be set with group.protocol=consumer, where the broker decides it"
                 )
             return
         if self.session_timeout > self.max_poll_interval:
@@ -244,52 +245,65 @@ class FeedConfig:
 
     @property
     def _is_next_protocol(self) -> bool:
-        """Whether the group is one of KIP-848, where the broker has the timeouts and assigns the partitions."""
+        """Whether the group uses the protocol of KIP-848, where the broker sets time-outs and assigns partitions."""
         return str(self.kafka.get("group.protocol", "classic")).lower() == "consumer"
 
     @classmethod
     @without_frames
     def from_env(cls, environ: Mapping[str, str] = os.environ, prefix: str = "RBHQ_", **overrides: Any) -> Self:
-        """The configuration from environment variables: `RBHQ_GROUP_ID` for `group_id`, and so on.
+        """Makes a configuration from environment variables: `RBHQ_GROUP_ID` for `group_id`, and so on.
 
-        An empty variable counts as not set; one with the prefix that means nothing is an error. `overrides` are fields
-        given in code, which win.
+        Args:
+            environ: The variables. An empty one counts as not set.
+            prefix: What the names begin with. A variable that has the prefix but names no field is an error.
+            **overrides: Fields given in code, which take precedence.
+
+        Raises:
+            ConfigError: a variable or a field is wrong, or a required one is missing.
         """
         return settings.from_environment(cls, environ, prefix, overrides)
 
     @classmethod
     @without_frames
     def from_toml(cls, path: str | os.PathLike[str], *, table: str | None = None, **overrides: Any) -> Self:
-        """The configuration from a TOML file: a key for each field, and the tables `[topics]` and `[kafka]`.
+        """Makes a configuration from a TOML file: a key for each field, and the tables `[topics]` and `[kafka]`.
 
-        `table` names the table to read when it is not the whole file, as in `"services.rbhq"`. `overrides` are fields
-        given in code, which win.
+        Args:
+            path: The file. Paths in it are relative to its folder.
+            table: The table to read, such as `"services.rbhq"`, if it is not the whole file.
+            **overrides: Fields given in code, which take precedence.
+
+        Raises:
+            ConfigError: the file cannot be read, a key or a field is wrong, or a required one is missing.
         """
         return settings.from_toml(cls, Path(checks.path_text("path", path)), table, overrides)
 
     def kafka_properties(self) -> KafkaProperties:
-        """Everything to make a `confluent_kafka.Consumer` with, callbacks aside. The password is in it, in clear."""
+        """Returns all properties for a `confluent_kafka.Consumer`, except callbacks.
+
+        The password is among them in clear; printing the properties masks it.
+        """
         read_ahead = read_ahead_bytes(self)
         properties = KafkaProperties(
             {
                 "bootstrap.servers": ",".join(self.bootstrap_servers),
                 "client.id": self.client_id,
                 "group.id": self.group_id,
-                # an offset counts when its events were handled, not when they were handed over
+                # an offset is committed once its events are processed, not when they are handed over
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                # never skip in silence: the feed itself decides, by start and on_data_loss
+                # never skip records silently: the feed decides, by start and on_data_loss
                 "auto.offset.reset": "error",
                 "max.poll.interval.ms": _milliseconds(self.max_poll_interval),
                 "queued.min.messages": PREFETCH_RECORDS,
                 "queued.max.messages.kbytes": max(1, read_ahead // 1024),
                 "fetch.queue.backoff.ms": PREFETCH_RETRY_MS,
-                "fetch.max.bytes": max(LEAST_FETCH_BYTES, min(FETCH_BYTES, read_ahead)),
-                "socket.timeout.ms": ANSWER_MS,
+                "fetch.max.bytes": max(MIN_FETCH_BYTES, min(MAX_FETCH_BYTES, read_ahead)),
+                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
                 "socket.keepalive.enable": True,
                 "socket.connection.setup.timeout.ms": max(CONNECTION_SETUP_MS, _milliseconds(self.connect_timeout / 3)),
                 "reconnect.backoff.ms": RECONNECT_MS,
-                "reconnect.backoff.max.ms": RECONNECT_MOST_MS,
+                "reconnect.backoff.max.ms": MAX_RECONNECT_MS,
             }
         )
         if self.group_instance_id is not None:
@@ -298,7 +312,7 @@ class FeedConfig:
             session = _milliseconds(self.session_timeout)
             properties["session.timeout.ms"] = session
             properties["heartbeat.interval.ms"] = max(1, min(HEARTBEAT_MS, session // 3))
-            # a member that comes or goes doesn't stop the others
+            # a member that joins or leaves does not interrupt the others
             properties["partition.assignment.strategy"] = "cooperative-sticky"
         properties.update(self._security_properties())
         for name, value in self.kafka.items():
@@ -320,14 +334,15 @@ class FeedConfig:
         elif self.ca_pem is not None:
             properties["ssl.ca.pem"] = self.ca_pem
         elif sys.platform != "win32":
-            # the system's authorities, wherever they are; on Windows librdkafka takes its certificate store by itself
+            # the system's authorities, wherever they are; on Windows librdkafka uses the certificate store by itself
             properties["ssl.ca.location"] = "probe"
         return properties
 
 
 def read_ahead_bytes(config: FeedConfig) -> int:
-    """Returns how many of `buffer_bytes` the Kafka client reads ahead. The feed's buffer has the rest, less as many
-    again: the last batch that it takes before it is full may be all that was read ahead.
+    """Returns how much of `buffer_bytes` the Kafka client reads ahead.
+
+    The feed's buffer has the rest, less as much again: the last batch before it is full may be all that was read ahead.
     """
     return min(MAX_READ_AHEAD_BYTES, config.buffer_bytes // 4)
 

@@ -1,6 +1,6 @@
-"""The properties of the Kafka client: which of them a user may set, and how they are kept and shown.
+"""The properties of the Kafka client: which of them a user may set, and how they are kept and printed.
 
-`RawProperties` holds what a user set, `KafkaProperties` what the client is made with. Neither prints a secret.
+`RawProperties` has what a user set, `KafkaProperties` has what the client gets. Neither prints a secret.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MASK = "***"
 
 
 class Secret:
-    """A text that must not be printed: `repr`, `str` and `format` show `***`, only `reveal()` gives it."""
+    """A string that must not be printed: `repr`, `str` and `format` show `***`, and only `reveal()` returns it."""
 
     __slots__ = ("__text",)
 
@@ -32,7 +32,7 @@ class Secret:
         self.__text = text
 
     def reveal(self) -> str:
-        """The text in clear. Hand it on, don't keep it."""
+        """Returns the string in clear. Pass it on and do not keep it."""
         return self.__text
 
     def __repr__(self) -> str:
@@ -55,13 +55,13 @@ class Secret:
 
 
 PropertyValue = Union[str, int, float, bool, Secret]
-"""What a librdkafka property may be set to. A `Secret` is revealed to the Kafka client only."""
+"""What a property of librdkafka may be set to. A `Secret` is revealed only to the Kafka client."""
 
 
 class RawProperties(Mapping[str, PropertyValue]):
-    """The librdkafka properties that a user set: checked, immutable, hashable. Sensitive values are `Secret`s."""
+    """The properties that a user set: checked, immutable, hashable. Sensitive values are `Secret`s."""
 
-    # not a dict: attrs.asdict would copy one, and a dict can be changed
+    # not a dict, which can be changed, and which attrs.asdict would copy
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, PropertyValue] | Iterable[tuple[str, PropertyValue]] = ()) -> None:
@@ -89,7 +89,7 @@ class RawProperties(Mapping[str, PropertyValue]):
 
 
 class KafkaProperties(dict[str, Any]):
-    """What `confluent_kafka.Consumer` is made with, passwords in clear. Its `repr` and `str` mask them."""
+    """The properties that the Kafka client gets, with passwords in clear. Its `repr` and `str` mask them."""
 
     def __repr__(self) -> str:
         return repr({name: MASK if is_sensitive(name) else value for name, value in self.items()})
@@ -107,25 +107,27 @@ class KafkaProperties(dict[str, Any]):
 
 
 def is_sensitive(name: str) -> bool:
-    """Whether the value of a librdkafka property must not be printed."""
+    """Returns whether the value of a property must not be printed."""
     return _SENSITIVE.search(name.lower()) is not None
 
 
-# what librdkafka itself redacts, and whatever a later version may call in the same way; a user name may be seen
+# what librdkafka itself redacts, and names like these in later versions; a username may be seen
 _SENSITIVE = re.compile(
     r"password|passphrase|secret|credential|token|key\.pem|^ssl_key$|^sasl\.oauthbearer\.(config|extensions)$"
 )
 
 
 def property_field(name: object) -> str:
-    """How an error calls a property: `kafka["fetch.min.bytes"]`."""
+    """Returns the name that errors use for a property: `kafka["fetch.min.bytes"]`."""
     return f'kafka["{str(name)[:80]}"]'
 
 
 def _named(values: dict[Any, Any]) -> dict[str, Any]:
     for name in values:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            raise ConfigError(property_field(name), "is not the name of a librdkafka property, such as fetch.min.bytes")
+            raise ConfigError(
+                property_field(name), "is not the name of a property of librdkafka, such as fetch.min.bytes"
+            )
         reason = refusal(name)
         if reason is not None:
             raise ConfigError(property_field(name), reason)
@@ -138,7 +140,7 @@ def _checked(name: str, given: Any) -> PropertyValue:
         text = value.reveal() if isinstance(value, Secret) else str(value)
         least, reason = MINIMUM[name]
         if not _WHOLE.fullmatch(text) or int(text) < least:
-            raise ConfigError(property_field(name), f"expected a whole number of at least {least}: {reason}")
+            raise ConfigError(property_field(name), f"expected an integer of at least {least}: {reason}")
     return value
 
 
@@ -154,28 +156,26 @@ def _value(name: str, value: Any) -> PropertyValue:
         _check_text(value, wrong)
         if _COUNTED.search(name) and not _WHOLE.fullmatch(value):
             # librdkafka reads "5s" and "5e3" as 5
-            raise wrong(
-                f"expected a whole number, got {value[:40]!r}" if not is_sensitive(name) else "expected a number"
-            )
+            raise wrong(f"expected an integer, got {value[:40]!r}" if not is_sensitive(name) else "expected an integer")
         return Secret(value) if is_sensitive(name) else value
     if isinstance(value, bool):
         if _COUNTED.search(name):
-            raise wrong(f"expected a whole number, got {value}")
+            raise wrong(f"expected an integer, got {value}")
         return value
     if isinstance(value, float):
         if not math.isfinite(value) or not value.is_integer():
-            raise wrong(f"expected a whole number, got {value}: librdkafka would cut the fraction off")
+            raise wrong(f"expected an integer, got {value}: librdkafka would drop the fraction")
         value = int(value)
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise wrong("expected a whole number of at most 64 bits")
+            raise wrong("expected an integer of at most 64 bits")
         return Secret(str(value)) if is_sensitive(name) else value
-    raise wrong(f"expected a text, a whole number or a bool, got {type(value).__name__}")
+    raise wrong(f"expected a string, an integer or a bool, got {type(value).__name__}")
 
 
 def _check_text(text: str, wrong: Callable[[str], ConfigError]) -> None:
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise wrong("holds a character that can't be handed to the Kafka client (NUL, or not valid UTF-8)")
+        raise wrong("contains a NUL character or half a surrogate pair, which the Kafka client cannot take")
 
 
 _COUNTED = re.compile(r"\.(ms|bytes|kbytes|messages|seconds)$|^log_level$")
@@ -183,8 +183,8 @@ _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})")
 
 
 def refusal(name: str) -> str | None:
-    """Why a librdkafka property may not be set and what to do instead, or `None` if it may."""
-    # librdkafka takes topic properties with this prefix too
+    """Returns why a property may not be set and what to do instead; `None` if it may be set."""
+    # librdkafka accepts topic properties with this prefix, too
     for spelling in (name, re.sub(r"^(topic\.)+", "", name)):
         if spelling in REFUSED:
             return REFUSED[spelling]
@@ -275,13 +275,13 @@ REFUSED: dict[str, str] = {
     "default_topic_conf": "can't be set: give its properties one by one in kafka",
     "internal.termination.signal": "can't be set: its signal would hit the application's own threads",
 }
-"""The librdkafka properties that can't be set, each with why and what to use instead."""
+"""The properties that can't be set, each with the reason and what to use instead."""
 
 REFUSED_PATTERNS: dict[str, str] = {
     r".*_cb": _CALLBACK,
     r"test\..*|ut_.*": "can't be set: it is for librdkafka's own tests. rbhq_stream.testing has a broker for yours",
 }
-"""The same for whole families of names, as regular expressions."""
+"""The same for families of names, as regular expressions."""
 
 MINIMUM: dict[str, tuple[int, str]] = {
     "log_level": (6, _LOG),
@@ -289,4 +289,4 @@ MINIMUM: dict[str, tuple[int, str]] = {
     "reconnect.backoff.max.ms": (100, f"with less, {_STORM}"),
     "topic.metadata.refresh.interval.ms": (1, "without it, partitions that are added to a topic would never be read"),
 }
-"""The least that a librdkafka property may be set to, and why."""
+"""The least value that a property may be set to, and why."""

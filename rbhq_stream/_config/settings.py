@@ -1,7 +1,7 @@
-"""Where the fields of a configuration are read from when not given in code: environment variables or a TOML file.
+"""Reads the fields of a configuration from environment variables or from a TOML file.
 
-What the fields mean is not known here, only how the metadata of a field says that its value is written. This module
-finds the values, reads texts, and remembers where each came from, so that an error can say so.
+This module does not know what the fields mean, only how their metadata says that values are written. It finds the
+values, converts strings, and remembers where each value came from, so that an error can say so.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from rbhq_stream.errors import ConfigError
 
 _C = TypeVar("_C")
 
-# The keys of a field's metadata. A field without any is a text that is taken as it is.
-FROM_TEXT = "from_text"
-"""A function that reads the value from a text. It raises `ValueError` with what is wrong and what is expected."""
+# The keys of a field's metadata. A field without any is a string that is taken as it is.
+FROM_STRING = "from_string"
+"""A function that converts a string to the value. It raises `ValueError` with what is wrong and what is expected."""
 PARTS = "parts"
-"""The value has parts: an attrs class of texts. `topics.prices` is the variable `TOPIC_PRICES`."""
+"""The value is an attrs class of strings. `topics.prices` is the variable `TOPIC_PRICES`."""
 PROPERTIES = "properties"
 """The value is a mapping of librdkafka properties. `fetch.min.bytes` is the variable `KAFKA_FETCH_MIN_BYTES`."""
 PATH = "path"
-"""The value is a path; in a TOML file, from that file's folder."""
+"""The value is a path; in a TOML file it is relative to the folder of that file."""
 SECRET = "secret"  # noqa: S105 - the name of a piece of metadata, not a password
-"""The value must not be printed, and may be in a file that the setting of the same name with `_file` points to."""
+"""The value must not be printed. It may be in a file, to which the setting with `_file` after its name points."""
 
 _UNDERSCORED = {"log.level": "log_level"}
-"""The librdkafka properties with an underscore in their names, which environment variables can't tell from a dot."""
+"""The librdkafka properties with an underscore in their names. Environment variables write a dot as one, too."""
 
 
 def number(text: str) -> float:
-    """A duration."""
+    """Converts a duration in seconds."""
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"expected a number of seconds, like 30 or 0.5, got {text[:40]!r}") from None
+        raise ValueError(f"expected a number of seconds, such as 30 or 0.5, got {text[:40]!r}") from None
 
 
-def whole(text: str) -> int:
-    """A whole number."""
+def integer(text: str) -> int:
+    """Converts an integer."""
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"expected a whole number, got {text[:40]!r}") from None
+        raise ValueError(f"expected an integer, got {text[:40]!r}") from None
 
 
 def moment(text: str) -> datetime | str:
-    """A time in ISO form; any other text as it is."""
+    """Converts a time in ISO 8601; returns any other string as it is."""
     try:
         return datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text)
     except ValueError:
@@ -64,12 +64,12 @@ def moment(text: str) -> datetime | str:
 
 
 def pem(text: str) -> str:
-    """A PEM text, whose line breaks may be written `\\n`, as files of environment variables need it."""
+    """Converts PEM whose line breaks are written `\\n`, because files of environment variables have one line each."""
     return text.replace("\\n", "\n")
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of an error about an unknown name: the known one that was probably meant, or all."""
+    """Returns the end of an error about an unknown name: the known name that was probably meant, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:
@@ -79,7 +79,7 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 @frozen
 class _Target:
-    """What a variable or a key sets: a field, a part of one, or the file that the field's value is in."""
+    """What a variable or a key sets: a field, a part of it, or the file that has the field's value."""
 
     field: str
     part: str | None = None
@@ -87,7 +87,7 @@ class _Target:
 
     @property
     def name(self) -> str:
-        """What an error about it calls it."""
+        """The name that errors use for it."""
         if self.part is None:
             return self.field
         return property_field(self.part) if self.field == "kafka" else f"{self.field}.{self.part}"
@@ -95,7 +95,7 @@ class _Target:
 
 @frozen
 class _Given:
-    """One value as it was found."""
+    """A value, and where it was found."""
 
     target: _Target
     value: Any
@@ -106,7 +106,7 @@ class _Given:
 
 
 def from_environment(cls: type[_C], environ: Mapping[str, str], prefix: str, overrides: Mapping[str, Any]) -> _C:
-    """Make a configuration of environment variables and of the fields given in code."""
+    """Makes a configuration from environment variables and from fields given in code."""
     targets = dict(_variables(cls))
     given = []
     for variable, text in sorted(environ.items()):
@@ -127,7 +127,7 @@ def from_environment(cls: type[_C], environ: Mapping[str, str], prefix: str, ove
 
 
 def _variables(cls: type) -> Iterator[tuple[str, _Target]]:
-    """The variables that there are, without the prefix, and what each sets."""
+    """Yields all variables, without the prefix, and what each of them sets."""
     for attribute in _fields(cls):
         name = attribute.name
         if PARTS in attribute.metadata:
@@ -147,7 +147,7 @@ def _property(variable: str) -> _Target | None:
 
 
 def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[str, Any]) -> _C:
-    """Make a configuration of a TOML file, or of a table in it, and of the fields given in code."""
+    """Makes a configuration from a TOML file, or a table of it, and from fields given in code."""
     document = _read_toml(path)
     way = table.split(".") if table else []
     for depth, key in enumerate(way, start=1):
@@ -178,7 +178,7 @@ def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[s
 def _read_toml(path: Path) -> dict[str, Any]:
     text, problem = _text_of(path)
     if problem is None and any("\ud800" <= char <= "\udfff" for char in text):
-        problem = f"{shown_path(path)} is not UTF-8 text, as TOML must be"
+        problem = f"{shown_path(path)} is not UTF-8, which TOML requires"
     if problem is not None:
         raise ConfigError("path", problem)
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -187,14 +187,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         document = toml.loads(text)
     except (ValueError, RecursionError) as error:
         problem = f"{shown_path(path)} is not valid TOML: {error}"
-    # out of the `except`: the parser's own error may hold the whole document, passwords and all
+    # raised outside the `except`, because the parser's error may hold the whole document with its passwords
     if problem is not None:
         raise ConfigError("path", problem)
     return document
 
 
 def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """`fetch.min.bytes = 1` is three tables in TOML: the names from the outermost on, joined again."""
+    """Yields the values of nested tables under their joined names: TOML reads `fetch.min.bytes = 1` as three tables."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{above}{key}.")
@@ -205,7 +205,14 @@ def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 def _build(
     cls: type[_C], given: Iterable[_Given], places: Mapping[str, str], folder: Path, overrides: Mapping[str, Any]
 ) -> _C:
-    """`places` is where each field would have to be set; relative paths are taken from `folder`."""
+    """Makes the configuration.
+
+    Args:
+        given: The values that were found.
+        places: Where each field would have to be set.
+        folder: What paths are relative to.
+        overrides: The fields given in code.
+    """
     attributes = {attribute.name: attribute for attribute in _fields(cls)}
     origins = {name: place for name, place in places.items() if name not in overrides}
     values: dict[str, Any] = {}
@@ -219,7 +226,7 @@ def _build(
             already = target.part in parts
             parts[target.part] = one.value
         if already:
-            raise one.wrong(f"is set twice: also by {origins[target.name]}")
+            raise one.wrong(f"is set twice, also by {origins[target.name]}")
         if target.part is None:
             values[target.field] = _read(one, attributes[target.field].metadata, folder)
         origins[target.name] = one.origin
@@ -228,7 +235,7 @@ def _build(
         missing = [name for name in required if name not in values and name not in overrides]
         if missing:
             others = ", ".join(f"{name} ({places[name]})" if name in places else name for name in missing[1:])
-            raise ConfigError(missing[0], f"is required, and not set{'; so are ' if others else ''}{others}")
+            raise ConfigError(missing[0], f"is required but not set{'; so are ' if others else ''}{others}")
         return cls(**values, **overrides)
     except ConfigError as error:
         error.origin = error.origin or origins.get(error.field)
@@ -236,7 +243,7 @@ def _build(
 
 
 def _read(one: _Given, metadata: Mapping[str, Any], folder: Path) -> Any:
-    """The value as the field's constructor takes it."""
+    """Returns the value as the constructor takes it."""
     value = one.value
     if one.target.in_file:
         return _secret_file(one, folder)
@@ -245,18 +252,18 @@ def _read(one: _Given, metadata: Mapping[str, Any], folder: Path) -> Any:
     if SECRET in metadata:
         return Secret(value)
     if PATH in metadata:
-        # only a path that is taken from the user's folder is not from this one
+        # "~" stays: it is the user's home
         return value if not value or value.startswith("~") else folder / value
-    if FROM_TEXT in metadata:
+    if FROM_STRING in metadata:
         try:
-            return metadata[FROM_TEXT](value)
+            return metadata[FROM_STRING](value)
         except ValueError as error:
             raise one.wrong(str(error)) from None
     return value
 
 
 def _secret_file(one: _Given, folder: Path) -> Secret:
-    """The text of a file, without the line break at its end. Whether it is a good password is for the field to say."""
+    """Returns the content of a file without one line break at its end. The field checks whether it is a password."""
     if not isinstance(one.value, str):
         raise one.wrong(f"expected the path of a file, got {type(one.value).__name__}")
     text, problem = _text_of(folder / one.value)
@@ -266,12 +273,14 @@ def _secret_file(one: _Given, folder: Path) -> Secret:
 
 
 def _text_of(path: Path) -> tuple[str, str | None]:
-    """The text of a file, and what keeps it from being read. What is not UTF-8 becomes surrogates, as an error about it
-    would hold the text."""
+    """Returns the content of a file and why it cannot be read.
+
+    What is not UTF-8 becomes surrogates: a `UnicodeDecodeError` would hold the content, which may be a password.
+    """
     try:
         return path.read_bytes().decode("utf-8-sig", "surrogateescape"), None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it can't be the name of a file"
+        reason = error.strerror if isinstance(error, OSError) else "not a valid path"
         return "", f"can't read {shown_path(path)}: {reason}"
 
 

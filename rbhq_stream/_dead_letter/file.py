@@ -90,9 +90,9 @@ class DeadLetterFile:
     """
 
     path: Path = field(converter=_to_path, validator=_check_writable)
-    max_bytes: int = field(default=64 * 1024 * 1024, kw_only=True, validator=checks.whole(2**60))
+    max_bytes: int = field(default=64 * 1024 * 1024, kw_only=True, validator=checks.count(2**60))
     """The size at which a file is full. A line that is longer than that gets a file of its own."""
-    keep: int | None = field(default=10, kw_only=True, validator=checks.optional(checks.whole(1_000_000)))
+    keep: int | None = field(default=10, kw_only=True, validator=checks.optional(checks.count(1_000_000)))
     """The number of full files to keep. The oldest is deleted, with a WARNING in the log. `None`: keep all."""
     fsync: bool = field(default=True, kw_only=True)
     """Whether to wait for the disk. Without it a power cut may lose the last records; kill -9 still can't."""
