@@ -343,12 +343,6 @@ class RaceEvent:
         return _restored, (type(self), {**values, "record": self.record})
 
 
-def with_record(event: _E, record: Record | RawRecord) -> _E:
-    """Returns the event, which nobody else has yet, with the record that it came in."""
-    object.__setattr__(event, "_record", record)
-    return event
-
-
 def _restored(cls: type[_E], values: dict[str, Any]) -> _E:
     return cls(**values)
 

@@ -10,7 +10,7 @@ from rbhq_stream._wire import lenient
 from rbhq_stream._wire.fast_path import NOT_PLAIN, PriceReader
 from rbhq_stream._wire.faults import Unreadable
 from rbhq_stream.errors import DecodeError, Fault
-from rbhq_stream.events import Event, PriceEvent, with_record
+from rbhq_stream.events import Event, PriceEvent
 from rbhq_stream.record import RawRecord, Record
 
 _E = TypeVar("_E", bound=Event)
@@ -66,8 +66,14 @@ def decode(
 def _recorded(events: tuple[_E, ...], record: Record | RawRecord) -> tuple[_E, ...]:
     """Returns the events with the record that they came in, each with its number among the record's events."""
     if len(events) == 1:
-        return (with_record(events[0], record),)
+        return (_with_record(events[0], record),)
     whole = record if isinstance(record, Record) else Record.of(record)
     return tuple(
-        [with_record(event, attrs.evolve(whole, part=part, parts=len(events))) for part, event in enumerate(events)]
+        [_with_record(event, attrs.evolve(whole, part=part, parts=len(events))) for part, event in enumerate(events)]
     )
+
+
+def _with_record(event: _E, record: Record | RawRecord) -> _E:
+    """Returns the event, which nobody else has yet, with the record that it came in. Quicker than `attrs.evolve`."""
+    object.__setattr__(event, "_record", record)
+    return event
