@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 # Newer tools than the lower bounds allow: pydantic wants a newer typing-extensions.
 LEFT_OUT = ["--ignore=tests/test_plain_data.py"]
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,.-]+)\])?\s*\(?>=([\w.]+)")

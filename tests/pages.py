@@ -15,8 +15,8 @@ import pytest
 
 from rbhq_stream import FeedConfig
 from rbhq_stream.testing import EmbeddedBroker
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
 

@@ -19,10 +19,10 @@ import pytest
 
 from rbhq_stream import DecodeError, Feed, FeedConfig, PriceEvent, PriceType, PriceUpdate, decode, encode
 from rbhq_stream._dead_letter import DeadLetterFile
+from tests import ROOT
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 
-ROOT = Path(__file__).parents[1]
 VALID, BAD, EMPTY = 100_000, 1_000, 100
 RACES = 500
 PARTITIONS = 6

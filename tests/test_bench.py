@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.bench import data, report
 from tests.bench.figures import Figure, Goal
 from tests.bench.run import Run, Settings
 from tests.bench.work import Checksum
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_decode_only(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ from rbhq_stream import (
     Unscratching,
 )
 from rbhq_stream.testing import EmbeddedBroker
-from tests.pages import PAGES, ROOT, examples, python_blocks, run_example
+from tests import ROOT
+from tests.pages import PAGES, examples, python_blocks, run_example
 
 PACKAGE = ROOT / "rbhq_stream"
 

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -38,6 +37,7 @@ from rbhq_stream import (
     Topics,
 )
 from rbhq_stream.testing import EmbeddedBroker, MemorySource
+from tests import ROOT
 from tests.facades import Facade
 from tests.memory_feeds import PRICES, TOPICS, MakeFacade, memory_config, price, prices, status
 
@@ -46,7 +46,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 
-ROOT = Path(__file__).parents[1]
 AT_ONCE = 3.0
 """Seconds. What waits for a thread that the child doesn't have takes longer, or for ever."""
 

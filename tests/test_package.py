@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import types
@@ -14,8 +15,7 @@ import pytest
 
 import rbhq_stream
 import rbhq_stream.testing
-
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
 
 EXPORTED = set(
     """
@@ -98,3 +98,10 @@ def test_the_built_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
 
 def test_its_version_is_told_once() -> None:
     assert importlib.metadata.version("rbhq-stream") in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_test_module_imports_another_one() -> None:
+    """What several of them need is in a module of its own."""
+    importing = re.compile(r"^\s*(?:from|import) tests(?:\.\w+)*\.test_", re.MULTILINE)
+    modules = [path for path in (ROOT / "tests").rglob("*.py") if importing.search(path.read_text(encoding="utf-8"))]
+    assert modules == []

@@ -20,12 +20,12 @@ from typing import Any, cast
 import pytest
 from typing_extensions import Self
 
+from tests import ROOT
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.reliability import sql_app
 from tests.waiting import wait_for
 
-ROOT = Path(__file__).parents[2]
 SEED = 20261121
 PARTITIONS = 2
 SESSION_TIMEOUT = 1
