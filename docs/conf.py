@@ -57,7 +57,7 @@ def read_google_style(_app: Sphinx, _what: str, _name: str, _value: Any, _option
     It is not left to the extension sphinx.ext.napoleon, which takes the docstring of an attribute to begin with a type
     too, as far as the first colon.
     """
-    lines[:] = Docstring(list(lines), Config()).lines()
+    lines[:] = Docstring(list(lines), Config(napoleon_use_ivar=True)).lines()
 
 
 def tidy_signature(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any, NoReturn, TypeVar, Union, cast
+from typing import Any, NoReturn, TypeVar, Union, cast, get_args
 
 import attrs
 from attrs import field, frozen
@@ -396,5 +396,5 @@ def _hide_record(cls: Any) -> None:
     cls.__attrs_attrs__ = named(*listed)
 
 
-for _cls in (RaceEvent, PriceEvent, RaceStatusEvent, RaceResultEvent):
+for _cls in (RaceEvent, *get_args(Event)):
     _hide_record(_cls)

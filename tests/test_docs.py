@@ -235,6 +235,13 @@ def test_the_architecture_page_names_every_module() -> None:
         assert 1 <= len(sentences) <= 2, f"{module}: two sentences"
 
 
+def test_the_maintainers_page_names_files_that_exist() -> None:
+    page = PAGES["maintaining.md"].read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:rbhq_stream|tests|docs)/[\w./-]+|[\w.]+\.(?:toml|md))`(?! \(new\))", page))
+    assert len(named) > 40
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
 def test_the_versions_agree() -> None:
     newest = re.findall(r"^## \[(\d[^]]*)\]", PAGES["CHANGELOG.md"].read_text(encoding="utf-8"), re.MULTILINE)[0]
     assert f'version = "{newest}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

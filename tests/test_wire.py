@@ -505,9 +505,7 @@ def test_encode_refuses(event: Any, problem: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 7, PriceUpdate(3, "ep"), RaceId(1, 2), PriceEvent])
 def test_encode_takes_events_only(value: Any) -> None:
-    with pytest.raises(
-        TypeError, match=r"^encode\(.*\): expected a PriceEvent, a RaceStatusEvent or a RaceResultEvent"
-    ):
+    with pytest.raises(TypeError, match=r"^encode\(.*\): expected one of PriceEvent, RaceStatusEvent, RaceResultEvent"):
         encode(value)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -19,7 +19,7 @@ from rbhq_stream._wire.faults import Faults, Unreadable, step, unreadable
 from rbhq_stream._wire.names import EVENT_ID, FIELDS, NAMES_OF, RACE, WireField
 from rbhq_stream._wire.objects import each, extra_of, scalar_reader
 from rbhq_stream.errors import Fault
-from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent
+from rbhq_stream.events import Event, PriceEvent, RaceResultEvent
 
 Write = Callable[[Any], Any]
 
@@ -54,7 +54,8 @@ def encode(event: Event) -> bytes:
             except Unreadable as bad:
                 found = "; ".join(f"at {one.path} found {one.found}, expected {one.expected}" for one in bad.under("$"))
                 raise ValueError(f"this {kind.__name__} can't be written: {found}") from None
-    raise TypeError(f"encode({event!r}): expected a PriceEvent, a RaceStatusEvent or a RaceResultEvent")
+    expected = ", ".join(kind.__name__ for kind in _EVENT_WRITERS)
+    raise TypeError(f"encode({event!r}): expected one of {expected}")
 
 
 def _object_writer(cls: type[Any]) -> Write:
@@ -122,4 +123,4 @@ def _time(moment: datetime) -> datetime:
         raise unreadable(moment, "a time from year 1 to year 9999 in UTC") from None
 
 
-_EVENT_WRITERS = {kind: _object_writer(kind) for kind in (PriceEvent, RaceStatusEvent, RaceResultEvent)}
+_EVENT_WRITERS: dict[type[Event], Write] = {kind: _object_writer(kind) for kind in get_args(Event)}

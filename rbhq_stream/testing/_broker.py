@@ -13,6 +13,7 @@ from typing import Any
 from typing_extensions import Self
 
 from rbhq_stream._config import FeedConfig, Topics
+from rbhq_stream._kinds import EVENT_KINDS
 from rbhq_stream._wire import encode
 from rbhq_stream.events import Event
 from rbhq_stream.record import Record
@@ -51,11 +52,8 @@ class EmbeddedBroker:
         self, partitions: int = 3, brokers: int = 1, *, topics: Topics | None = None, timeout: float = 10
     ) -> None:
         number = next(_numbers)
-        self.topics = topics or Topics(
-            prices=f"embedded-{number}.prices",
-            race_status=f"embedded-{number}.race-status",
-            race_results=f"embedded-{number}.race-results",
-        )
+        names = {kind.topic: f"embedded-{number}.{kind.topic.replace('_', '-')}" for kind in EVENT_KINDS}
+        self.topics = topics or Topics(**names)
         self.partitions = partitions
         self._brokers = brokers
         self._timeout = timeout
