@@ -56,10 +56,10 @@ class ConnectError(RbhqStreamError):
     Attributes:
         reason: The cause, in the words of the Kafka client where it has some.
         broker: The broker concerned, as `host:port`; `None` if it is not one broker.
-        hint: What to do.
     """
 
     hint = "This is a permanent error. The reason says what has to change before the feed can connect."
+    """What to do."""
 
     def __init__(self, reason: str, *, broker: str | None = None, hint: str | None = None) -> None:
         super().__init__(reason)

@@ -43,7 +43,7 @@ def pem() -> str:
     return trustme.CA().cert_pem.bytes().decode()
 
 
-def test_the_defaults() -> None:
+def test_fields_that_are_not_given_have_their_defaults() -> None:
     made = config()
     assert attrs.asdict(made, recurse=False) == {
         "bootstrap_servers": ("broker.example:9196",),
@@ -81,7 +81,7 @@ def test_a_config_is_a_value() -> None:
         one.group_id = "other"  # type: ignore[misc]
 
 
-def test_it_survives_pickling(tmp_path: Path, pem: str) -> None:
+def test_a_config_can_be_pickled(tmp_path: Path, pem: str) -> None:
     (tmp_path / "ca.pem").write_text(pem)
     one = config(
         ca_file=tmp_path / "ca.pem",
@@ -128,7 +128,7 @@ def test_errors_are_config_errors_and_value_errors() -> None:
         (("a",), ("a:9196",)),
     ],
 )
-def test_bootstrap_servers(given_servers: Any, expected: tuple[str, ...]) -> None:
+def test_servers_become_hosts_with_ports(given_servers: Any, expected: tuple[str, ...]) -> None:
     assert config(bootstrap_servers=given_servers).bootstrap_servers == expected
 
 
@@ -172,7 +172,7 @@ def test_bootstrap_servers(given_servers: Any, expected: tuple[str, ...]) -> Non
         ({"a"}, "got set"),
     ],
 )
-def test_bad_bootstrap_servers(given_servers: Any, problem: str) -> None:
+def test_bad_servers_are_refused(given_servers: Any, problem: str) -> None:
     error = refused(bootstrap_servers=given_servers)
     assert error.field == "bootstrap_servers"
     assert problem in error.problem
@@ -228,7 +228,7 @@ def test_a_good_string_is_accepted(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "two words", "pässword", "a:b/c=d,e;f'\"\\$%@"])
-def test_good_passwords(value: str) -> None:
+def test_a_password_may_have_any_printable_characters(value: str) -> None:
     assert config(password=value).password == Secret(value)
     assert config(password=Secret(value)) == config(password=value)
 
@@ -239,20 +239,20 @@ def test_what_is_missing_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "a b", "ä", "x" * 250, ".", "..", 7, "a/b"])
-def test_bad_group_instance_id(value: Any) -> None:
+def test_a_bad_group_instance_id_is_refused(value: Any) -> None:
     error = refused(group_instance_id=value)
     assert error.field == "group_instance_id"
     assert "expected 1 to 249 of the characters" in error.problem
 
 
-def test_group_instance_id() -> None:
+def test_a_group_instance_id_is_kept() -> None:
     assert config(group_instance_id="host-1").group_instance_id == "host-1"
 
 
 # topics
 
 
-def test_topics() -> None:
+def test_topics_may_be_a_mapping() -> None:
     topics = Topics(prices="p", race_status="s", race_results="r")
     assert topics.names == ("p", "s", "r")
     assert Topics(race_results="r").names == ("r",)
@@ -261,20 +261,20 @@ def test_topics() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 249, "A.b_c-9", "...", "^a"[1:]])
-def test_good_topic_names(name: str) -> None:
+def test_a_good_topic_name_is_accepted(name: str) -> None:
     assert Topics(prices=name).names == (name,)
 
 
 @pytest.mark.parametrize("kind", ["prices", "race_status", "race_results"])
 @pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "^a", "x" * 250, ".", "..", "ä", 7, b"a", ["a"]])
-def test_bad_topic_names(kind: str, name: Any) -> None:
+def test_a_bad_topic_name_is_refused(kind: str, name: Any) -> None:
     error = refused(topics={kind: name})
     assert error.field == f"topics.{kind}"
     assert "expected 1 to 249 of the characters a-z A-Z 0-9 . _ -" in error.problem
 
 
 @pytest.mark.parametrize("value", [{}, {"prices": None}])
-def test_no_topic(value: Any) -> None:
+def test_at_least_one_topic_is_required(value: Any) -> None:
     error = refused(topics=value)
     assert error.field == "topics"
     assert "give at least one of prices, race_status and race_results" in error.problem
@@ -282,7 +282,7 @@ def test_no_topic(value: Any) -> None:
         Topics()
 
 
-def test_one_topic_for_two_kinds() -> None:
+def test_two_kinds_of_events_cannot_share_a_topic() -> None:
     error = refused(topics={"prices": "p", "race_results": "p"})
     assert error.field == "topics.race_results"
     assert "is the same topic as topics.prices, 'p'" in error.problem
@@ -297,14 +297,14 @@ def test_one_topic_for_two_kinds() -> None:
         (7, "expected one of prices, race_results, race_status"),
     ],
 )
-def test_unknown_topics(key: Any, ending: str) -> None:
+def test_an_unknown_kind_of_topic_is_refused(key: Any, ending: str) -> None:
     error = refused(topics={key: "p"})
     assert error.field == f"topics.{key}"
     assert error.problem.endswith(ending)
 
 
 @pytest.mark.parametrize("value", ["prices", ["prices"], None, 7])
-def test_topics_of_another_type(value: Any) -> None:
+def test_topics_of_another_type_are_refused(value: Any) -> None:
     error = refused(topics=value)
     assert error.field == "topics"
     assert "expected Topics(" in error.problem
@@ -314,7 +314,7 @@ def test_topics_of_another_type(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "SSL", "sasl_ssl", "SASL_PLAINTEXT", None, 7])
-def test_bad_security(value: Any) -> None:
+def test_an_unknown_security_is_refused(value: Any) -> None:
     error = refused(security=value)
     assert error.field == "security"
     assert "expected 'SASL_SSL' or 'PLAINTEXT'" in error.problem
@@ -340,7 +340,7 @@ def test_plaintext_takes_no_credentials(tmp_path: Path, pem: str) -> None:
 # the certificate authority
 
 
-def test_ca_file(tmp_path: Path, pem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ca_file_may_be_any_path(tmp_path: Path, pem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(f"# Äuthority\n{pem}\nmore\n{pem}", encoding="utf-8")
     assert config(ca_file=file).ca_file == file
@@ -363,7 +363,7 @@ def test_ca_file(tmp_path: Path, pem: str, monkeypatch: pytest.MonkeyPatch) -> N
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "contains no PEM certificate"),
     ],
 )
-def test_bad_certificates(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_file_without_a_valid_certificate_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
     error = refused(ca_file=file)
@@ -372,13 +372,13 @@ def test_bad_certificates(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem in error.problem
 
 
-def test_one_damaged_certificate_among_good_ones(pem: str) -> None:
+def test_one_damaged_certificate_among_good_ones_is_refused(pem: str) -> None:
     lines = pem.splitlines()
     damaged = "\n".join([*lines[:3], *lines[4:]])
     assert "damaged" in refused(ca_pem=f"{pem}\n{damaged}\n{pem}").problem
 
 
-def test_unreadable_ca_files(tmp_path: Path) -> None:
+def test_a_ca_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "can't read" in refused(ca_file=tmp_path / "none.pem").problem
     assert "No such file" in refused(ca_file=tmp_path / "none.pem").problem
     assert "is a folder" in refused(ca_file=tmp_path).problem
@@ -386,7 +386,7 @@ def test_unreadable_ca_files(tmp_path: Path) -> None:
         assert refused(ca_file=value).field == "ca_file"
 
 
-def test_ca_pem(pem: str) -> None:
+def test_a_ca_pem_is_kept(pem: str) -> None:
     made = config(ca_pem=pem)
     assert made.ca_pem == pem
     assert "<1 PEM certificate>" in repr(made)
@@ -395,18 +395,18 @@ def test_ca_pem(pem: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "text", 7, b"-----BEGIN CERTIFICATE-----"])
-def test_bad_ca_pem(value: Any) -> None:
+def test_a_ca_pem_without_a_valid_certificate_is_refused(value: Any) -> None:
     assert refused(ca_pem=value).field == "ca_pem"
 
 
-def test_a_private_key_is_not_kept(pem: str) -> None:
+def test_a_private_key_is_refused(pem: str) -> None:
     key = trustme.CA().issue_cert("a.example").private_key_pem.bytes().decode()
     error = refused(ca_pem=pem + key)
     assert "contains a private key" in error.problem
     assert key.splitlines()[1] not in str(error)
 
 
-def test_not_both_ways_to_name_an_authority(tmp_path: Path, pem: str) -> None:
+def test_ca_file_and_ca_pem_exclude_each_other(tmp_path: Path, pem: str) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(pem)
     error = refused(ca_file=file, ca_pem=pem)
@@ -427,14 +427,14 @@ DURATIONS = {
 
 @pytest.mark.parametrize("name", DURATIONS)
 @pytest.mark.parametrize("value", [0, -1, 0.0001, math.nan, math.inf, -math.inf, "30", None, True, 1j, 10**400])
-def test_bad_durations(name: str, value: Any) -> None:
+def test_a_bad_duration_is_refused(name: str, value: Any) -> None:
     error = refused(**{name: value})
     assert error.field == name
     assert "seconds" in error.problem
 
 
 @pytest.mark.parametrize(("name", "most"), DURATIONS.items())
-def test_the_longest_duration(name: str, most: int) -> None:
+def test_durations_have_a_limit(name: str, most: int) -> None:
     # the longest poll interval leaves room for any session
     assert getattr(config(**{"max_poll_interval": 86400, name: most}), name) == most
     error = refused(**{"max_poll_interval": 86400, name: most + 1})
@@ -476,7 +476,7 @@ def test_counts_are_integers_within_limits(name: str, most: int) -> None:
         datetime(2026, 11, 21, 9, tzinfo=timezone(timedelta(hours=10))),
     ],
 )
-def test_start(value: Any) -> None:
+def test_start_is_earliest_latest_or_an_aware_time(value: Any) -> None:
     assert config(start=value).start == value
 
 
@@ -493,14 +493,14 @@ def test_start(value: Any) -> None:
         (None, "expected 'earliest', 'latest' or a time"),
     ],
 )
-def test_bad_start(value: Any, problem: str) -> None:
+def test_a_bad_start_is_refused(value: Any, problem: str) -> None:
     error = refused(start=value)
     assert error.field == "start"
     assert problem in error.problem
 
 
 @pytest.mark.parametrize("value", ["", "skip", "error", None, 7])
-def test_bad_on_data_loss(value: Any) -> None:
+def test_an_unknown_on_data_loss_is_refused(value: Any) -> None:
     error = refused(on_data_loss=value)
     assert error.field == "on_data_loss"
     assert "expected 'raise' or 'earliest' or 'latest'" in error.problem

@@ -50,7 +50,9 @@ def made(config: FeedConfig) -> None:
 
 
 @pytest.mark.parametrize(("platform", "authorities"), [("linux", {"ssl.ca.location": "probe"}), ("win32", {})])
-def test_the_properties(platform: str, authorities: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kafka_client_gets_these_properties(
+    platform: str, authorities: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     assert config().kafka_properties() == {
         "bootstrap.servers": "a:9196,b:9092",
@@ -88,7 +90,7 @@ def test_a_local_broker_has_neither_tls_nor_login() -> None:
     made(FeedConfig(**LOCAL))
 
 
-def test_the_authority(tmp_path: Path) -> None:
+def test_the_authority_becomes_a_property(tmp_path: Path) -> None:
     pem = trustme.CA().cert_pem.bytes().decode()
     file = tmp_path / "ca.pem"
     file.write_text(pem)
@@ -102,7 +104,7 @@ def test_the_authority(tmp_path: Path) -> None:
     made(by_text)
 
 
-def test_other_fields() -> None:
+def test_the_other_fields_become_properties() -> None:
     properties = config(
         group_instance_id="host-1",
         client_id="desk",
@@ -141,7 +143,7 @@ def test_librdkafka_takes_whatever_the_fields_take(
 # the group protocol of KIP-848
 
 
-def test_the_consumer_protocol_leaves_to_the_broker_what_is_its() -> None:
+def test_the_consumer_protocol_leaves_to_the_broker_what_the_broker_decides() -> None:
     properties = config(kafka={"group.protocol": "consumer"}).kafka_properties()
     assert properties["group.protocol"] == "consumer"
     for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
@@ -150,7 +152,7 @@ def test_the_consumer_protocol_leaves_to_the_broker_what_is_its() -> None:
 
 
 @pytest.mark.parametrize("name", ["partition.assignment.strategy", "heartbeat.interval.ms"])
-def test_the_consumer_protocol_refuses_what_is_the_brokers(name: str) -> None:
+def test_the_consumer_protocol_refuses_properties_that_the_broker_decides(name: str) -> None:
     error = refused({"group.protocol": "consumer", name: "1000"})
     assert error.field == f'kafka["{name}"]'
     assert "the broker decides" in error.problem
@@ -170,7 +172,7 @@ def test_the_heartbeat_is_shorter_than_the_session() -> None:
         assert "shorter than session_timeout" in error.problem
 
 
-def test_another_assignor() -> None:
+def test_another_assignor_may_be_set() -> None:
     properties = config(kafka={"partition.assignment.strategy": "range"}).kafka_properties()
     assert properties["partition.assignment.strategy"] == "range"
 
@@ -179,7 +181,7 @@ def test_another_assignor() -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_properties(name: str) -> None:
+def test_a_property_that_would_break_a_guarantee_is_refused(name: str) -> None:
     error = refused({"client.rack": "r", name: "canary"})
     assert error.field == f'kafka["{name}"]'
     assert error.problem == REFUSED[name]
@@ -217,7 +219,7 @@ def test_refused_properties(name: str) -> None:
         "topic.topic.auto.offset.reset",
     ],
 )
-def test_refused_families(name: str) -> None:
+def test_a_property_of_a_refused_family_is_refused(name: str) -> None:
     error = refused({name: lambda *_: None})
     assert error.field == f'kafka["{name}"]'
     assert "can't be set" in error.problem
@@ -235,7 +237,7 @@ def test_refused_families(name: str) -> None:
         "metadata.recovery.strategy",
     ],
 )
-def test_others_are_not_refused(name: str) -> None:
+def test_other_properties_are_accepted(name: str) -> None:
     assert refusal(name) is None
 
 
@@ -248,7 +250,7 @@ def test_each_refusal_says_what_to_do_where_there_is_something_to_do() -> None:
 
 @pytest.mark.parametrize("name", MINIMUM)
 @pytest.mark.parametrize("kind", [int, str, Secret, float])
-def test_properties_with_a_minimum(name: str, kind: Callable[[Any], Any]) -> None:
+def test_a_property_below_its_minimum_is_refused(name: str, kind: Callable[[Any], Any]) -> None:
     least, reason = MINIMUM[name]
     made = config(kafka={name: kind(str(least)) if kind is Secret else kind(least)})
     assert made.kafka_properties()[name] in (least, str(least))
@@ -318,7 +320,7 @@ def test_every_property_of_librdkafka_was_reviewed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "fetch min", "fetch.min.bytes ", "a\0b", "a=b", "ä", 7, None])
-def test_what_is_no_name(name: Any) -> None:
+def test_what_cannot_be_the_name_of_a_property_is_refused(name: Any) -> None:
     error = refused({name: 1})
     assert error.field == f'kafka["{name}"]'
     assert "is not the name of a property of librdkafka" in error.problem
@@ -345,14 +347,14 @@ def test_what_is_no_name(name: Any) -> None:
         ("queued.min.messages", "many", "integer, got 'many'"),
     ],
 )
-def test_bad_values(name: str, value: Any, problem: str) -> None:
+def test_a_bad_value_of_a_property_is_refused(name: str, value: Any, problem: str) -> None:
     error = refused({name: value})
     assert error.field == f'kafka["{name}"]'
     assert problem in error.problem
 
 
 @pytest.mark.parametrize("value", [7, None, "fetch.min.bytes=1", ["fetch.min.bytes"]])
-def test_what_is_no_mapping(value: Any) -> None:
+def test_kafka_must_be_a_mapping(value: Any) -> None:
     error = refused(value)
     assert error.field == "kafka"
     assert "expected a mapping" in error.problem
@@ -364,7 +366,7 @@ def test_a_float_without_a_fraction_is_an_integer() -> None:
     assert type(config(kafka={"fetch.min.bytes": 1.0}).kafka["fetch.min.bytes"]) is int
 
 
-def test_raw_properties_are_a_value() -> None:
+def test_raw_properties_are_hashable_and_comparable() -> None:
     given: dict[str, Any] = {"fetch.min.bytes": 1, "client.rack": "r"}
     made = config(kafka=given)
     given["fetch.min.bytes"] = 2
@@ -396,7 +398,7 @@ SENSITIVE = [
 
 
 @pytest.mark.parametrize("name", SENSITIVE)
-def test_sensitive_properties(name: str) -> None:
+def test_sensitive_properties_become_secrets(name: str) -> None:
     assert is_sensitive(name)
     if refusal(name):
         return

@@ -209,11 +209,11 @@ def test_a_wrong_value_says_where_it_came_from(name: str, text: str, tmp_path: P
 # the environment
 
 
-def test_the_least_environment() -> None:
+def test_a_few_variables_are_enough() -> None:
     assert FeedConfig.from_env(LEAST) == LEAST_CONFIG
 
 
-def test_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("RBHQ_")]:
         monkeypatch.delenv(name)
     for name, text in LEAST.items():
@@ -221,7 +221,7 @@ def test_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FeedConfig.from_env() == LEAST_CONFIG
 
 
-def test_another_prefix() -> None:
+def test_the_prefix_can_be_changed() -> None:
     environ = {name.replace("RBHQ_", "FEED_"): text for name, text in LEAST.items()}
     assert FeedConfig.from_env({**environ, "RBHQ_NONSENSE": "1"}, prefix="FEED_") == LEAST_CONFIG
     with pytest.raises(ConfigError) as caught:
@@ -281,14 +281,14 @@ def test_a_missing_password_names_both_variables() -> None:
         ("RBHQ_TOPICS", "RBHQ_TOPIC_PRICES"),
     ],
 )
-def test_an_unknown_variable(variable: str, meant: str) -> None:
+def test_an_unknown_variable_is_refused_with_the_nearest_name(variable: str, meant: str) -> None:
     error = refused_env(**{variable: "canary"})
     assert error.field == variable.removeprefix("RBHQ_").lower()
     assert error.origin == f"environment variable {variable}"
     assert error.problem == f"is not a setting of the feed: did you mean {meant}?"
 
 
-def test_an_unknown_variable_like_no_other() -> None:
+def test_a_variable_like_no_other_is_refused_with_all_names() -> None:
     assert (
         "expected one of RBHQ_BOOTSTRAP_SERVERS, RBHQ_BUFFER_BYTES, RBHQ_BUFFER_RECORDS, "
         in refused_env(RBHQ_Q="1").problem
@@ -302,7 +302,7 @@ def test_a_wrong_topic_names_its_variable(text: str) -> None:
     assert error.origin == "environment variable RBHQ_TOPIC_RACE_RESULTS"
 
 
-def test_raw_properties_from_the_environment() -> None:
+def test_variables_set_raw_properties() -> None:
     made = FeedConfig.from_env(
         {**LEAST, "RBHQ_KAFKA_FETCH_MIN_BYTES": "1", "RBHQ_KAFKA_LOG_LEVEL": "7", "RBHQ_KAFKA_CLIENT_RACK": "r_1"}
     )
@@ -325,7 +325,7 @@ def test_a_wrong_property_names_its_variable(variable: str, field: str, problem:
     assert problem in error.problem
 
 
-def test_a_property_set_twice() -> None:
+def test_a_property_that_is_set_twice_is_refused() -> None:
     error = refused_env(RBHQ_KAFKA_DEBUG="cgrp", RBHQ_KAFKA_debug="topic")
     assert error.field == 'kafka["debug"]'
     assert error.origin == "environment variable RBHQ_KAFKA_debug"
@@ -350,11 +350,11 @@ def test_a_wrong_start_is_refused(text: str) -> None:
     assert "a time with its time zone, such as 2026-11-21T09:00:00+00:00" in refused_env(RBHQ_START=text).problem
 
 
-def test_a_certificate_on_one_line() -> None:
+def test_a_certificate_may_be_on_one_line() -> None:
     assert FeedConfig.from_env({**LEAST, "RBHQ_CA_PEM": PEM.replace("\n", "\\n")}).ca_pem == PEM
 
 
-def test_a_local_broker() -> None:
+def test_a_local_broker_needs_no_credentials() -> None:
     environ = {name: LEAST[name] for name in LEAST if name not in {"RBHQ_USERNAME", "RBHQ_PASSWORD"}}
     assert FeedConfig.from_env({**environ, "RBHQ_SECURITY": "PLAINTEXT"}).password is None
     error = refused_env(RBHQ_SECURITY="PLAINTEXT")
@@ -374,7 +374,7 @@ def test_a_local_broker() -> None:
         ("pässword\n".encode(), "pässword"),
     ],
 )
-def test_password_file(content: bytes, password: str, tmp_path: Path) -> None:
+def test_a_password_may_be_in_a_file(content: bytes, password: str, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(content)
     environ = {**LEAST, "RBHQ_PASSWORD": "", "RBHQ_PASSWORD_FILE": str(file)}
@@ -395,7 +395,7 @@ def test_password_file(content: bytes, password: str, tmp_path: Path) -> None:
         (b"canary\xff\n", "cannot be printed"),
     ],
 )
-def test_bad_password_files(content: bytes, problem: str, tmp_path: Path) -> None:
+def test_a_file_with_a_bad_password_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(content)
     error = refused_env(RBHQ_PASSWORD="", RBHQ_PASSWORD_FILE=str(file))
@@ -405,7 +405,7 @@ def test_bad_password_files(content: bytes, problem: str, tmp_path: Path) -> Non
     assert "canary" not in str(error)
 
 
-def test_unreadable_password_files(tmp_path: Path) -> None:
+def test_a_password_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         error = refused_env(RBHQ_PASSWORD="", RBHQ_PASSWORD_FILE=str(path))
         assert error.field == "password"
@@ -417,13 +417,13 @@ def test_unreadable_password_files(tmp_path: Path) -> None:
     assert error.problem == "expected the path of a file, got int"
 
 
-def test_a_path_that_can_not_be(tmp_path: Path) -> None:
+def test_a_path_that_cannot_exist_is_refused(tmp_path: Path) -> None:
     for line in ('ca_file = "a\\u0000b"', 'password_file = "a\\u0000b"', 'ca_file = "~no-such-user/ca.pem"'):
         text = LEAST_TOML.replace('password = "correct horse"', "") if "password" in line else LEAST_TOML
         assert line.partition(" ")[0].removesuffix("_file") in refused_toml(tmp_path, f"{line}\n{text}").field
 
 
-def test_a_password_and_a_file_of_it(tmp_path: Path) -> None:
+def test_a_password_and_a_password_file_exclude_each_other(tmp_path: Path) -> None:
     error = refused_env(RBHQ_PASSWORD_FILE=str(tmp_path / "password"))
     assert error.field == "password"
     assert error.origin == "environment variable RBHQ_PASSWORD_FILE"
@@ -433,7 +433,7 @@ def test_a_password_and_a_file_of_it(tmp_path: Path) -> None:
 # fields given in code beside them
 
 
-def test_overrides(tmp_path: Path) -> None:
+def test_fields_given_in_code_take_precedence(tmp_path: Path) -> None:
     topics = Topics(race_status="status")
     overrides: dict[str, Any] = {"topics": topics, "group_id": "other", "password": "p", "connect_timeout": 5}
     expected = attrs.evolve(LEAST_CONFIG, **overrides)
@@ -481,20 +481,20 @@ def test_a_class_of_ones_own(tmp_path: Path) -> None:
 # TOML
 
 
-def test_the_least_file(tmp_path: Path) -> None:
+def test_a_few_keys_are_enough(tmp_path: Path) -> None:
     path = toml(tmp_path, LEAST_TOML)
     assert FeedConfig.from_toml(path) == LEAST_CONFIG
     assert FeedConfig.from_toml(str(path)) == LEAST_CONFIG
 
 
-def test_a_file_with_a_byte_order_mark_and_crlf(tmp_path: Path) -> None:
+def test_a_file_may_have_a_byte_order_mark_and_crlf(tmp_path: Path) -> None:
     path = tmp_path / "feed.toml"
     path.write_bytes(b"\xef\xbb\xbf" + LEAST_TOML.replace("\n", "\r\n").encode())
     assert FeedConfig.from_toml(path) == LEAST_CONFIG
 
 
 @pytest.mark.parametrize("table", ["rbhq", "services.rbhq.feed"])
-def test_a_table_of_a_larger_file(table: str, tmp_path: Path) -> None:
+def test_a_table_of_a_larger_file_can_be_read(table: str, tmp_path: Path) -> None:
     path = toml(tmp_path, f"other = 1\n[{table}]\n{LEAST_TOML}")
     assert FeedConfig.from_toml(path, table=table) == LEAST_CONFIG
     path = toml(tmp_path, f"other = 1\n[{table}]\ntopics.price = 'x'\n{LEAST_TOML}")
@@ -504,13 +504,13 @@ def test_a_table_of_a_larger_file(table: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["rbhq", "other", "services.none", "other.x"])
-def test_no_such_table(table: str, tmp_path: Path) -> None:
+def test_a_table_that_does_not_exist_is_refused(table: str, tmp_path: Path) -> None:
     path = toml(tmp_path, "other = 1\n[services]\n")
     with pytest.raises(ConfigError, match=rf"has no table \[{table.partition('.')[0]}"):
         FeedConfig.from_toml(path, table=table)
 
 
-def test_raw_properties_in_toml(tmp_path: Path) -> None:
+def test_toml_sets_raw_properties(tmp_path: Path) -> None:
     text = (
         '[kafka]\nfetch.min.bytes = 1\n"fetch.wait.max.ms" = 100\ncheck.crcs = true\nlog_level = 7\nclient.rack = "r"\n'
     )
@@ -551,7 +551,7 @@ def test_raw_properties_in_toml(tmp_path: Path) -> None:
         ("client_id = {a = 1}", "client_id", "client_id", "got dict"),
     ],
 )
-def test_a_wrong_key(line: str, field: str, key: str, problem: str, tmp_path: Path) -> None:
+def test_a_wrong_key_is_refused(line: str, field: str, key: str, problem: str, tmp_path: Path) -> None:
     text = f"{LEAST_TOML}\n{line}\n"
     error = refused_toml(tmp_path, text)
     assert error.field == field
@@ -559,7 +559,7 @@ def test_a_wrong_key(line: str, field: str, key: str, problem: str, tmp_path: Pa
     assert problem in error.problem
 
 
-def test_a_property_written_in_both_ways(tmp_path: Path) -> None:
+def test_a_property_written_in_both_ways_is_refused(tmp_path: Path) -> None:
     error = refused_toml(tmp_path, f'{LEAST_TOML}[kafka]\n"fetch.min.bytes" = 1\nfetch.min.bytes = 2\n')
     assert error.field == 'kafka["fetch.min.bytes"]'
     assert error.problem.startswith("is set twice, also by key kafka.fetch.min.bytes in ")
@@ -593,7 +593,7 @@ def test_paths_are_taken_from_the_files_folder(folder: Path, tmp_path: Path, mon
         ("group_id = 'a'".encode("utf-16"), "is not UTF-8, which TOML requires"),
     ],
 )
-def test_what_is_no_toml(content: bytes, problem: str, tmp_path: Path) -> None:
+def test_what_is_not_toml_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "feed.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -604,7 +604,7 @@ def test_what_is_no_toml(content: bytes, problem: str, tmp_path: Path) -> None:
     assert len(str(caught.value)) < 400
 
 
-def test_unreadable_files(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(ConfigError, match="path: can't read"):
             FeedConfig.from_toml(path)

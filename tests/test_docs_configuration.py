@@ -65,7 +65,7 @@ def test_every_refused_property_has_its_reason() -> None:
         assert reason in TEXT
 
 
-def test_the_feeds_own_choices() -> None:
+def test_the_page_lists_the_feeds_own_properties() -> None:
     fields = {
         "bootstrap_servers": "a",
         "username": "u",

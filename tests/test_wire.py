@@ -186,7 +186,7 @@ ONE_PRICE = PriceEvent(1, 2, price_updates=(PriceUpdate(3, PriceType.WIN, price=
         ),
     ],
 )
-def test_forms(kind: type[Event], raw: bytes, events: list[Event]) -> None:
+def test_every_form_of_a_document_is_read(kind: type[Event], raw: bytes, events: list[Event]) -> None:
     assert list(decode(kind, raw)) == events
 
 
@@ -196,7 +196,7 @@ def test_the_events_know_their_record() -> None:
         assert event.record is RECORD
 
 
-def test_unknown_things_survive() -> None:
+def test_unknown_fields_and_values_are_kept_and_written_again() -> None:
     raw = (
         b'{"meetingId":1,"eventNumber":2,"eventId":"1-2","priceUpdates":[{"runnerNumber":3,"property":"place5","propertyId":150,'
         b'"price":"4.40","why":{"deep":[1.10,null,true]}}],"scratchings":[],"unscratchings":[],"big":123456789012345678901234567890,'
@@ -235,7 +235,7 @@ def price(token: str) -> Decimal | None:
 @pytest.mark.parametrize(
     "token", ["null", '""', "0", '"0"', '"0.00"', "-0.0", "0.99", '"0.999999999999"', "-5", '"-4.4"']
 )
-def test_no_price(token: str) -> None:
+def test_what_means_no_price(token: str) -> None:
     assert price(token) is None
 
 
@@ -279,7 +279,7 @@ def test_deductions_are_exact() -> None:
     ],
 )
 @pytest.mark.parametrize("plain", [True, False])
-def test_times(text: str, time: datetime, plain: bool) -> None:
+def test_times_are_read_as_utc_and_rounded_to_microseconds(text: str, time: datetime, plain: bool) -> None:
     raw = b'{"meetingId":1,"eventNumber":2,%s"unscratchings":[{"runnerNumber":3,"unscratchTime":"%s"}]}'
     (event,) = decode(PriceEvent, raw % (b"" if plain else b'"new":1,', text.encode()))
     unscratch_time = event.unscratchings[0].unscratch_time
@@ -391,7 +391,7 @@ WIN = '"runnerNumber":3,"property":"ep"'
         (RaceStatusEvent, '{"eventId":"1-2","status":"\\ud800"}', ['$.status "\\ud800", a string without half a surrogate pair']),
     ],
 )  # fmt: skip
-def test_refusals(kind: type[Event], document: str, faults: list[str]) -> None:
+def test_a_bad_document_is_refused_with_all_its_faults(kind: type[Event], document: str, faults: list[str]) -> None:
     with pytest.raises(DecodeError) as caught:
         decode(kind, document.encode(), record=RECORD)
     error = caught.value
@@ -410,7 +410,7 @@ def test_what_is_not_utf8_is_refused(raw: bytes) -> None:
     assert caught.value.record is None
 
 
-def test_what_is_found_is_shortened() -> None:
+def test_a_long_value_is_shortened_in_a_fault() -> None:
     with pytest.raises(DecodeError) as caught:
         decode(RaceStatusEvent, b'{"eventId":"%s","status":%s}' % (b"x" * 5000, b"1" * 5000))
     assert [fault.found for fault in caught.value.faults] == ['"' + "x" * 56 + "...", "1" * 57 + "..."]
@@ -497,7 +497,7 @@ def test_encode_writes_times_in_utc() -> None:
         (PriceEvent(1, 2, extra={"new": RECURSIVE}), "expected JSON nested at most 64 levels deep"),
     ],
 )  # fmt: skip
-def test_encode_refuses(event: Any, problem: str) -> None:
+def test_encode_refuses_what_decode_would_not_read_back(event: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)) as caught:
         encode(event)
     assert str(caught.value).startswith(f"this {type(event).__name__} can't be written: at $")

@@ -66,7 +66,7 @@ def test_every_form_decodes_to_the_same(data: st.DataObject, event: Event) -> No
 
 @_settings
 @given(st.data(), ours.price_events)
-def test_one_event_for_each_race(data: st.DataObject, event: PriceEvent) -> None:
+def test_prices_of_several_races_give_one_event_for_each_race(data: st.DataObject, event: PriceEvent) -> None:
     ids = [data.draw(st.sampled_from([(1, 1), (1, 2), (2, 1)])) for _ in event.price_updates]
     document = ours.from_json(encode(event))
     del document["meetingId"], document["eventNumber"], document["eventId"]
