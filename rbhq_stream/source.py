@@ -31,10 +31,6 @@ class Owner(Protocol):
         """Returns whether the feed is not being closed. A source asks this while it does something slow."""
         ...
 
-    def owns(self, partition: TopicPartition) -> bool:
-        """Returns whether the partition is assigned to this process."""
-        ...
-
     def connected(self, partitions: Collection[TopicPartition]) -> None:
         """The source is connected, and these are all the partitions of its topics.
 

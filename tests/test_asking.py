@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rbhq_stream import AuthenticationError, AuthorizationError, TlsError, UnknownTopicError, UnreachableError
 from rbhq_stream._kafka import asking, topics
 from rbhq_stream._kafka.asking import FIRST_TIMEOUT, MAX_TIMEOUT, Asker, ReplyTimeout
-from rbhq_stream._kafka.faults import Reports
+from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.topics import TopicLookup, TopicWatch
 from rbhq_stream.source import TopicPartition
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import string
 import time
 import weakref
 from collections import deque
@@ -25,9 +26,11 @@ from rbhq_stream import (
     UnreachableError,
 )
 from rbhq_stream._engine.ledger import Ledger
-from rbhq_stream._kafka import KafkaSource, commits, connecting, consumer
+from rbhq_stream._kafka import KafkaSource, client, commits, connecting, consumer
 from rbhq_stream._kafka.asking import ReplyTimeout
-from rbhq_stream._kafka.faults import Flood, Reports, connect_error
+from rbhq_stream._kafka.limited_log import LimitedLog
+from rbhq_stream._kafka.reports import Reports
+from rbhq_stream._kafka.translation import connect_error
 from rbhq_stream.source import TopicPartition
 from tests.waiting import wait_for
 
@@ -206,8 +209,8 @@ class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, strategy: str, **fields: Any) -> None:
         self.client, self.books = Client(), Books()
         self.now = 1000.0
-        monkeypatch.setattr(consumer, "make_consumer", lambda *_: self.client)
-        monkeypatch.setattr(consumer, "check", lambda *_: [P0, P1])
+        monkeypatch.setattr(client, "make_consumer", lambda *_: self.client)
+        monkeypatch.setattr(client, "check", lambda *_: [P0, P1])
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         config = FeedConfig(
             bootstrap_servers="localhost:1",
@@ -399,7 +402,7 @@ def test_an_end_is_committed_with_the_first_offset_that_holds_no_record(stage: S
     stage.poll()
     stage.source.commit({P0: 11})
     assert stage.client.metadata == {P0: "no records from 6"}
-    stage.source._commits.answered(None, [KafkaPartition(*P0, 11)])
+    stage.source._client.commits.answered(None, [KafkaPartition(*P0, 11)])
     stage.poll(*records(0, 11))
     stage.source.commit({P0: 12})
     assert stage.client.metadata == {P0: None}
@@ -456,7 +459,7 @@ def test_closing_waits_for_the_end_of_a_partition_whose_records_are_all_handled(
 
     def poll(timeout: float) -> Step | None:
         if stage.client.commits:
-            stage.source._commits.answered(None, [KafkaPartition(*P0, offset)])
+            stage.source._client.commits.answered(None, [KafkaPartition(*P0, offset)])
             return None
         stage.now += timeout
         return script.popleft() if script else None
@@ -481,7 +484,45 @@ def test_closing_waits_for_nothing_where_all_is_known(stage: Stage) -> None:
     assert stage.client.closed
 
 
+def test_an_end_is_committed_before_a_partition_is_revoked(stage: Stage) -> None:
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 8))
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
+    stage.poll(lambda: stage.client.take(P0))
+    assert stage.client.commits == [{P0: 8}]
+    assert stage.client.metadata == {P0: "no records from 6"}
+
+
+def test_closing_commits_though_a_topic_was_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not know the partition any more."""
+
+    def unknown(partition: KafkaPartition, cached: bool) -> tuple[int, int]:
+        raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+
+    stage.client.group = {P0: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5))
+    stage.books.mark_processed(P0, 5, stage.books.epoch)
+    monkeypatch.setattr(stage.client, "get_watermark_offsets", unknown)
+
+    def answer(timeout: float) -> None:
+        if stage.client.commits:
+            stage.source._client.commits.answered(None, [KafkaPartition(*P0, 6)])
+
+    monkeypatch.setattr(stage.client, "poll", answer)
+    stage.source.close({P0: 6}, 10.0)
+    assert stage.client.commits == [{P0: 6}]
+
+
 # where to read
+
+
+def test_the_position_of_a_partition_that_was_revoked_is_not_looked_up(stage: Stage) -> None:
+    """It would be assigned again by hand, although it is another member's."""
+    reset = Message(1, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    stage.client.group = {P0: 5, P1: 5}
+    stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5), lambda: stage.client.take(P1), reset)
+    stage.poll()
+    assert set(stage.client.assigned) == {P0}
 
 
 def test_an_offset_that_is_out_of_range_for_a_moment_commits_nothing_that_is_not_done(stage: Stage) -> None:
@@ -525,7 +566,7 @@ def test_a_partition_added_to_a_topic_is_read_from_its_beginning(
     make_stage: Callable[..., Stage], partition: TopicPartition, start: int
 ) -> None:
     stage = make_stage(start="latest")
-    stage.source._known.discard(P1)
+    stage.source._existed.discard(P1)
     reset = Message(partition.partition, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
     stage.poll(lambda: stage.client.give(partition), reset)
     stage.poll()
@@ -539,18 +580,20 @@ def test_a_position_is_found_over_a_slow_line(
 ) -> None:
     """Though nothing came from the topic for a while, and so its existence is in doubt as well."""
     stage = make_stage(start=start)
+    replies: list[str] = []
 
-    def slow(question: Callable[..., Any]) -> Callable[..., Any]:
+    def slow(name: str, question: Callable[..., Any]) -> Callable[..., Any]:
         def ask(asked: Any, timeout: float) -> Any:
             stage.now += min(timeout, 2 * round_trip)  # some questions take two
             if timeout < 2 * round_trip:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            replies.append(name)
             return question(asked, timeout=timeout)
 
         return ask
 
     for name in ("committed", "offsets_for_times", "list_topics"):
-        monkeypatch.setattr(stage.client, name, slow(getattr(stage.client, name)))
+        monkeypatch.setattr(stage.client, name, slow(name, getattr(stage.client, name)))
     stage.now += 60
     began = stage.now
     stage.poll(lambda: stage.client.give(P0), Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
@@ -559,6 +602,8 @@ def test_a_position_is_found_over_a_slow_line(
         stage.now += 0.1
         stage.poll()
     assert stage.client.assigned[P0] == (0 if start == "earliest" else 1000)
+    positions = [name for name in replies if name != "list_topics"]
+    assert positions == ["committed", "offsets_for_times", "offsets_for_times"], "no reply is asked for twice"
 
 
 def test_a_feed_that_is_to_be_closed_asks_no_further(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,7 +650,7 @@ def test_commits_are_made_one_at_a_time(stage: Stage) -> None:
     stage.source.commit({P0: 1})
     stage.source.commit({P0: 2})
     assert stage.client.commits == [{P0: 1}]
-    stage.source._commits.answered(None, [KafkaPartition(*P0, 1)])
+    stage.source._client.commits.answered(None, [KafkaPartition(*P0, 1)])
     stage.source.commit({P0: 3})
     assert stage.client.commits == [{P0: 1}, {P0: 3}]
 
@@ -613,7 +658,7 @@ def test_commits_are_made_one_at_a_time(stage: Stage) -> None:
 def test_a_commit_whose_answer_got_lost_does_not_end_all_commits(stage: Stage) -> None:
     stage.poll(lambda: stage.client.give(P0))
     stage.source.commit({P0: 1})
-    stage.now += commits.PATIENCE - 1
+    stage.now += commits.ANSWER_TIMEOUT - 1
     stage.source.commit({P0: 2})
     stage.now += 2
     stage.source.commit({P0: 3})
@@ -648,7 +693,7 @@ def test_the_last_commit_is_made_again_when_it_fails(
         if is_moved and len(stage.client.commits) == 1 and P1 in stage.client.assigned:
             stage.client.take(P1)
         error = failing if len(stage.client.commits) < 3 else None
-        stage.source._commits.answered(error, [KafkaPartition(*P0, 2), KafkaPartition(*P1, 2)])
+        stage.source._client.commits.answered(error, [KafkaPartition(*P0, 2), KafkaPartition(*P1, 2)])
 
     monkeypatch.setattr(stage.client, "poll", poll)
     stage.source.close({P0: 2, P1: 2}, 5.0)
@@ -672,7 +717,7 @@ def test_a_commit_that_the_client_refuses_is_made_later(stage: Stage, caplog: py
 def test_a_commit_that_is_forbidden_ends_the_feed(stage: Stage, code: int, resource: str) -> None:
     stage.poll(lambda: stage.client.give(P0))
     with pytest.raises(AuthorizationError) as raised:
-        stage.poll(lambda: stage.source._commits.answered(KafkaError(code), [KafkaPartition(*P0, 1)]))
+        stage.poll(lambda: stage.source._client.commits.answered(KafkaError(code), [KafkaPartition(*P0, 1)]))
     assert raised.value.resource == resource
 
 
@@ -716,8 +761,8 @@ def test_a_client_that_knows_no_broker_any_more_is_replaced(stage: Stage, caplog
     assert ended(old)
     assert not stage.books.owns(P0), "the old one's partitions are lost"
     assert [record.getMessage() for record in caplog.records] == [
-        "the Kafka client knows no broker any more: going on with a new one",
-        "lost, what was not committed comes again at another member of the group: rbhq.race-status[0]",
+        "the Kafka client knows no broker any more: it is replaced by a new one",
+        "lost, so what was not committed is delivered again to another member: rbhq.race-status[0]",
     ]
     assert stage.poll(lambda: stage.client.give(P0), *records(0, 6)) == [(0, 6)]
     stage.source.commit({P0: 7})
@@ -732,7 +777,7 @@ def test_a_client_that_knows_no_broker_any_more_may_have_no_partitions(
         stage.source._reports.statistics(BROKERLESS)
     stage.poll()
     assert [record.getMessage() for record in caplog.records] == [
-        "the Kafka client knows no broker any more: going on with a new one"
+        "the Kafka client knows no broker any more: it is replaced by a new one"
     ]
 
 
@@ -750,7 +795,7 @@ def test_a_client_whose_password_was_refused_is_ended_at_once(stage: Stage, capl
     stage.source.close({}, 5.0)
     assert not caplog.records
     stage.source.close({P0: 6}, 5.0)
-    assert "not committed, and their records come again: rbhq.race-status[0]" in caplog.text
+    assert "not committed, so their records are delivered again: rbhq.race-status[0]" in caplog.text
 
 
 # errors
@@ -880,9 +925,9 @@ def nothing_comes(stage: Stage, seconds: int) -> None:
 def test_a_log_in_that_the_network_cut_short_is_no_refusal(text: str, kind: type[ConnectError], broker: str) -> None:
     reports = Reports("app")
     reports.error(KafkaError(KafkaError._AUTHENTICATION, text))
-    told = reports.fatal or reports.trouble[broker]
+    told = reports.permanent or reports.troubles[broker]
     assert type(told) is kind
-    assert (reports.fatal is None) is (kind is UnreachableError)
+    assert (reports.permanent is None) is (kind is UnreachableError)
     assert told.broker == broker
     assert "state" not in told.reason
 
@@ -901,7 +946,7 @@ def test_decorations_are_left_out() -> None:
 
 def test_log_lines_name_the_broker_and_floods_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    reports = Reports("app", lambda: now[0])
+    reports = Reports("app", LimitedLog(clock=lambda: now[0]))
     caplog.set_level(logging.DEBUG)
     for number in range(100):
         now[0] += 0.11
@@ -928,9 +973,10 @@ def test_callbacks_never_raise() -> None:
 
 
 def test_a_flood_remembers_a_bounded_number_of_kinds() -> None:
-    flood = Flood(lambda: 0.0, kinds=10)
-    assert all(flood.admits(str(number)) == 0 for number in range(100))
-    assert len(flood._seen) <= 10
+    log = LimitedLog(clock=lambda: 0.0, max_kinds=10)
+    for letter in string.ascii_lowercase:
+        log.write(logging.WARNING, "kind", letter, "")
+    assert len(log._written) <= 10
 
 
 def test_the_group_may_be_busy_for_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:

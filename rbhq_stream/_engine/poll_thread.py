@@ -178,9 +178,6 @@ class PollThread:
     def is_wanted(self) -> bool:
         return not self._buffer.is_closing
 
-    def owns(self, partition: TopicPartition) -> bool:
-        return self._ledger.owns(partition, self._ledger.epoch)
-
     def connected(self, partitions: Collection[TopicPartition]) -> None:
         self._starting_positions.check_exist(partitions)
 

@@ -1,4 +1,4 @@
-"""The only room that knows the Kafka client: `KafkaSource` is the feed's source, `consumer` makes a bare one."""
+"""All that the feed has to do with the Kafka client. `KafkaSource` is the source of a feed."""
 
 from rbhq_stream._kafka.consumer import KafkaSource
 

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from rbhq_stream._kafka.faults import UNAUTHORIZED, Reports, connect_error
+from rbhq_stream._kafka.reports import Reports
+from rbhq_stream._kafka.translation import UNAUTHORIZED, connect_error
 from rbhq_stream.errors import ConnectError, UnreachableError
 
 T = TypeVar("T")
@@ -37,10 +38,15 @@ _IN_TROUBLE = "The brokers answer, but not yet with what the feed needs: try aga
 
 
 class ReplyTimeout:
-    """The limit for one question: short at first, longer after each time-out, shorter again after a reply."""
+    """The limit for one question: short at first, longer after each time-out, shorter again after a reply.
 
-    def __init__(self, most: float = MAX_TIMEOUT) -> None:
-        self._least = min(FIRST_TIMEOUT, most)
+    Args:
+        first: the limit at first, in seconds.
+        most: the limit that it grows to.
+    """
+
+    def __init__(self, first: float = FIRST_TIMEOUT, most: float = MAX_TIMEOUT) -> None:
+        self._least = min(first, most)
         self._most = most
         self._seconds = self._least
 
@@ -131,8 +137,8 @@ class Asker:
 
     def check(self, *, is_group: bool) -> None:  # noqa: ARG002  # for those that override it
         """Raises what makes it useless to ask any further, about the group or about a topic."""
-        if self._reports.fatal is not None:
-            raise self._reports.fatal
+        if self._reports.permanent is not None:
+            raise self._reports.permanent
 
     def hear(self, error: KafkaError) -> None:
         """Takes in an error that came in place of a record."""
@@ -144,7 +150,7 @@ class Asker:
         Args:
             transient: the last error of the question itself.
         """
-        troubles = list(self._reports.trouble.values())
+        troubles = list(self._reports.troubles.values())
         if len(troubles) > 1 and all(type(trouble) is UnreachableError for trouble in troubles):
             return UnreachableError("; ".join(f"{t.reason} (broker {t.broker or '?'})" for t in troubles))
         if troubles:
@@ -162,7 +168,7 @@ class Asker:
 
     def _certain(self) -> ConnectError | None:
         """Returns what is wrong with a broker and won't become right by waiting."""
-        troubles = list(self._reports.trouble.values())
-        if not self._reports.nameless.issuperset(self._brokers):
+        troubles = list(self._reports.troubles.values())
+        if not self._reports.unresolved.issuperset(self._brokers):
             troubles = [trouble for trouble in troubles if type(trouble) is not UnreachableError]
         return troubles[0] if troubles else None

@@ -1,4 +1,4 @@
-"""Commits, one at a time: while the group's coordinator is away they would pile up."""
+"""Commits of a consumer, one at a time: while the group's coordinator is away they would pile up."""
 
 from __future__ import annotations
 
@@ -9,60 +9,67 @@ from collections.abc import Callable, Container, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from rbhq_stream._kafka.faults import NEVER_PASSES, UNAUTHORIZED, UNKNOWN_TOPIC, Reports, said, standing_error
+from rbhq_stream._kafka.limited_log import LimitedLog
+from rbhq_stream._kafka.reports import Reports
+from rbhq_stream._kafka.translation import PERMANENT, UNAUTHORIZED, UNKNOWN_TOPIC, permanent_error, text_and_broker
 from rbhq_stream.source import TopicPartition
 
-log = logging.getLogger("rbhq_stream.kafka")
+_log = logging.getLogger("rbhq_stream.kafka")
 
-PATIENCE = 60.0
-"""Seconds after which the answer to a commit is not waited for any more before the next one is made."""
-PAUSE = 0.1
-"""Seconds until a last commit that failed is made again: a rebalance may be under way."""
+ANSWER_TIMEOUT = 60.0
+"""Seconds to wait for the answer to a commit before the next one is made without it."""
+RETRY_INTERVAL = 0.1
+"""Seconds until a last commit that failed is made again, as a rebalance may be under way."""
+POLL_TIMEOUT = 0.02
+"""Seconds that a poll waits for the answer to a last commit, before the deadline is looked at."""
 
 
 class Commits:
-    """Makes a consumer's commits and hears how they went.
+    """Makes the commits of one consumer, and takes in how they went. Used by the polling thread only.
 
     Args:
-        group_id: what may be forbidden.
-        reports: is told of failures, and of those that don't pass as fatal.
-        committed: is told of the offsets that were committed.
-        metadata: returns what to store beside an offset.
+        group_id: the consumer group.
+        reports: takes in errors that are permanent.
+        lines: where other errors are logged.
+        committed: is called with the offsets that were committed.
+        metadata: returns what to store with an offset.
     """
 
     def __init__(
         self,
         group_id: str,
         reports: Reports,
+        lines: LimitedLog,
         committed: Callable[[Mapping[TopicPartition, int]], None],
         metadata: Callable[[TopicPartition, int], str | None],
     ) -> None:
         self._group_id = group_id
         self._reports = reports
+        self._lines = lines
         self._committed = committed
         self._metadata = metadata
-        self._since: float | None = None  # there is one whose answer is awaited
-        self._failed: set[int] = set()  # with these codes the last one failed
+        self._pending_since: float | None = None  # when the commit was made that is not answered yet
+        self._failed: set[int] = set()  # the codes with which the last one failed
 
     def start(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
-        """Starts to commit, unless the answer to the one before is still to come."""
-        if self._since is not None and time.monotonic() < self._since + PATIENCE:
+        """Starts to commit, unless the previous commit is still to be answered."""
+        if self._pending_since is not None and time.monotonic() < self._pending_since + ANSWER_TIMEOUT:
             return
         try:
             self._make(consumer, offsets)
         except KafkaException as error:
-            self._reports.line(logging.WARNING, "commit", "commit failed, will be tried again", said(error.args[0])[0])
+            text, _ = text_and_broker(error.args[0])
+            self._lines.write(logging.WARNING, "commit", "commit failed, will be tried again", text)
 
     def now(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commits and waits for the answer, from within a rebalance: afterwards these partitions are another's."""
+        """Commits, and waits for the answer: from within a rebalance, after which others own these partitions."""
         try:
-            answers = consumer.commit(offsets=self._to_commit(offsets), asynchronous=False)
-            self._committed(_succeeded(answers))
+            self._committed(_succeeded(consumer.commit(offsets=self._to_commit(offsets), asynchronous=False)))
         except KafkaException as error:
-            log.warning(
-                "commit before a rebalance failed, these records come again: %s: %s",
+            _log.warning(
+                "the commit before a rebalance failed, so these records are delivered again: %s: %s",
                 ", ".join(map(str, offsets)),
-                said(error.args[0])[0],
+                text_and_broker(error.args[0])[0],
             )
 
     def finish(
@@ -70,57 +77,67 @@ class Commits:
         consumer: Consumer,
         offsets: Mapping[TopicPartition, int],
         deadline: float,
-        gone: Container[TopicPartition],
+        removed: Container[TopicPartition],
     ) -> None:
-        """Commits for the last time, again if it fails, but not longer than until the deadline. `gone` grows with the
-        partitions that change hands meanwhile: another member may have committed more.
+        """Commits for the last time, and again if that fails.
+
+        Args:
+            consumer: the client.
+            offsets: what to commit.
+            deadline: the time (of the monotonic clock) by which it ends.
+            removed: the partitions that are revoked or lost meanwhile, as the client says so. Others may have committed
+                more for them.
         """
         try:
             began = time.monotonic()
-            while self._since is not None and self._reports.fatal is None and time.monotonic() < (began + deadline) / 2:
-                consumer.poll(0.02)
-            while self._reports.fatal is None:
+            while self._is_pending() and time.monotonic() < (began + deadline) / 2:
+                consumer.poll(POLL_TIMEOUT)
+            while self._reports.permanent is None:
                 while consumer.poll(0) is not None and time.monotonic() < deadline:
-                    pass  # before the first commit, too: what is still to be told may be that they are gone
-                offsets = {partition: offset for partition, offset in offsets.items() if partition not in gone}
+                    pass  # before the first commit, too: the client may be about to say that partitions are lost
+                offsets = {partition: offset for partition, offset in offsets.items() if partition not in removed}
                 if not offsets:
                     return
                 self._make(consumer, offsets)
-                while self._since is not None and self._reports.fatal is None:
+                while self._is_pending():
                     if time.monotonic() >= deadline:
-                        log.warning(
-                            "the last commit was not confirmed in time, what it says may come again: %s", offsets
-                        )
+                        _log.warning("the last commit was not confirmed in time, it may be without effect: %s", offsets)
                         return
-                    consumer.poll(0.02)
-                if not self._failed or self._failed & (NEVER_PASSES | UNKNOWN_TOPIC):
+                    consumer.poll(POLL_TIMEOUT)
+                if not self._failed or self._failed & (PERMANENT | UNKNOWN_TOPIC):
                     return
-                again_at = time.monotonic() + PAUSE
+                again_at = time.monotonic() + RETRY_INTERVAL
                 while (left := again_at - time.monotonic()) > 0:
                     consumer.poll(left)
         except KafkaException as error:
-            log.warning("the last commit failed, these records come again: %s", said(error.args[0])[0])
+            text, _ = text_and_broker(error.args[0])
+            _log.warning("the last commit failed, so these records are delivered again: %s", text)
 
     def answered(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        """`on_commit`: never raises."""
+        """Takes in the answer to a commit: the client's `on_commit`. Never raises, as that would destroy a record."""
         try:
-            self._since = None
+            self._pending_since = None
             failed = {p: error or p.error for p in partitions if error is not None or p.error is not None}
             self._failed = {reason.code() for reason in failed.values() if reason is not None}
             for p, reason in failed.items():
                 assert reason is not None
                 if reason.code() in UNAUTHORIZED:
-                    of_group = reason.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
-                    self._reports.fatal = standing_error(reason, resource=self._group_id if of_group else p.topic)
-                about = f"commit of {p.topic}[{p.partition}] failed, will be tried again"
-                self._reports.line(logging.WARNING, reason.name(), about, said(reason)[0])
+                    is_group = reason.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+                    resource = self._group_id if is_group else p.topic
+                    self._reports.end_with(permanent_error(reason, resource=resource))
+                subject = f"commit of {p.topic}[{p.partition}] failed, will be tried again"
+                self._lines.write(logging.WARNING, reason.name(), subject, text_and_broker(reason)[0])
             self._committed(_succeeded(partitions) if error is None else {})
-        except Exception:  # see the module `faults`
-            log.debug("could not take in the answer to a commit", exc_info=True)
+        except Exception:  # noqa: BLE001  # a callback of the client must not raise
+            _log.debug("could not take in the answer to a commit", exc_info=True)
+
+    def _is_pending(self) -> bool:
+        """Whether there is an answer to wait for."""
+        return self._pending_since is not None and self._reports.permanent is None
 
     def _make(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
         consumer.commit(offsets=self._to_commit(offsets), asynchronous=True)
-        self._since = time.monotonic()
+        self._pending_since = time.monotonic()
 
     def _to_commit(self, offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
         return [

@@ -10,45 +10,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._kafka.asking import Asker, ReplyTimeout
-from rbhq_stream._kafka.faults import Reports, config_error, connect_error
+from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.topics import TopicLookup
+from rbhq_stream._kafka.translation import connect_error
 from rbhq_stream.errors import FeedClosedError
 from rbhq_stream.source import TopicPartition
 
-CommitCallback = Callable[[KafkaError | None, list[KafkaPartition]], None]
-
-STATISTICS_INTERVAL = 2.0
-"""Seconds between two reports of the client about itself."""
 UNKNOWN_TOPIC_TIMEOUT = 2.0
 """Seconds that brokers may say that there is no such topic before that is believed."""
-
-
-def make_consumer(config: FeedConfig, reports: Reports, on_commit: CommitCallback) -> Consumer:
-    """Returns a consumer without a subscription.
-
-    Raises:
-        ConfigError: the client refuses a property.
-    """
-    try:
-        return Consumer(
-            config.kafka_properties()
-            | {
-                "error_cb": reports.error,
-                "on_commit": on_commit,
-                "logger": reports,
-                "stats_cb": reports.statistics,
-                "statistics.interval.ms": round(STATISTICS_INTERVAL * 1000),
-                # tells the offset after control records and aborted records, which are never handed over
-                "enable.partition.eof": True,
-            }
-        )
-    except KafkaException as error:
-        raise config_error(error.args[0]) from None
 
 
 def check(
@@ -70,11 +44,11 @@ def check(
     for topic in config.topics.names:
         lookup = TopicLookup(topic, UNKNOWN_TOPIC_TIMEOUT)
         partitions += asker.ask(partial(lookup.ask, consumer), deadline, topic)
-        reports.trouble.clear()
+        reports.forget_troubles()
     # only who may read as this group can see its committed offsets
     question = partial(_can_read_group, consumer, config.group_id, partitions)
     asker.ask(question, deadline, config.group_id, is_group=True)
-    reports.trouble.clear()
+    reports.forget_troubles()
     return partitions
 
 

@@ -1,18 +1,16 @@
 """`KafkaSource`: records from a consumer group.
 
-Rebalances come as callbacks from within `poll` and `consume`. What they tell goes straight into the owner's
-books. Two things about them are subtle. A batch that was being collected when a partition went away may still
-hold its records: they are dropped. And of a partition that was assigned in the middle of a batch the records
-can't be told from those of an earlier assignment: they are dropped as well, and read again from where the
-assignment began.
+The states of the client are in `client`, those of the partitions, and which records they let through, in `partitions`.
+Rebalances come as callbacks from within the client's `poll` and `consume`. They call the owner at once, and never
+raise: what they raised is raised after `poll` has returned.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -20,30 +18,47 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._kafka.asking import MAX_TIMEOUT, ReplyTimeout
 from rbhq_stream._kafka.batches import fetched
+from rbhq_stream._kafka.client import Client, ClientState
 from rbhq_stream._kafka.commits import Commits
-from rbhq_stream._kafka.connecting import check, make_consumer
 from rbhq_stream._kafka.ends import PartitionEnds, is_end, partition_of
-from rbhq_stream._kafka.faults import NEVER_PASSES, UNKNOWN_TOPIC, Reports, said, standing_error
+from rbhq_stream._kafka.limited_log import LimitedLog
+from rbhq_stream._kafka.partitions import Partitions, PartitionState
+from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.starting import Offsets, Question, starting_offsets
 from rbhq_stream._kafka.topics import TopicWatch
+from rbhq_stream._kafka.translation import PERMANENT, UNKNOWN_TOPIC, permanent_error, text_and_broker
 from rbhq_stream.errors import AuthenticationError, ConnectError
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, TopicPartition
 
-log = logging.getLogger("rbhq_stream.kafka")
+_log = logging.getLogger("rbhq_stream.kafka")
 
-BATCH = 500
-"""Most records taken from the client at once."""
-RETRY_AFTER = 1.0
-"""Seconds until the position of a partition is asked for again, if the brokers did not reply."""
+MAX_BATCH = 500
+"""How many records are taken from the client at once, at most."""
+ASK_INTERVAL = 1.0
+"""Seconds between two attempts to look up positions, if the brokers did not reply."""
+MIN_PAUSE = 0.1
+"""Seconds until the next attempt even when one took longer than that, so that other partitions are read as well."""
 POLL_SHARE = 8
 """A question to the brokers may take this part of `max_poll_interval`, so that several in a row don't exceed it."""
-END_TIMEOUT = 1.0
-"""Seconds to wait, when closing, for the client to say that the offsets after the last record hold no record. It does
-so `fetch.wait.max.ms` after that record, which is half a second by default."""
-BROKERLESS_AFTER = 2
-"""So many times in a row the client must say that it knows no broker until it is replaced: for a moment that is so
-while it makes a new list of them."""
+END_TIMEOUT = 2.0
+"""Seconds to wait at most, when closing, for the client to say that the offsets after the last record hold no record.
+It does so `fetch.wait.max.ms` after that record, half a second by default, and a round trip."""
+
+_Callback = Callable[["KafkaSource", Consumer, list[KafkaPartition]], None]
+
+
+def _never_raises(callback: _Callback) -> _Callback:
+    """Returns a callback for the client that keeps what is raised in it: the client would destroy the next record."""
+
+    @wraps(callback)
+    def call(source: KafkaSource, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        try:
+            callback(source, consumer, partitions)
+        except BaseException as failure:  # noqa: BLE001  # it is raised after the client's poll
+            source._failure = failure  # noqa: SLF001  # a decorator of the class's own methods
+
+    return call
 
 
 class KafkaSource:
@@ -51,353 +66,294 @@ class KafkaSource:
 
     def __init__(self, config: FeedConfig) -> None:
         self._config = config
-        self._reports = Reports(config.group_id, is_encrypted=config.security != "PLAINTEXT")
         properties = config.kafka_properties()
-        self._incremental = properties.get("group.protocol") == "consumer" or "cooperative" in str(
+        self._is_incremental = properties.get("group.protocol") == "consumer" or "cooperative" in str(
             properties.get("partition.assignment.strategy")
         )
-        self._consumer: Consumer | None = None
-        self._owner: Owner | None = None
-        self._fault: BaseException | None = None  # from within a callback, which must not raise
-        self._fresh: set[TopicPartition] = set()  # assigned since the last poll
-        self._unplaced: set[TopicPartition] = set()  # assigned, and where to read them is not known yet
-        self._known: set[TopicPartition] = set()  # there were when the feed connected
-        self._ask_again = 0.0  # when to ask once more what was not answered
-        self._reply_timeout = ReplyTimeout(min(MAX_TIMEOUT, config.max_poll_interval / POLL_SHARE))
-        self._topics = TopicWatch(config.topics.names)
+        self._lines = LimitedLog()
+        self._reports = Reports(config.group_id, self._lines, is_encrypted=config.security != "PLAINTEXT")
+        self._reply_timeout = ReplyTimeout(most=min(MAX_TIMEOUT, config.max_poll_interval / POLL_SHARE))
         self._ends = PartitionEnds()
-        self._rebalanced = False
-        self._gone: set[TopicPartition] = set()  # revoked or lost since closing began
-        self._paused = False
-        self._commits = self._new_commits()
+        self._client = Client(
+            config,
+            self._reports,
+            self._make_commits,
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
+        )
+        self._topics = TopicWatch(config.topics.names)
+        self._partitions = Partitions()
+        self._existed: set[TopicPartition] = set()  # when the feed connected
+        self._removed: set[TopicPartition] = set()  # revoked or lost since closing began
+        self._offsets: Offsets | None = None  # what was asked so far to find positions
+        self._ask_again = 0.0  # when to go on with that
+        self._is_paused = False
+        self._failure: BaseException | None = None  # of a callback
+        self._opened_by: Owner | None = None
 
     # Source
 
     def open(self, owner: Owner) -> None:
+        self._opened_by = owner
         try:
-            self._open(owner)
+            self._client.connect(self._reply_timeout, owner.is_wanted, self._connected)
         except AuthenticationError as error:
             refused = error
         else:
             return
-        raise self._refused(refused)
-
-    def _open(self, owner: Owner) -> None:
-        self._owner = owner
-        self._consumer = consumer = make_consumer(self._config, self._reports, self._commits.answered)
-        self._known.update(check(self._config, consumer, self._reports, self._reply_timeout, owner.is_wanted))
-        owner.connected(self._known)
-        self._subscribe(consumer)
+        raise self._disconnected(refused)
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         try:
             return self._poll(timeout)
         except KafkaException as error:
-            failure: ConnectError = standing_error(error.args[0])
+            failure: ConnectError = permanent_error(error.args[0])
         except AuthenticationError as error:
             failure = error
-        raise self._refused(failure) if isinstance(failure, AuthenticationError) else failure
+        raise self._disconnected(failure) if isinstance(failure, AuthenticationError) else failure
 
     def _poll(self, timeout: float) -> Sequence[RawRecord]:
-        if self._reports.brokerless >= BROKERLESS_AFTER:
-            self._replace()
-        consumer = self._opened()
-        self._ends.pass_on(self._owner_of_callbacks())
+        if self._client.state is ClientState.BROKERLESS:
+            self._replace_client()
+        consumer, owner = self._client.consumer, self._owner
+        self._ends.pass_on(owner)
         if self._topics.is_due():
-            owner = self._owner_of_callbacks()
-            self._topics.look({p: owner.expected(p) for p in _partitions(consumer.assignment())})
+            self._topics.look({partition: owner.expected(partition) for partition in self._partitions.assigned})
         self._ask(consumer)
         first = consumer.poll(timeout)
-        # what was assigned before the first record came is settled; what is assigned while the rest is collected is not
-        self._after_callbacks()
+        # what was assigned before the first record came is settled; what is assigned within the batch is not
+        self._settle()
         if first is None:
             return ()
-        messages = [first, *fetched(consumer, BATCH)]
-        if self._rebalanced or self._unplaced:
-            messages = self._still_ours(messages)
+        messages = [first, *fetched(consumer, MAX_BATCH)]
+        if not self._partitions.are_all_flowing:
+            messages = self._flowing(messages)
         records = [message for message in messages if message.error() is None]
-        self._after_callbacks()
+        self._settle()
         if len(records) < len(messages):
             for message in messages:
                 if message.error() is not None:
-                    self._on_error(message)
+                    self._take_in_error(message)
         return records
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._commits.start(self._opened(), offsets)
+        self._client.commits.start(self._client.consumer, offsets)
 
     def pause(self) -> None:
-        self._paused = True
-        consumer = self._opened()
+        self._is_paused = True
+        consumer = self._client.consumer
         consumer.pause(consumer.assignment())
 
     def resume(self) -> None:
-        self._paused = False
-        consumer = self._opened()
+        self._is_paused = False
+        consumer = self._client.consumer
         consumer.resume(consumer.assignment())
 
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
-        consumer = self._consumer
-        if consumer is None:
+        if self._client.state in (ClientState.NEW, ClientState.ENDED):
             if offsets:
-                log.warning("not connected any more: not committed, and their records come again: %s", _listed(offsets))
+                _log.warning("not connected: not committed, so their records are delivered again: %s", _listed(offsets))
             return
         deadline = time.monotonic() + timeout
-        self._gone.clear()
+        self._client.start_closing()
+        self._removed.clear()
         try:
-            offsets = self._with_ends(consumer, offsets, min(timeout / 2, END_TIMEOUT))
-            if offsets:
-                consumer.pause(consumer.assignment())
-                self._commits.finish(consumer, offsets, deadline, self._gone)
+            self._commit_finally(offsets, timeout, deadline)
         finally:
-            if isinstance(self._reports.fatal, AuthenticationError):
-                del consumer  # to close it would take a log-in, which it would try again and again
-                self._abandon()
+            if isinstance(self._reports.permanent, AuthenticationError):
+                self._client.abandon()
             else:
-                self._consumer = None
-                consumer.close()
+                self._client.close()
+
+    def _commit_finally(self, offsets: Mapping[TopicPartition, int], timeout: float, deadline: float) -> None:
+        consumer = self._client.consumer
+        if not self._is_paused:
+            flowing = [p for p in self._partitions.assigned if self._partitions.state(p) is PartitionState.FLOWING]
+            limit = min(timeout / 2, END_TIMEOUT)
+            ends = self._ends.wait(consumer, self._owner, flowing, limit, lambda: self._reports.permanent is None)
+            offsets = {**offsets, **ends}
+        if offsets:
+            consumer.pause(consumer.assignment())
+            self._client.commits.finish(consumer, offsets, deadline, self._removed)
 
     # rebalances
 
+    @_never_raises
     def _assigned(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """`on_assign`: never raises. If nothing is assigned here the client does it, at the committed offsets."""
-        try:
-            ours = _partitions(partitions)
-            self._fresh.update(ours)
-            self._rebalanced = True
-            given = self._owner_of_callbacks().assigned(ours)
-            if given:
-                places = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
-                (consumer.incremental_assign if self._incremental else consumer.assign)(places)
-            log.info("assigned: %s%s", _listed(ours), f", from where the application says: {given}" if given else "")
-        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
-            self._fault = fault
-
-    def _revoked(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """`on_revoke`: never raises. The last chance to commit for these partitions."""
-        try:
-            gone = _partitions(partitions)
-            offsets = self._owner_of_callbacks().revoked(gone)
-            self._forget(gone)
-            if offsets and self._consumer is not None:  # when it is being closed, the last commit was made before
-                self._commits.now(consumer, offsets)
-            log.info("revoked: %s", _listed(gone))
-        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
-            self._fault = fault
-
-    def _lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """`on_lost`: never raises. They are another member's already, so nothing may be committed for them."""
-        try:
-            self._lose(_partitions(partitions))
-        except BaseException as fault:  # noqa: BLE001  # see the module `faults`
-            self._fault = fault
-
-    def _lose(self, gone: Collection[TopicPartition]) -> None:
-        self._owner_of_callbacks().lost(gone)
-        self._forget(gone)
-        log.warning("lost, what was not committed comes again at another member of the group: %s", _listed(gone))
-
-    def _forget(self, gone: Collection[TopicPartition]) -> None:
-        self._gone.update(gone)
-        self._fresh.difference_update(gone)
-        self._unplaced.difference_update(gone)
-        self._ends.forget(gone)
-        self._rebalanced = True
-
-    def _after_callbacks(self) -> None:
-        """Acts on what was noted by callbacks that may not act themselves."""
-        self._rebalanced = False
-        if self._fresh:
-            self._fresh.clear()
-            # the client remembers that a partition was paused when it went away
-            (self.pause if self._paused else self.resume)()
-        if self._fault is not None:
-            fault, self._fault = self._fault, None
-            raise fault
-        if self._reports.fatal is not None:
-            raise self._reports.fatal
-
-    def _still_ours(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages less the records and ends of partitions that were revoked or assigned meanwhile, or whose
-        position is still to be found.
+        """Takes in an assignment: `on_assign`. The client itself reads what is not assigned here, from the committed
+        offsets.
         """
-        owner = self._owner_of_callbacks()
+        ours = _converted(partitions)
+        self._partitions.assign(ours)
+        given = self._owner.assigned(ours)
+        if given:
+            positions = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
+            (consumer.incremental_assign if self._is_incremental else consumer.assign)(positions)
+        _log.info("assigned: %s%s", _listed(ours), f", positions of the application: {given}" if given else "")
+
+    @_never_raises
+    def _revoked(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        """Takes in a revocation: `on_revoke`. The last chance to commit for these partitions."""
+        removed = _converted(partitions)
+        offsets = self._owner.revoked(removed)
+        if offsets and self._client.state is not ClientState.ENDED:  # or else the last commit was made before
+            self._client.commits.now(consumer, offsets)
+        self._remove(removed)
+        _log.info("revoked: %s", _listed(removed))
+
+    @_never_raises
+    def _lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+        """Takes in a loss: `on_lost`. Others may own these partitions already, so nothing may be committed for them."""
+        self._lose(_converted(partitions))
+
+    def _lose(self, partitions: Collection[TopicPartition]) -> None:
+        self._owner.lost(partitions)
+        self._remove(partitions)
+        _log.warning("lost, so what was not committed is delivered again to another member: %s", _listed(partitions))
+
+    def _remove(self, partitions: Collection[TopicPartition]) -> None:
+        self._removed.update(partitions)
+        self._partitions.remove(partitions)
+        self._ends.forget(partitions)
+        self._offsets = None
+
+    def _settle(self) -> None:
+        """Does what the callbacks noted and may not do themselves."""
+        if self._partitions.settle():
+            # the client remembers that a partition was paused when it was revoked
+            (self.pause if self._is_paused else self.resume)()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._reports.permanent is not None:
+            raise self._reports.permanent
+
+    def _flowing(self, messages: Sequence[Message]) -> list[Message]:
+        """Returns the messages without the records and the ends of partitions that they must not be taken from."""
         kept = []
         for message in messages:
             if message.error() is not None and not is_end(message):
                 kept.append(message)
                 continue
             partition = partition_of(message)
-            if partition in self._fresh:
+            state = self._partitions.state(partition)
+            if state is PartitionState.FRESH:
                 self._unplace(partition)
-            elif partition not in self._unplaced and owner.owns(partition):
+            elif state is PartitionState.FLOWING:
                 kept.append(message)
         return kept
 
-    def _with_ends(
-        self, consumer: Consumer, offsets: Mapping[TopicPartition, int], timeout: float
-    ) -> Mapping[TopicPartition, int]:
-        """Returns the last offsets to commit: these, and beyond the ends of partitions whose records are all handled.
-
-        Where the client knows that there is more, but all that was read is handled, the rest may be the end of a
-        transaction. The client says so only after its next fetch, so this waits for it. If a record comes instead, it
-        is dropped: nobody would handle it any more.
-        """
-        owner = self._owner_of_callbacks()
-        ours = _partitions(consumer.assignment())
-        before = {partition: owner.processed(partition) for partition in ours}
-        self._ends.pass_on(owner)
-        waiting = set()
-        if not self._paused:
-            waiting = {p for p in ours if p not in self._unplaced and self._is_behind_its_end(consumer, p)}
-        deadline = time.monotonic() + timeout
-        while waiting and self._reports.fatal is None and (left := deadline - time.monotonic()) > 0:
-            message = consumer.poll(left)
-            if message is not None and (message.error() is None or is_end(message)):
-                waiting.discard(partition_of(message))
-                if is_end(message):
-                    self._ends.report(message)
-        self._ends.pass_on(owner)
-        processed = {partition: owner.processed(partition) for partition in ours}
-        return {**offsets, **{p: at for p, at in processed.items() if at is not None and at != before[p]}}
-
-    def _is_behind_its_end(self, consumer: Consumer, partition: TopicPartition) -> bool:
-        """Returns whether all that was read of the partition is handled, and yet that is not all there is."""
-        owner = self._owner_of_callbacks()
-        expected = owner.expected(partition)
-        if expected is None or owner.processed(partition) != expected or self._ends.is_at_end(partition, expected):
-            return False
-        _, end = consumer.get_watermark_offsets(KafkaPartition(*partition), cached=True)
-        return end > expected
-
     # positions
 
-    def _on_error(self, message: Message) -> None:
-        """An error that came in place of a record."""
-        if is_end(message):
-            self._ends.report(message)
-            return
+    def _take_in_error(self, message: Message) -> None:
+        """Takes in what came in place of a record."""
         error = message.error()
         assert error is not None
         code, topic, number = error.code(), message.topic(), message.partition()
-        about = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
-        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
+        subject = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
+        if is_end(message):
+            self._ends.report(message)
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
             self._unplace(partition_of(message))
-            return
-        if code in UNKNOWN_TOPIC and topic is not None:
-            self._topics.doubt(topic)
-        elif code in NEVER_PASSES:
-            raise standing_error(error, resource=topic or self._config.group_id)
-        self._reports.line(logging.WARNING, about, error.name(), f"{about}: {said(error)[0]}")
+        elif code in PERMANENT:
+            raise permanent_error(error, resource=topic or self._config.group_id)
+        else:
+            if code in UNKNOWN_TOPIC and topic is not None:
+                self._topics.doubt(topic)
+            self._lines.write(logging.WARNING, subject, error.name(), f"{subject}: {text_and_broker(error)[0]}")
 
     def _unplace(self, partition: TopicPartition) -> None:
-        """Has the position of a partition looked up. Until then nothing of it is handed over."""
-        self._unplaced.add(partition)
-        self._ends.forget([partition])
-        self._ask_again = 0.0
+        """Has the position of a partition looked up. Until then none of its records is handed over."""
+        if self._partitions.unplace(partition):
+            self._ends.forget([partition])
+            self._offsets = None
+            self._ask_again = 0.0
 
     def _ask(self, consumer: Consumer) -> None:
-        """Asks the brokers for what has to be known to go on. What they don't reply to is asked again later."""
-        about = f"where to read from in {_listed(self._unplaced)}" if self._unplaced else "whether the topics exist"
+        """Asks the brokers for what has to be known. What they don't reply to is asked again later."""
+        unplaced = self._partitions.unplaced
+        about = f"where to read from in {_listed(unplaced)}" if unplaced else "whether the topics exist"
+        began = time.monotonic()
         try:
-            if not self._unplaced:
+            if not unplaced:
                 self._topics.ask(consumer, self._reply_timeout)
-            elif time.monotonic() >= self._ask_again:
-                self._place(consumer)
+            elif began >= self._ask_again:
+                self._place(consumer, unplaced)
         except KafkaException as error:
-            self._ask_again = time.monotonic() + RETRY_AFTER
-            text = said(error.args[0])[0]
-            name = f"the brokers don't say {about}, will be asked again"
-            self._reports.line(logging.WARNING, error.args[0].name(), name, text)
+            self._ask_again = max(began + ASK_INTERVAL, time.monotonic() + MIN_PAUSE)
+            subject = f"the brokers don't reply to {about}, and will be asked again"
+            self._lines.write(logging.WARNING, error.args[0].name(), subject, text_and_broker(error.args[0])[0])
 
-    def _place(self, consumer: Consumer) -> None:
-        """Has the partitions that have no place to read from read from the right one."""
-        owner = self._owner_of_callbacks()
-        expected = {partition: owner.expected(partition) for partition in self._unplaced}
-        offsets = Offsets(consumer, self._config.group_id, self._reply)
-        places = starting_offsets(offsets, self._config, expected, self._known, self._ends)
-        for partition, offset in places.items():
+    def _place(self, consumer: Consumer, partitions: Collection[TopicPartition]) -> None:
+        """Has the client read partitions from the position that the brokers' replies lead to."""
+        owner = self._owner
+        expected = {partition: owner.expected(partition) for partition in partitions}
+        self._offsets = self._offsets or Offsets(consumer, self._config.group_id, self._reply)
+        positions = starting_offsets(self._offsets, self._config, expected, self._existed, self._ends)
+        self._offsets = None
+        for partition, offset in positions.items():
             if offset != expected[partition]:
                 owner.positioned(partition, offset)
-        self._reassign(consumer, places)
-        self._unplaced.difference_update(places)
+        self._reassign(consumer, positions)
+        self._partitions.place(positions)
 
     def _reply(self, question: Question) -> list[KafkaPartition]:
         """Returns the brokers' reply to one of several questions in a row.
 
         Raises:
-            KafkaException: there was none, or the feed is to be closed and there is no more time for questions.
+            KafkaException: there was none, or the feed is being closed and there is no more time for questions.
         """
-        if not self._owner_of_callbacks().is_wanted():
+        if not self._owner.is_wanted():
             raise KafkaException(KafkaError(KafkaError._DESTROY))  # noqa: SLF001  # the client's public code
         return self._reply_timeout.ask(question)
 
-    def _reassign(self, consumer: Consumer, places: Mapping[TopicPartition, int]) -> None:
-        """Reads these partitions from these offsets, and the others as they are."""
-        ours = _partitions(consumer.assignment())
-        if self._incremental:
-            consumer.incremental_unassign([KafkaPartition(*partition) for partition in places if partition in ours])
-            consumer.incremental_assign([KafkaPartition(*partition, offset) for partition, offset in places.items()])
+    def _reassign(self, consumer: Consumer, positions: Mapping[TopicPartition, int]) -> None:
+        """Has the client read these partitions from these offsets, and the others as before."""
+        ours = _converted(consumer.assignment())
+        if self._is_incremental:
+            consumer.incremental_unassign([KafkaPartition(*partition) for partition in positions if partition in ours])
+            consumer.incremental_assign([KafkaPartition(*partition, offset) for partition, offset in positions.items()])
         else:
-            owner = self._owner_of_callbacks()
-            expected = {partition: owner.expected(partition) for partition in ours}
+            expected = {partition: self._owner.expected(partition) for partition in ours}
             consumer.assign(
                 [KafkaPartition(*p, OFFSET_STORED if offset is None else offset) for p, offset in expected.items()]
             )
-        if self._paused:
+        if self._is_paused:
             consumer.pause(consumer.assignment())
 
     # the client
 
-    def _subscribe(self, consumer: Consumer) -> None:
-        consumer.subscribe(
-            list(self._config.topics.names), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+    @property
+    def _owner(self) -> Owner:
+        assert self._opened_by is not None, "open() comes first"
+        return self._opened_by
 
-    def _replace(self) -> None:
-        """Goes on with a new client. The old one has forgotten all brokers, because the last one said, while it shut
-        down, that there are none; and it looks for them no more.
-        """
-        log.warning("the Kafka client knows no broker any more: going on with a new one")
-        ours = _partitions(self._opened().assignment())
-        if ours:
-            self._lose(ours)
-        self._abandon()
-        self._reports.brokerless = 0
-        self._commits = self._new_commits()
-        self._consumer = make_consumer(self._config, self._reports, self._commits.answered)
-        self._subscribe(self._consumer)
+    def _connected(self, partitions: Collection[TopicPartition]) -> None:
+        self._existed.update(partitions)
+        self._owner.connected(partitions)
 
-    def _refused(self, error: AuthenticationError) -> AuthenticationError:
-        """Lets go of the client, which would go on logging in while the application finishes, and lock the account."""
+    def _make_commits(self) -> Commits:
+        return Commits(self._config.group_id, self._reports, self._lines, self._committed, self._ends.metadata)
+
+    def _committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._owner.committed(offsets)
+
+    def _replace_client(self) -> None:
+        """Continues with a new client, as this one knows no broker any more."""
+        _log.warning("the Kafka client knows no broker any more: it is replaced by a new one")
+        if self._partitions.assigned:
+            self._lose(self._partitions.assigned)
+        self._client.replace()
+
+    def _disconnected(self, error: AuthenticationError) -> AuthenticationError:
+        """Ends the client, which would go on logging in while the application finishes, and lock the account."""
         error = error.with_traceback(None)  # its frames hold the client
-        self._abandon()
+        self._client.abandon()
         return error
 
-    def _abandon(self) -> None:
-        """Ends the client without a word to the brokers, and without waiting until it has ended."""
-        last_reference = [self._consumer]
-        self._consumer = None
-        threading.Thread(target=last_reference.clear, name="rbhq_stream client's end", daemon=True).start()
 
-    def _new_commits(self) -> Commits:
-        return Commits(self._config.group_id, self._reports, self._on_committed, self._ends.metadata)
-
-    # what is there once opened
-
-    def _on_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._owner_of_callbacks().committed(offsets)
-
-    def _opened(self) -> Consumer:
-        assert self._consumer is not None, "open() comes first"
-        return self._consumer
-
-    def _owner_of_callbacks(self) -> Owner:
-        assert self._owner is not None, "open() comes first"
-        return self._owner
-
-
-def _partitions(partitions: list[KafkaPartition]) -> list[TopicPartition]:
+def _converted(partitions: Collection[KafkaPartition]) -> list[TopicPartition]:
     return [TopicPartition(p.topic, p.partition) for p in partitions]
 
 

@@ -14,9 +14,11 @@ carries, as its metadata, the first of the offsets without a record before it. A
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream.source import Owner, TopicPartition
 
@@ -45,14 +47,61 @@ class PartitionEnds:
             if expected is None or expected < end:
                 owner.positioned(partition, end)
 
+    def wait(
+        self,
+        consumer: Consumer,
+        owner: Owner,
+        partitions: Collection[TopicPartition],
+        timeout: float,
+        is_useful: Callable[[], bool],
+    ) -> dict[TopicPartition, int]:
+        """Waits for the ends of partitions whose records are all processed, when the feed is being closed.
+
+        Where the client knows that there is more, but all that was read is processed, the rest may be the end of a
+        transaction. The client says so only after its next fetch. If a record comes instead, it is dropped: nobody
+        would process it any more.
+
+        Args:
+            consumer: the client.
+            owner: is told of the ends.
+            partitions: those that records may still come from.
+            timeout: how many seconds to wait.
+            is_useful: returns whether to go on waiting.
+
+        Returns:
+            What is processed now and was not before: the partitions that were read to their end.
+        """
+        before = {partition: owner.processed(partition) for partition in partitions}
+        self.pass_on(owner)
+        waiting = {partition for partition in partitions if self._is_behind_its_end(consumer, owner, partition)}
+        deadline = time.monotonic() + timeout
+        while waiting and is_useful() and (left := deadline - time.monotonic()) > 0:
+            message = consumer.poll(left)
+            if message is not None and (message.error() is None or is_end(message)):
+                waiting.discard(partition_of(message))
+                if is_end(message):
+                    self.report(message)
+        self.pass_on(owner)
+        processed = {partition: owner.processed(partition) for partition in partitions}
+        return {p: offset for p, offset in processed.items() if offset is not None and offset != before[p]}
+
+    def _is_behind_its_end(self, consumer: Consumer, owner: Owner, partition: TopicPartition) -> bool:
+        """Returns whether all that was read of the partition is processed, and yet that is not all there is."""
+        expected = owner.expected(partition)
+        if expected is None or owner.processed(partition) != expected:
+            return False
+        if partition in self._gaps and self._gaps[partition][1] == expected:
+            return False  # the client has said so; behind it is a transaction that is open
+        try:
+            _, end = consumer.get_watermark_offsets(KafkaPartition(*partition), cached=True)
+        except KafkaException:  # there is no such partition any more
+            return False
+        return end > expected
+
     def skipped(self, partition: TopicPartition, first: int, end: int) -> None:
         """Notes that the offsets from `first` up to, not including, `end` hold no record."""
         before = self._gaps.get(partition)
         self._gaps[partition] = (before[0] if before is not None and before[1] == first else first, end)
-
-    def is_at_end(self, partition: TopicPartition, offset: int) -> bool:
-        """Returns whether the client has said that the partition ends at this offset, and nothing came since."""
-        return partition in self._gaps and self._gaps[partition][1] == offset
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Forgets partitions that are not ours any more, or are read from another offset."""

@@ -1,7 +1,7 @@
-"""`Probe`: asks a cluster what a diagnosis wants to know, and disturbs nobody.
+"""`Probe`: asks a cluster what a diagnosis wants to know, without side effects.
 
-It bears the user's `group_id`, as permissions hang on it, but it never joins the group and never commits: it assigns
-partitions to itself by hand. It stops at the first log-in that is refused.
+It has the user's `group_id`, as permissions depend on it, but it never joins the group and never commits: it assigns
+partitions to itself. It stops at the first log-in that is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from datetime import datetime
 from functools import partial
 
 from attrs import frozen
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._config.properties import KafkaProperties
 from rbhq_stream._kafka.asking import Asker, ReplyTimeout
-from rbhq_stream._kafka.faults import Reports, config_error, connect_error
+from rbhq_stream._kafka.limited_log import LimitedLog
+from rbhq_stream._kafka.reports import Reports
+from rbhq_stream._kafka.translation import config_error, connect_error
 from rbhq_stream._timestamps import from_milliseconds
 from rbhq_stream.errors import (
     AuthenticationError,
@@ -28,113 +31,126 @@ from rbhq_stream.errors import (
     UnreachableError,
 )
 
+REPLY_TIMEOUT = 0.2
+"""Seconds to wait for a reply at first. Short, as a step of the diagnosis may have little time: in it a question whose
+reply got lost is asked again."""
 POLL_TIMEOUT = 0.2
 """Seconds that a poll waits for a record, before the deadline is looked at."""
-RECONNECT_MS, RECONNECT_MOST_MS = 1_000, 5_000
-"""The pause between two attempts to log in. Long, as each counts."""
+RECONNECT_MS, MAX_RECONNECT_MS = 1_000, 5_000
+"""The pause between two attempts to log in, at first and at most. Long, as each counts."""
 FETCH_WAIT_MS = 50
 """How long a broker may wait for new records before it says that there are none."""
-BACK = (1, 100, 10_000)
-"""How far from its end a partition is read to find its newest record. The last offsets may be the marks of
-transactions, which are no records."""
+LOOK_BACK = (1, 100, 10_000)
+"""How many offsets before its end a partition is read from to find its newest record, in each round. The last offsets
+may be control records of transactions, which are not handed over."""
 
 
 @frozen
 class Cluster:
-    """What the brokers say of themselves."""
+    """The brokers of the cluster."""
 
     cluster_id: str
     brokers: Mapping[int, str]
-    """The `host:port` that each broker tells clients to use, by its number."""
+    """The `host:port` at which clients are to connect to each broker, by its number."""
 
 
 @frozen
 class Topic:
-    """What the brokers say of a topic."""
+    """The partitions of a topic."""
 
     leaders: Mapping[int, int]
-    """The number of the broker that has each partition to be read from; -1 for none."""
+    """The number of the broker that leads each partition; -1 for none."""
 
     @property
     def leaderless(self) -> tuple[int, ...]:
-        """The partitions that nobody can read just now."""
+        """The partitions that can't be read now, as no broker leads them."""
         return tuple(partition for partition, leader in self.leaders.items() if leader < 0)
 
 
 @frozen
 class Newest:
-    """The newest record of a topic, as far as it was found."""
+    """The newest record of a topic, if one was found."""
 
     ends: Mapping[int, tuple[int, int]]
-    """The offsets of each partition's first record, and after its last one."""
+    """The offset of each partition's first record, and the one after its last record."""
     partition: int | None = None
+    """The partition that the record is in."""
     offset: int | None = None
+    """Its offset."""
     at: datetime | None = None
-    """When it was written (UTC, aware)."""
-
-
-class _Heard(Reports):
-    """The client's reports. A diagnosis tells what is wrong by itself, so they are only for a debug log."""
-
-    def line(self, level: int, key: str, name: str, text: str) -> None:
-        super().line(min(level, logging.DEBUG), key, name, text)
+    """When it was written (aware, UTC)."""
 
 
 def check_properties(config: FeedConfig) -> None:
-    """Whether the client takes the configuration. It has no brokers then, so nothing touches the network.
+    """Has the client check the configuration. It is given no brokers, so nothing touches the network.
 
     Raises:
-        ConfigError: it doesn't.
+        ConfigError: the client refuses a property.
     """
     properties = config.kafka_properties()
     del properties["bootstrap.servers"]
-    _consumer(properties, _Heard(config.group_id)).close()
+    _consumer(properties, _silent_reports(config.group_id)).close()
 
 
-def _consumer(properties: KafkaProperties, heard: Reports) -> Consumer:
+def _silent_reports(group_id: str) -> Reports:
+    """Returns reports that are logged for debugging only: a diagnosis itself says what is wrong."""
+    return Reports(group_id, LimitedLog(logging.DEBUG))
+
+
+def _consumer(properties: KafkaProperties, reports: Reports) -> Consumer:
     try:
-        return Consumer(properties | {"error_cb": heard.error, "logger": heard})
+        return Consumer(properties | {"error_cb": reports.error, "logger": reports})
     except KafkaException as error:
         raise config_error(error.args[0]) from None
 
 
 class Probe:
-    """A client to ask with. Each question takes the time (of the monotonic clock) by which there must be an answer."""
+    """A client to ask with. Each question takes a deadline, a time of the monotonic clock.
+
+    Args:
+        config: what to connect to.
+        brokers: the `host:port` of the brokers to connect to first.
+    """
 
     def __init__(self, config: FeedConfig, brokers: Sequence[str]) -> None:
         self._group_id = config.group_id
         self._brokers = tuple(brokers)
-        self._heard = _Heard(config.group_id)
+        self._reports = _silent_reports(config.group_id)
         properties = config.kafka_properties()
-        # a feed's: to wait for more records at once, to report, to be the one member of that name
+        # these are for a feed: to wait for more records, to report statistics, to be a static member
         for name in ("fetch.min.bytes", "statistics.interval.ms", "group.instance.id"):
             properties.pop(name, None)
         properties |= {
             "bootstrap.servers": ",".join(brokers),
             "reconnect.backoff.ms": RECONNECT_MS,
-            "reconnect.backoff.max.ms": RECONNECT_MOST_MS,
+            "reconnect.backoff.max.ms": MAX_RECONNECT_MS,
             "enable.partition.eof": True,
             "fetch.wait.max.ms": FETCH_WAIT_MS,
         }
-        self._client = _consumer(properties, self._heard)
-        self._asker = _ProbingAsker(self._client, self._heard, self._brokers, ReplyTimeout())
+        self._client = _consumer(properties, self._reports)
+        self._asker = _ProbingAsker(self._client, self._reports, self._brokers, ReplyTimeout(REPLY_TIMEOUT))
 
     @property
     def sent_to(self) -> tuple[str, ...]:
-        """The brokers that the cluster has sent this client to, and that gave it trouble. To know of them it must have
-        logged in."""
-        return tuple(broker for broker in self._heard.trouble if broker and broker not in self._brokers)
+        """The brokers that the cluster has directed this client to and that it has trouble with. It learns of them only
+        after it has logged in.
+        """
+        return tuple(broker for broker in self._reports.troubles if broker and broker not in self._brokers)
 
     def close(self) -> None:
-        """Leaves the brokers. Nothing is committed."""
+        """Disconnects. Nothing is committed."""
         self._client.close()
 
     def cluster(self, topic: str, deadline: float) -> Cluster:
-        """The brokers that clients are sent to. It takes any topic, only so that not all of them are asked for.
+        """Returns the brokers that clients are directed to.
+
+        Args:
+            topic: any topic. Without one the brokers would list all of them.
+            deadline: when to give up.
 
         Raises:
             AuthenticationError: the user or the password is refused.
-            ConnectError: nobody answers.
+            ConnectError: no broker replies.
         """
         metadata = self._asker.ask(lambda timeout: self._client.list_topics(topic, timeout=timeout), deadline, topic)
         # an IPv6 address comes without its brackets
@@ -145,10 +161,12 @@ class Probe:
         return Cluster(metadata.cluster_id or "", brokers)
 
     def topic(self, name: str, deadline: float) -> Topic:
-        """A topic's partitions.
+        """Returns a topic's partitions.
 
         Raises:
-            UnknownTopicError, AuthorizationError: it isn't there, or not for this user.
+            UnknownTopicError: there is no such topic.
+            AuthorizationError: this user has no right to it.
+            UnreachableError: no broker replies.
         """
         return self._asker.ask(lambda timeout: self._topic(name, timeout), deadline, name)
 
@@ -167,15 +185,20 @@ class Probe:
         return Topic(leaders) if leaders else None
 
     def newest(self, topic: str, leaders: Mapping[int, int], deadline: float) -> Newest:
-        """Reads the newest record of each partition, and tells about the newest of all.
+        """Reads the newest record of each partition, and returns the newest of all.
+
+        Args:
+            topic: the topic.
+            leaders: the broker that leads each partition, as `topic` returns them.
+            deadline: when to give up.
 
         Raises:
-            AuthorizationError: this user may not read the topic.
-            UnreachableError: the leader of a partition doesn't answer.
+            AuthorizationError: this user has no right to read the topic.
+            UnreachableError: the leader of a partition doesn't reply.
         """
         ends: dict[int, tuple[int, int]] = {}
         for partition, leader in leaders.items():
-            question = partial(self._client.get_watermark_offsets, TopicPartition(topic, partition))
+            question = partial(self._client.get_watermark_offsets, KafkaPartition(topic, partition))
             try:
                 ends[partition] = self._asker.ask(question, deadline, topic)
             except UnreachableError as error:
@@ -183,12 +206,12 @@ class Probe:
                 raise UnreachableError(reason, broker=error.broker, hint=_SILENT) from None
         found: dict[int, Message] = {}
         try:
-            for number, back in enumerate(BACK):
+            for number, back in enumerate(LOOK_BACK):
                 starts = {
                     partition: max(low, high - back)
                     for partition, (low, high) in ends.items()
-                    # the first round asks all, for the permission; the others those with records not found yet
-                    if number == 0 or (partition not in found and high - BACK[number - 1] > low)
+                    # the first round reads all, as it needs the right to; the others those without a record so far
+                    if number == 0 or (partition not in found and high - LOOK_BACK[number - 1] > low)
                 }
                 if not starts:
                     break
@@ -210,8 +233,8 @@ class Probe:
         found: dict[int, Message],
         deadline: float,
     ) -> None:
-        """Reads each partition from its start to its end, and keeps its last record."""
-        self._client.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
+        """Reads each partition from its start to its end, and puts its last record into `found`."""
+        self._client.assign([KafkaPartition(topic, partition, offset) for partition, offset in starts.items()])
         waiting = set(starts)
         while waiting:
             left = deadline - time.monotonic()
@@ -227,61 +250,61 @@ class Probe:
                 found[partition] = message
                 if int(message.offset() or 0) + 1 >= ends[partition]:
                     waiting.discard(partition)
-            # at the end; or what was to be read has been removed just now
+            # the end; or what was to be read was removed meanwhile
             elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001  # the client's public codes
                 waiting.discard(partition)
-            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # that is no matter here
-                ours = connect_error(error, resource=topic)
-                if isinstance(ours, (AuthorizationError, UnknownTopicError)):
-                    raise ours
+            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # to read takes no right to the group
+                translated = connect_error(error, resource=topic)
+                if isinstance(translated, (AuthorizationError, UnknownTopicError)):
+                    raise translated
 
     def committed(self, partitions: Mapping[str, Sequence[int]], deadline: float) -> dict[str, dict[int, int]]:
-        """How far the group has come in each partition that it has committed anything of.
+        """Returns the group's committed offset for each partition that has one.
 
         Raises:
-            AuthorizationError: this user may not use the group.
-            UnreachableError: the group's coordinator doesn't answer.
+            AuthorizationError: this user has no right to the group.
+            UnreachableError: the group's coordinator doesn't reply.
         """
-        wanted = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
-        answer = self._asker.ask(
+        wanted = [KafkaPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
+        replies = self._asker.ask(
             lambda timeout: self._committed(wanted, timeout), deadline, self._group_id, is_group=True
         )
         offsets: dict[str, dict[int, int]] = {}
-        for one in answer:
-            if one.error is None and one.offset >= 0:
-                offsets.setdefault(one.topic, {})[one.partition] = one.offset
+        for reply in replies:
+            if reply.error is None and reply.offset >= 0:
+                offsets.setdefault(reply.topic, {})[reply.partition] = reply.offset
         return offsets
 
-    def _committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        answer = self._client.committed(wanted, timeout=timeout)
-        for one in answer:
-            if one.error is not None and one.error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise KafkaException(one.error)
-        return answer
+    def _committed(self, wanted: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
+        replies = self._client.committed(wanted, timeout=timeout)
+        for reply in replies:
+            if reply.error is not None and reply.error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise KafkaException(reply.error)
+        return replies
 
     def _listen(self, message: Message | None) -> None:
-        """Takes in what the client said when it was polled; of the group it does so in place of a record."""
+        """Takes in what a poll returned: errors about the group come in place of a record."""
         error = message.error() if message is not None else None
         if error is not None:
             self._asker.hear(error)
-        if isinstance(self._heard.fatal, AuthenticationError):
-            raise self._heard.fatal
+        if isinstance(self._reports.permanent, AuthenticationError):
+            raise self._reports.permanent
 
 
 class _ProbingAsker(Asker):
     """An `Asker` that goes on asking about topics when there is no right to the group."""
 
     def check(self, *, is_group: bool) -> None:
-        fatal = self._reports.fatal
-        if isinstance(fatal, AuthenticationError) or (is_group and isinstance(fatal, AuthorizationError)):
-            raise fatal
+        permanent = self._reports.permanent
+        if isinstance(permanent, AuthenticationError) or (is_group and isinstance(permanent, AuthorizationError)):
+            raise permanent
 
     def hear(self, error: KafkaError) -> None:
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             super().hear(error)
 
     def no_reply(self, transient: KafkaError | None) -> ConnectError:
-        trouble = next(iter(self._reports.trouble.values()), None)
+        trouble = next(iter(self._reports.troubles.values()), None)
         if trouble is not None:
             return trouble
         text = f": {transient.str()}" if transient is not None else ""

@@ -1,4 +1,4 @@
-"""A producer that answers only when the brokers have confirmed: for records that must not be lost, one at a time."""
+"""A producer that returns only when the brokers have confirmed: for records that must not be lost, one at a time."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from rbhq_stream._config.properties import KafkaProperties
 from rbhq_stream._forks import forks
-from rbhq_stream._kafka.faults import Reports, config_error, said
+from rbhq_stream._kafka.reports import Reports
+from rbhq_stream._kafka.translation import config_error, text_and_broker
 
-log = logging.getLogger("rbhq_stream.kafka")
+_log = logging.getLogger("rbhq_stream.kafka")
 
 ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
 """The properties that say where the brokers are: one of them is needed."""
-SLICE = 0.1
-"""Seconds that a wait for the confirmation may take before signals (Ctrl-C) and the client's reports are looked at."""
-GRACE = 2.0
+POLL_TIMEOUT = 0.1
+"""Seconds that a poll waits for the confirmation, before signals (Ctrl-C) and the client's reports are looked at."""
+GRACE_TIMEOUT = 2.0
 """Seconds that the client may take, after a record's time is up, to say so."""
-MOST_BYTES = 1_000_000_000
+MAX_RECORD_BYTES = 1_000_000_000
 """The client's own limit for a record, as high as it goes: the brokers decide. By default it would refuse records that
 the feed accepts."""
-UNKNOWN_TOPIC_MS = 5_000
-"""How long the brokers may say that there is no such topic before that is believed. Its default is 30 s."""
+UNKNOWN_TOPIC_TIMEOUT_MS = 5_000
+"""How long the brokers may say that there is no such topic before that is believed. The client's default is 30 s."""
 
 
 def close_producer(producer: Producer) -> None:
@@ -35,19 +36,27 @@ def close_producer(producer: Producer) -> None:
 
 
 class NotConfirmedError(Exception):
-    """The record may be with the brokers or not. The text says what is wrong, in the Kafka client's words."""
+    """The brokers may have the record or not. The text says what is wrong, in the Kafka client's words."""
 
 
 class ConfirmedProducer:
     """Writes records one by one, and waits for each. Nothing touches the network before the first `write`.
 
-    A client that failed is thrown away, and the next `write` makes a new one: what was in its queue won't arrive later,
-    and an idempotent producer may not go on after some failures. A forked child makes one of its own.
+    A client that failed is discarded, and the next `write` makes a new one: what was in its queue won't arrive later,
+    and an idempotent producer may not be used after some failures. A forked child makes one of its own.
+
+    Args:
+        properties: those of the client.
+        timeout: seconds that a record may take until it is confirmed.
     """
 
     def __init__(self, properties: KafkaProperties, timeout: float) -> None:
         self._properties = KafkaProperties(
-            {"linger.ms": 0, "message.max.bytes": MOST_BYTES, "topic.metadata.propagation.max.ms": UNKNOWN_TOPIC_MS}
+            {
+                "linger.ms": 0,
+                "message.max.bytes": MAX_RECORD_BYTES,
+                "topic.metadata.propagation.max.ms": UNKNOWN_TOPIC_TIMEOUT_MS,
+            }
         )
         self._properties.update(properties)
         self._properties.update(
@@ -61,13 +70,13 @@ class ConfirmedProducer:
         forks.watch(self)
 
     def note_fork(self) -> None:
-        """This process is a child: the client has no threads here, and a thread that is missing may hold the lock."""
+        """Notes that this process is a child: the client has no threads here, and a missing one may hold the lock."""
         self._inherited = self._producer or self._inherited
         self._producer = None
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Has the client look at its properties, without the network.
+        """Has the client check its properties, without the network.
 
         Raises:
             ConfigError: it refuses one.
@@ -83,19 +92,19 @@ class ConfirmedProducer:
         """Writes the record and waits until all in-sync replicas have it.
 
         Raises:
-            NotConfirmedError: they didn't say so in time, or said that they won't have it.
+            NotConfirmedError: they did not confirm it in time, or refused it.
         """
         with self._lock:
             try:
                 self._write(topic, key, value, headers)
             except BaseException:
-                self._throw_away()
+                self._discard()
                 raise
 
     def close(self) -> None:
-        """Disconnects. A later `write` connects anew."""
+        """Disconnects. A later `write` connects again."""
         with self._lock:
-            self._throw_away()
+            self._discard()
 
     def _write(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
@@ -107,42 +116,42 @@ class ConfirmedProducer:
                 self._properties | {"error_cb": self._reports.error, "logger": self._reports}
             )
         outcome: list[KafkaError | None] = []
-        deadline = time.monotonic() + self._timeout + GRACE
+        deadline = time.monotonic() + self._timeout + GRACE_TIMEOUT
         try:
             producer.produce(
                 topic, value, key, headers=list(headers), on_delivery=lambda error, _: outcome.append(error)
             )
             while not outcome:
-                producer.poll(SLICE)
-                if not outcome and (self._reports.fatal is not None or time.monotonic() > deadline):
+                producer.poll(POLL_TIMEOUT)
+                if not outcome and (self._reports.permanent is not None or time.monotonic() > deadline):
                     raise NotConfirmedError(self._trouble("no confirmation"))
         except BufferError as error:
             raise NotConfirmedError(str(error)) from None
-        except KafkaException as error:  # a poll raises what the client can't recover from
-            raise NotConfirmedError(said(error.args[0])[0]) from None
+        except KafkaException as error:  # poll raises what the client can't recover from
+            raise NotConfirmedError(text_and_broker(error.args[0])[0]) from None
         failure = outcome[0]
         if failure is not None:
             timed_out = failure.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001  # the client's public code
-            raise NotConfirmedError(self._trouble("no confirmation") if timed_out else said(failure)[0])
+            raise NotConfirmedError(self._trouble("no confirmation") if timed_out else text_and_broker(failure)[0])
 
     def _trouble(self, reason: str) -> str:
-        """Why there was no answer, as far as the client has reported it."""
-        if self._reports.fatal is not None:
-            return getattr(self._reports.fatal, "reason", str(self._reports.fatal))
+        """Returns why there was no confirmation, as far as the client has reported it."""
+        if self._reports.permanent is not None:
+            return getattr(self._reports.permanent, "reason", str(self._reports.permanent))
         told = [
             f"{trouble.reason} (broker {trouble.broker})" if trouble.broker else trouble.reason
-            for trouble in self._reports.trouble.values()
+            for trouble in self._reports.troubles.values()
         ]
         return f"{reason} within {self._timeout:g} s: {'; '.join(told) or 'the brokers do not answer'}"
 
-    def _throw_away(self) -> None:
+    def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             try:
                 producer.purge(blocking=False)
                 close_producer(producer)
-            except Exception:  # what happened before counts, not this
-                log.debug("closing a producer failed", exc_info=True)
+            except Exception:  # noqa: BLE001  # the failure before this one is what counts
+                _log.debug("closing a producer failed", exc_info=True)
 
     def _make(self, properties: KafkaProperties) -> Producer:
         try:

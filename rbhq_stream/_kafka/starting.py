@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._kafka.ends import PartitionEnds, first_without_record
-from rbhq_stream._kafka.faults import connect_error
+from rbhq_stream._kafka.translation import connect_error
 from rbhq_stream._timestamps import to_milliseconds
 from rbhq_stream.errors import AuthorizationError, DataLossError
 from rbhq_stream.source import TopicPartition
@@ -25,7 +25,8 @@ Question = Callable[[float], list[KafkaPartition]]
 
 
 class Offsets:
-    """Asks the brokers for offsets.
+    """Asks the brokers for offsets, and remembers the replies: where one of several questions gets none, only that one
+    has to be asked again.
 
     Args:
         consumer: the client to ask with.
@@ -37,6 +38,7 @@ class Offsets:
         self._consumer = consumer
         self._group_id = group_id
         self._ask = ask
+        self._replies: dict[tuple[object, ...], dict[TopicPartition, KafkaPartition]] = {}
 
     def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, KafkaPartition]:
         """Returns what the group has committed, with a negative offset where that is nothing.
@@ -49,7 +51,9 @@ class Offsets:
             return {}
         wanted = [KafkaPartition(*partition) for partition in partitions]
         try:
-            return _checked(self._ask(lambda timeout: self._consumer.committed(wanted, timeout=timeout)))
+            return self._reply(
+                ("committed", *partitions), lambda timeout: self._consumer.committed(wanted, timeout=timeout)
+            )
         except KafkaException as error:
             refused = connect_error(error.args[0], resource=self._group_id)
             if isinstance(refused, AuthorizationError):
@@ -73,8 +77,19 @@ class Offsets:
         if not partitions:
             return {}
         wanted = [KafkaPartition(*partition, time) for partition in partitions]
-        answers = self._ask(lambda timeout: self._consumer.offsets_for_times(wanted, timeout))
-        return {partition: answer.offset for partition, answer in _checked(answers).items()}
+        replies = self._reply((time, *partitions), lambda timeout: self._consumer.offsets_for_times(wanted, timeout))
+        return {partition: reply.offset for partition, reply in replies.items()}
+
+    def _reply(self, key: tuple[object, ...], question: Question) -> dict[TopicPartition, KafkaPartition]:
+        if key not in self._replies:
+            replies = self._ask(question)
+            for reply in replies:
+                error: KafkaError | None = reply.error
+                if error is not None:
+                    # the offset beside an error means nothing: not even that there is none
+                    raise KafkaException(error)
+            self._replies[key] = {TopicPartition(reply.topic, reply.partition): reply for reply in replies}
+        return self._replies[key]
 
 
 def starting_offsets(
@@ -185,14 +200,3 @@ def _or_loss(config: FeedConfig, partition: TopicPartition, next_offset: int, fi
     offset = first if policy == "earliest" else end
     _log.error("%s. Going on at offset %d, as on_data_loss=%r says", loss, offset, policy)
     return offset
-
-
-def _checked(answers: list[KafkaPartition]) -> dict[TopicPartition, KafkaPartition]:
-    """Raises KafkaException for an answer with an error: the offset beside it means nothing, not even that there is
-    none.
-    """
-    for answer in answers:
-        error: KafkaError | None = answer.error
-        if error is not None:
-            raise KafkaException(error)
-    return {TopicPartition(answer.topic, answer.partition): answer for answer in answers}

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from confluent_kafka import Consumer
 
 from rbhq_stream._kafka.asking import ReplyTimeout
-from rbhq_stream._kafka.faults import connect_error
+from rbhq_stream._kafka.translation import connect_error
 from rbhq_stream.errors import AuthorizationError, UnknownTopicError
 from rbhq_stream.source import TopicPartition
 

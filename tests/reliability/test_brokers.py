@@ -117,7 +117,9 @@ class Asking(flow.CountingSource):
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         while self.asks and not self.was_told_none:
             with suppress(KafkaException):
-                self.was_told_none = not self._opened().list_topics(self._config.topics.names[0], timeout=0.2).brokers
+                self.was_told_none = not self._client.consumer.list_topics(
+                    self._config.topics.names[0], timeout=0.2
+                ).brokers
         return super().poll(timeout)
 
 
@@ -147,7 +149,7 @@ def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
         else:
             pytest.fail("the broker never said so: the test tests nothing")
         try:
-            wait_for(lambda: "going on with a new one" in caplog.text, "the client is replaced")
+            wait_for(lambda: "it is replaced by a new one" in caplog.text, "the client is replaced")
         finally:
             node.start()
         publish(proxied, partner, 10)

@@ -244,7 +244,7 @@ def test_log_handlers_that_raise_on_what_the_client_reports(
 ) -> None:
     """Raised inside the client's callbacks it would cost a record: there it is swallowed, and the feed goes on."""
     flow.publish(kafka, partner, 200)
-    handler = Raising(lambda record: record.funcName == "line")
+    handler = Raising(lambda record: record.module == "limited_log")
     own_logging.addHandler(handler)
     config = flow.status_config(kafka, partner, kafka={"debug": "cgrp,topic,fetch"})
     with Feed(config) as feed:

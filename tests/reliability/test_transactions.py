@@ -29,6 +29,14 @@ def handle(config: FeedConfig, count: int) -> list[int]:
     return offsets
 
 
+def handle_to_the_end(cluster: KafkaCluster, partner: Partner, config: FeedConfig) -> None:
+    """Handles the five records of a transaction, until its end is committed as well."""
+    publish_transaction(cluster, partner, 5)
+    with Member(config) as member:
+        wait_for(offset_is(cluster, config, 6), "the end of the transaction is committed")
+    assert len(member.seen) == 5
+
+
 def committed(cluster: KafkaCluster, config: FeedConfig) -> int | None:
     assert config.topics.race_status is not None
     return cluster.committed(config.group_id, config.topics.race_status).get(0)
@@ -118,8 +126,7 @@ def test_positions_kept_by_the_application_are_those_of_records(kafka: KafkaClus
     """The application knows the last record that it stored; the group's offset is beyond the end of its transaction."""
     config = status_config(kafka, partner)
     topic = partner.topics.race_status
-    publish_transaction(kafka, partner, 5)
-    assert handle(config, 5) == [0, 1, 2, 3, 4]
+    handle_to_the_end(kafka, partner, config)
     expire(kafka, partner, 6)
     with Feed(config, positions={(topic, 0): 5}) as feed:
         publish(kafka, partner, 1)
@@ -133,8 +140,7 @@ def test_positions_of_a_database_that_was_restored_are_a_loss(kafka: KafkaCluste
     """The group has handled these records, but the application's data is without them."""
     config = status_config(kafka, partner)
     topic = partner.topics.race_status
-    publish_transaction(kafka, partner, 5)
-    assert handle(config, 5) == [0, 1, 2, 3, 4]
+    handle_to_the_end(kafka, partner, config)
     expire(kafka, partner, 6)
     with pytest.raises(DataLossError) as raised, Feed(config, positions={(topic, 0): 3}) as feed:
         feed.poll(10)
