@@ -79,7 +79,7 @@ CASES = {
     "unknown topic": Case(
         lambda cluster, partner, path: {"topics": Topics(prices=f"{partner.group_prefix}missing")},
         UnknownTopicError,
-        "Check the topic names",
+        "Compare the topic names",
         lambda cluster, partner: {"topic": f"{partner.group_prefix}missing"},
     ),
     "untrusted authority": Case(

@@ -101,7 +101,7 @@ def test_a_slow_application_is_overtaken(
         kafka.delete_records(partner.topics.race_status, 0, 2900)
         publish(kafka, partner, 100, partition=1)
         try:
-            while (event := feed.poll(1.5)) is not None:
+            while (event := feed.poll(6)) is not None:
                 seen.append(event)
         except DataLossError as error:
             loss = error
