@@ -125,6 +125,12 @@ def number(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise _wrong_type(attribute, "a Decimal, an int or a string of digits", value)
 
 
+optional_integer = optional(integer)
+optional_number = optional(number)
+optional_text = optional(text)
+optional_time = optional(time)
+
+
 def from_to(lowest: float, highest: float) -> Check:
     """Returns the check for a quantity in a range, for which a float is exact enough."""
     expected = f"a number from {lowest:g} to {highest:g}"

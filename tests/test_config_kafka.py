@@ -18,8 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbhq_stream._config import FeedConfig
-from rbhq_stream._config.feed_config import KafkaProperties, Secret
-from rbhq_stream._config.properties import MINIMUM, REFUSED, REFUSED_PATTERNS, RawProperties, is_sensitive, refusal
+from rbhq_stream._config.properties import (
+    MINIMUM,
+    REFUSED,
+    REFUSED_PATTERNS,
+    KafkaProperties,
+    RawProperties,
+    Secret,
+    is_sensitive,
+    refusal,
+)
 from rbhq_stream.errors import ConfigError
 
 LEAST: dict[str, Any] = {

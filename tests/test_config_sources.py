@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbhq_stream._config import FeedConfig, Topics
-from rbhq_stream._config.feed_config import Secret
+from rbhq_stream._config.properties import Secret
 from rbhq_stream.errors import ConfigError
 
 LEAST = {

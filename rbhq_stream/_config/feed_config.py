@@ -18,12 +18,9 @@ from typing_extensions import Self
 
 from rbhq_stream._config import checks, settings
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
+from rbhq_stream._config.topics import Topics, to_topics
 from rbhq_stream._config.tracebacks import built_without_frames, without_frames
-from rbhq_stream._kinds import EVENT_KINDS
 from rbhq_stream.errors import ConfigError
-from rbhq_stream.events import Event
-
-__all__ = ["FeedConfig", "KafkaProperties", "Secret", "Topics"]
 
 PREFETCH_RECORDS = 20_000
 """How many records of a partition the Kafka client reads ahead: a fifth of its default, about 10 MB."""
@@ -53,64 +50,6 @@ _SECONDS = {settings.FROM_STRING: settings.number}
 _COUNT = {settings.FROM_STRING: settings.integer}
 
 
-@frozen
-class Topics:
-    """The names of the topics to read, as RBHQ gave them. At least one is required; the others are not read."""
-
-    prices: str | None = field(default=None, validator=checks.topic)
-    """The topic of price updates, scratchings and unscratchings: `PriceEvent`."""
-    race_status: str | None = field(default=None, validator=checks.topic)
-    """The topic of race statuses: `RaceStatusEvent`."""
-    race_results: str | None = field(default=None, validator=checks.topic)
-    """The topic of results: `RaceResultEvent`."""
-
-    def __attrs_post_init__(self) -> None:
-        if not self.names:
-            raise ConfigError("topics", "is empty: give at least one of prices, race_status and race_results")
-        owner: dict[str, str] = {}
-        for kind, name in attrs.asdict(self).items():
-            if name is not None and owner.setdefault(name, kind) != kind:
-                raise ConfigError(
-                    f"topics.{kind}",
-                    f"is the same topic as topics.{owner[name]}, {name!r}: each kind of event has a topic of its own",
-                )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the topics to read, prices first."""
-        return tuple(self.kinds)
-
-    @property
-    def kinds(self) -> dict[str, type[Event]]:
-        """The class of the events in each topic, by the name of the topic, prices first. For `decode`."""
-        names = ((getattr(self, kind.topic), kind.event) for kind in EVENT_KINDS)
-        return {name: event for name, event in names if name is not None}
-
-    def of(self, event: type[Event]) -> str:
-        """Returns the name of the topic that has events of this class.
-
-        Raises:
-            ValueError: no such topic was given.
-        """
-        (topic,) = (kind.topic for kind in EVENT_KINDS if kind.event is event)
-        name: str | None = getattr(self, topic)
-        if name is None:
-            raise ValueError(f"there is no topic for {event.__name__}: set topics.{topic}")
-        return name
-
-
-def _to_topics(value: Topics | Mapping[str, str | None]) -> Topics:
-    if isinstance(value, Topics):
-        return value
-    if not isinstance(value, Mapping):
-        raise ConfigError("topics", f"expected Topics(prices=…, …) or a mapping, got {checks.shown(value)}")
-    known = [attribute.name for attribute in attrs.fields(Topics)]
-    for name in value:
-        if name not in known:
-            raise ConfigError(f"topics.{name}", f"is not a topic of the feed{settings.nearest(str(name), known)}")
-    return Topics(**value)
-
-
 @built_without_frames
 @frozen(kw_only=True)
 class FeedConfig:
@@ -131,7 +70,7 @@ class FeedConfig:
         metadata={settings.SECRET: True},
     )
     """The password. Give a string; it is kept as a `Secret`, which prints as `***`."""
-    topics: Topics = field(converter=_to_topics, metadata={settings.PARTS: Topics})
+    topics: Topics = field(converter=to_topics, metadata={settings.PARTS: Topics})
     """The topics to read: `Topics(prices=…, race_status=…, race_results=…)`, or a mapping with those keys."""
     group_id: str = field(validator=checks.text)
     """The consumer group. Its members share the partitions, and its committed offsets are where a restart continues."""

@@ -1,0 +1,126 @@
+"""What events consist of: price updates, scratchings, results and dividends. Values without a Kafka record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from rbhq_stream import _field_checks as checks
+from rbhq_stream.events._extra import NO_EXTRA, Extra, is_extra, to_extra
+from rbhq_stream.events._open_enums import PriceType, to_price_type
+
+
+@frozen
+class PriceUpdate:
+    """A runner's new price, of one type.
+
+    A scratching does not withdraw the runner's prices: its last price stays as it was, and no update without a price
+    follows. An application that keeps prices must take the price of a scratched runner out itself.
+    """
+
+    runner_number: int = field(validator=checks.integer)
+    price_type: PriceType = field(converter=to_price_type, validator=checks.member_of(PriceType))
+    property_id: int | None = field(default=None, validator=checks.optional_integer)
+    """RBHQ's number for the price type; `None` if the record had none."""
+    price: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
+    """The decimal odds, stake included, always 1 or above. `None`: no price is offered (RBHQ sent none, an empty one,
+    or one below 1).
+    """
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+
+@frozen
+class Scratching:
+    """A runner that was taken out of the race, and the deductions that follow.
+
+    With a new scratching RBHQ sends every earlier scratching of the race again; the newest deductions count, and they
+    replace the earlier ones. Each deduction is a fraction of the payout, from 0 to 1 (`Decimal("0.07")` is 7 cents in
+    the dollar); `None` if the record had none.
+    """
+
+    runner_number: int = field(validator=checks.integer)
+    win_deduction: Decimal | None = field(
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional_number
+    )
+    place_deduction: Decimal | None = field(
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional_number
+    )
+    two_place_deduction: Decimal | None = field(
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional_number
+    )
+    three_place_deduction: Decimal | None = field(
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional_number
+    )
+    four_place_deduction: Decimal | None = field(
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional_number
+    )
+    scratch_type: int | None = field(default=None, validator=checks.optional_integer)
+    """RBHQ's number for the kind of scratching. Only 1 has been seen; the values are not documented."""
+    scratch_time: datetime | None = field(default=None, converter=checks.to_utc, validator=checks.optional_time)
+    """When the runner was scratched (UTC)."""
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+
+@frozen
+class Unscratching:
+    """A runner that was reinstated: its scratching was a mistake."""
+
+    runner_number: int = field(validator=checks.integer)
+    unscratch_time: datetime | None = field(default=None, converter=checks.to_utc, validator=checks.optional_time)
+    """When the runner was reinstated (UTC)."""
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+
+@frozen
+class PayoutFactors:
+    """What to multiply a runner's dividend or price by: below 1 on a dead heat. `None`: the runner has no such payout.
+
+    `win` goes with the win price or dividend, `place2` with the `PriceType.PLACE_2` price, and so on.
+    """
+
+    win: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
+    place2: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
+    place3: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
+    place4: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+
+@frozen
+class RunnerResult:
+    """A runner's result."""
+
+    runner_number: int = field(validator=checks.integer)
+    outcome_name: str | None = field(default=None, validator=checks.optional_text)
+    """The runner's name, if RBHQ gives it."""
+    final_position: int | None = field(default=None, validator=checks.optional_integer)
+    """1 for the winner. On a dead heat runners share a position."""
+    payout_factor: Decimal | None = field(
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional_number
+    )
+    payout_factors: PayoutFactors = field(default=PayoutFactors(), validator=checks.instance_of(PayoutFactors))
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+
+@frozen
+class PoolDividend:
+    """What a pool pays for a selection of runners."""
+
+    selections: tuple[int, ...] = field(validator=checks.each(checks.integer))
+    """Runner numbers: one, or several for an exotic."""
+    amount: Decimal = field(converter=checks.to_decimal, validator=checks.number)
+    """Dollars for a stake of one dollar."""
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+
+@frozen
+class Dividend:
+    """The dividends of one wagering product."""
+
+    wagering_product: str = field(validator=checks.text)
+    """`"SP"` is starting price; tote products come under their own names."""
+    pool_dividends: tuple[PoolDividend, ...] = field(
+        default=(), validator=checks.each(checks.instance_of(PoolDividend))
+    )
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
