@@ -62,6 +62,29 @@ class Scratching:
     """When the runner was scratched (UTC)."""
     extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
 
+    def deduction(self, price_type: PriceType) -> Decimal | None:
+        """Returns the deduction from bets of a price type, as RBHQ stated it.
+
+        Args:
+            price_type: The type of the bet's price. For the plain `PriceType.PLACE` this is `place_deduction`.
+
+        Returns:
+            A fraction of the payout, from 0 to 1; `None` if the record had none, or if this version of the library
+            does not know the price type.
+        """
+        attribute = _DEDUCTION_OF.get(price_type)
+        deduction: Decimal | None = None if attribute is None else getattr(self, attribute)
+        return deduction
+
+
+_DEDUCTION_OF = {
+    PriceType.WIN: "win_deduction",
+    PriceType.PLACE: "place_deduction",
+    PriceType.PLACE_2: "two_place_deduction",
+    PriceType.PLACE_3: "three_place_deduction",
+    PriceType.PLACE_4: "four_place_deduction",
+}
+
 
 @frozen
 class Unscratching:
@@ -85,6 +108,32 @@ class PayoutFactors:
     place3: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
     place4: Decimal | None = field(default=None, converter=checks.to_optional_decimal, validator=checks.optional_number)
     extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
+
+    def for_type(self, price_type: PriceType) -> Decimal | None:
+        """Returns the factor for bets of a price type, as RBHQ stated it.
+
+        RBHQ states no factor for the plain `PriceType.PLACE`. How many places such a bet pays follows from the size of
+        the field, by a rule that is the operator's own; with three places paid, its factor is that of
+        `PriceType.PLACE_3`.
+
+        Args:
+            price_type: The type of the bet's price.
+
+        Returns:
+            The factor; `None` if the runner has no such payout, for `PriceType.PLACE`, and for a price type that this
+            version of the library does not know.
+        """
+        attribute = _FACTOR_OF.get(price_type)
+        factor: Decimal | None = None if attribute is None else getattr(self, attribute)
+        return factor
+
+
+_FACTOR_OF = {
+    PriceType.WIN: "win",
+    PriceType.PLACE_2: "place2",
+    PriceType.PLACE_3: "place3",
+    PriceType.PLACE_4: "place4",
+}
 
 
 @frozen
