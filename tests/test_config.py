@@ -446,7 +446,7 @@ def test_a_session_is_not_longer_than_the_poll_interval() -> None:
     assert config(session_timeout=60, max_poll_interval=60)
     error = refused(session_timeout=61, max_poll_interval=60)
     assert error.field == "session_timeout"
-    assert "is longer than max_poll_interval: 61 and 60 seconds" in error.problem
+    assert "is 61 seconds, longer than max_poll_interval, which is 60 seconds" in error.problem
 
 
 @pytest.mark.parametrize(

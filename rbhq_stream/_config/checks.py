@@ -30,13 +30,13 @@ Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def shown(value: object) -> str:
-    """Returns a value as an error may show it: short, and not at all if it has an @, as URLs with a password have."""
+    """Returns a value as an error shows it: shortened, or hidden if it contains an @, as a URL with a password does."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python is willing to write
-        return f"an {type(value).__name__} too long to show"
+        return f"an {type(value).__name__} that is too long to show"
     if "@" in text:
-        return "a value with an @ (not shown)"
+        return "a value that contains an @ (not shown)"
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
@@ -64,7 +64,7 @@ def text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def password(_: Any, attribute: attrs.Attribute[Any], value: Secret) -> None:
-    """The same for a password, which no error shows."""
+    """Checks a password in the same way. The error does not show it."""
     problem = _text_problem(value.reveal(), None)
     if problem:
         raise ConfigError(attribute.name, problem)
@@ -78,8 +78,8 @@ def _text_problem(value: object, seen: str | None) -> str | None:
         return "is empty"
     if value != value.strip():
         return (
-            f"begins or ends with a space or a line break{got}. Remove it: it is easily copied along, or read with a"
-            " file"
+            f"begins or ends with a space or a line break{got}. Remove it: it may have been copied by accident, or read"
+            " from the end of a file"
         )
     if not value.isprintable():
         return f"contains a line break or another character that cannot be printed{got}"
@@ -94,7 +94,7 @@ def kafka_name(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def topic(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Checks the name of a topic in a field of `Topics`; `None` is a topic that is not read."""
+    """Checks the name of a topic in a field of `Topics`. `None` stands for a topic that is not read."""
     problem = None if value is None else _name_problem(value)
     if problem:
         raise ConfigError(f"topics.{attribute.name}", problem)
@@ -244,10 +244,10 @@ def to_path(value: str | os.PathLike[str] | None) -> Path | None:
 
 def ca_file(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
     try:
-        # the Kafka client reads it again later, and a pipe or a device would not have the same content then
+        # the Kafka client reads it again later, and a pipe or a device might return something else then
         if path.exists() and not path.is_file():
             what = "a folder" if path.is_dir() else "not a regular file"
-            problem = f"is {what}: give the PEM file with the certificate of the authority"
+            problem = f"is {what}: give the PEM file with the certificate of the certificate authority"
             raise ConfigError(attribute.name, f"{shown_path(path)} {problem}")
         content = path.read_bytes()
     except OSError as error:
@@ -262,7 +262,7 @@ def ca_pem(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str):
         raise ConfigError(attribute.name, f"expected a certificate as a PEM string, got {type(value).__name__}")
     if "PRIVATE KEY" in value:
-        raise ConfigError(attribute.name, "contains a private key: give only the certificate of the authority")
+        raise ConfigError(attribute.name, "contains a private key: give only the authority's certificate")
     problem = _pem_problem(value)
     if problem:
         raise ConfigError(attribute.name, problem)

@@ -25,23 +25,24 @@ from rbhq_stream.errors import ConfigError
 PREFETCH_RECORDS = 20_000
 """How many records of a partition the Kafka client reads ahead: a fifth of its default, about 10 MB."""
 MAX_READ_AHEAD_BYTES = 16 * 1024 * 1024
-"""How many bytes it reads ahead at most, for all partitions together: a quarter of the client's default."""
+"""How many bytes the Kafka client reads ahead at most, for all partitions together: a quarter of its default."""
 PREFETCH_RETRY_MS = 10
-"""How soon the client checks again whether it may read ahead, in milliseconds. Its default of a second suits a larger
-read-ahead: ours is empty long before, and the feed would wait for the rest of the second."""
+"""How soon the client checks again whether it may read ahead, in milliseconds. Its default of one second suits a larger
+read-ahead. Ours is used up much sooner, and the feed would wait for the rest of the second."""
 SOCKET_TIMEOUT_MS = 15_000
-"""How long a broker may take to respond before the client reconnects, in milliseconds. A connection that a firewall has
-forgotten is noticed only by that. With librdkafka's default of a minute the feed would be evicted from its group."""
+"""How long a broker may take to respond before the client reconnects, in milliseconds. Only this time-out detects a
+connection whose packets a firewall drops silently. With librdkafka's default of a minute, the feed would be evicted
+from its group first."""
 MAX_FETCH_BYTES = 4 * 1024 * 1024
-"""How much is fetched at once. A response must arrive whole within `SOCKET_TIMEOUT_MS`, which takes 2.3 Mbit/s."""
+"""How much is fetched at once. A whole response must arrive within `SOCKET_TIMEOUT_MS`, which requires 2.3 Mbit/s."""
 RECONNECT_MS, MAX_RECONNECT_MS = 500, 5_000
 """The first and the longest pause between two attempts to connect to a broker. Each is twice the one before."""
 MIN_FETCH_BYTES = 1_000_000
 """librdkafka's `message.max.bytes`. It refuses to fetch less at once."""
 CONNECTION_SETUP_MS = 10_000
 """How long one attempt to connect may take; a third of `connect_timeout` if that is longer. It is shorter than
-`connect_timeout`, so that before the feed gives up, it knows why an attempt hangs, and has tried another broker. TCP,
-TLS and SCRAM take seven round trips together."""
+`connect_timeout`, so that before the feed gives up, it has found out why an attempt hangs and has tried another broker.
+TCP, TLS and SCRAM take seven round trips together."""
 HEARTBEAT_MS = 3_000
 """librdkafka's default. A session needs three heartbeats, so a short session has more frequent ones."""
 
@@ -73,7 +74,8 @@ class FeedConfig:
     topics: Topics = field(converter=to_topics, metadata={settings.PARTS: Topics})
     """The topics to read: `Topics(prices=…, race_status=…, race_results=…)`, or a mapping with those keys."""
     group_id: str = field(validator=checks.text)
-    """The consumer group. Its members share the partitions, and its committed offsets are where a restart continues."""
+    """The consumer group. Its members share the partitions, and after a restart they continue at the group's committed
+    offsets."""
     group_instance_id: str | None = field(default=None, validator=checks.optional(checks.kafka_name))
     """A name that only this member of the group has, for static membership. A restart within `session_timeout` then
     causes no rebalance."""
@@ -82,21 +84,22 @@ class FeedConfig:
     security: Literal["SASL_SSL", "PLAINTEXT"] = field(
         default="SASL_SSL", validator=checks.one_of("SASL_SSL", "PLAINTEXT")
     )
-    """TLS with a username and a password; or, for a broker on the developer's own machine, neither."""
+    """`"SASL_SSL"` is TLS with a username and a password. `"PLAINTEXT"` has neither, for a local broker only."""
     ca_file: Path | None = field(
         default=None,
         converter=checks.to_path,
         validator=checks.optional(checks.ca_file),
         metadata={settings.PATH: True},
     )
-    """A PEM file with the authority that signed the brokers' certificates. Without it the system's are trusted."""
+    """A PEM file with the certificate of the authority that signed the brokers' certificates. Without it, the system's
+    authorities are trusted."""
     ca_pem: str | None = field(
         default=None,
         validator=checks.optional(checks.ca_pem),
         repr=checks.shown_pem,
         metadata={settings.FROM_STRING: settings.pem},
     )
-    """The same as a string."""
+    """The same certificate as a string."""
     connect_timeout: float = field(default=30.0, validator=checks.seconds(3600), metadata=_SECONDS)
     """How long connecting may take: reaching a broker, logging in and finding the topics."""
     close_timeout: float = field(default=10.0, validator=checks.seconds(3600), metadata=_SECONDS)
@@ -106,12 +109,13 @@ class FeedConfig:
     session_timeout: float = field(default=45.0, validator=checks.seconds(3600), metadata=_SECONDS)
     """After how long without a heartbeat the group assigns this member's partitions to others."""
     max_poll_interval: float = field(default=300.0, validator=checks.seconds(86_400), metadata=_SECONDS)
-    """After how long without a poll this member leaves the group. The feed polls while handlers work, so this concerns
-    a process that hangs."""
+    """After how long without a poll this member leaves the group. The feed polls while handlers run, so this only
+    happens to a process that hangs."""
     start: Literal["earliest", "latest"] | datetime = field(
         default="earliest", validator=checks.start, metadata={settings.FROM_STRING: settings.moment}
     )
-    """Where a group without committed offsets begins: at the oldest record, at new records, or at an aware time."""
+    """Where a group without committed offsets starts to read: at the oldest record, with new records only, or at an
+    aware time."""
     on_data_loss: Literal["raise", "earliest", "latest"] = field(
         default="raise", validator=checks.one_of("raise", "earliest", "latest")
     )
@@ -153,7 +157,7 @@ class FeedConfig:
             if getattr(self, name) is None:
                 raise ConfigError(
                     name,
-                    "is required: give what RBHQ gave you (only a local broker with security PLAINTEXT needs none)",
+                    "is required: set what RBHQ gave you (only a local broker with security PLAINTEXT needs none)",
                 )
 
     def _check_group(self) -> None:
@@ -162,18 +166,18 @@ class FeedConfig:
                 if name in self.kafka:
                     raise ConfigError(
                         property_field(name),
-                        "can't be set with group.protocol=consumer, where the broker decides it",
+                        "can't be set with group.protocol=consumer: there the broker sets it",
                     )
             if self.session_timeout != attrs.fields(FeedConfig).session_timeout.default:
                 raise ConfigError(
-                    "session_timeout", "can't be set with group.protocol=consumer, where the broker decides it"
+                    "session_timeout", "can't be set with group.protocol=consumer: there the broker sets it"
                 )
             return
         if self.session_timeout > self.max_poll_interval:
             raise ConfigError(
                 "session_timeout",
-                f"is longer than max_poll_interval: {self.session_timeout:g} and {self.max_poll_interval:g} seconds."
-                " Make it shorter, or max_poll_interval longer",
+                f"is {self.session_timeout:g} seconds, longer than max_poll_interval, which is"
+                f" {self.max_poll_interval:g} seconds. Shorten session_timeout or lengthen max_poll_interval",
             )
         heartbeat = self.kafka.get("heartbeat.interval.ms")
         if isinstance(heartbeat, (int, str)) and int(heartbeat) >= _milliseconds(self.session_timeout):
@@ -220,7 +224,7 @@ class FeedConfig:
     def kafka_properties(self) -> KafkaProperties:
         """Returns all properties for a `confluent_kafka.Consumer`, except callbacks.
 
-        The password is among them in clear; printing the properties masks it.
+        The password is among them in plain text. It is masked when the properties are printed.
         """
         read_ahead = read_ahead_bytes(self)
         properties = KafkaProperties(
@@ -228,10 +232,10 @@ class FeedConfig:
                 "bootstrap.servers": ",".join(self.bootstrap_servers),
                 "client.id": self.client_id,
                 "group.id": self.group_id,
-                # an offset is committed once its events are processed, not when they are handed over
+                # the feed commits an offset once its events are processed, not when they are handed over
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                # never skip records silently: the feed decides, by start and on_data_loss
+                # librdkafka must not skip records by itself: the feed decides, by start and on_data_loss
                 "auto.offset.reset": "error",
                 "max.poll.interval.ms": _milliseconds(self.max_poll_interval),
                 "queued.min.messages": PREFETCH_RECORDS,
@@ -281,7 +285,8 @@ class FeedConfig:
 def read_ahead_bytes(config: FeedConfig) -> int:
     """Returns how much of `buffer_bytes` the Kafka client reads ahead.
 
-    The feed's buffer has the rest, less as much again: the last batch before it is full may be all that was read ahead.
+    The feed's buffer gets the rest, minus the same amount again, because the last batch that is appended before the
+    buffer is full may be everything that was read ahead.
     """
     return min(MAX_READ_AHEAD_BYTES, config.buffer_bytes // 4)
 

@@ -32,7 +32,7 @@ class Secret:
         self.__text = text
 
     def reveal(self) -> str:
-        """Returns the string in clear. Pass it on and do not keep it."""
+        """Returns the string in plain text. Pass it on; do not store it."""
         return self.__text
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class RawProperties(Mapping[str, PropertyValue]):
 
 
 class KafkaProperties(dict[str, Any]):
-    """The properties that the Kafka client gets, with passwords in clear. Its `repr` and `str` mask them."""
+    """The properties that the Kafka client gets, with passwords in plain text. Its `repr` and `str` mask them."""
 
     def __repr__(self) -> str:
         return repr({name: MASK if is_sensitive(name) else value for name, value in self.items()})
@@ -111,7 +111,7 @@ def is_sensitive(name: str) -> bool:
     return _SENSITIVE.search(name.lower()) is not None
 
 
-# what librdkafka itself redacts, and names like these in later versions; a username may be seen
+# what librdkafka itself redacts, and similar names that later versions may add; a username may be shown
 _SENSITIVE = re.compile(
     r"password|passphrase|secret|credential|token|key\.pem|^ssl_key$|^sasl\.oauthbearer\.(config|extensions)$"
 )
@@ -175,7 +175,7 @@ def _value(name: str, value: Any) -> PropertyValue:
 
 def _check_text(text: str, wrong: Callable[[str], ConfigError]) -> None:
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise wrong("contains a NUL character or half a surrogate pair, which the Kafka client cannot take")
+        raise wrong("contains a NUL character or half a surrogate pair, which the Kafka client does not accept")
 
 
 _COUNTED = re.compile(r"\.(ms|bytes|kbytes|messages|seconds)$|^log_level$")
@@ -195,24 +195,28 @@ def refusal(name: str) -> str | None:
 
 
 _COMMITS = (
-    "can't be set: an event would count as handled before it was. The feed commits what the application has handled"
+    "can't be set: offsets would be committed before their events are handled, so a crash would lose events. The feed"
+    " commits an offset once the application has handled the event"
 )
 _WHERE_TO_BEGIN = (
-    "can't be set: it would skip events in silence. Use the field start for a new group, and on_data_loss for when the"
-    " next events are no longer on the broker"
+    "can't be set: it could skip events silently. Use the field start for a new group, and on_data_loss for the case"
+    " that the next events are no longer on the broker"
 )
-_TLS = "can't be set: it would let anyone pose as the broker. To trust an authority of your own use ca_file or ca_pem"
-_CALLBACK = "can't be set: the feed has the Kafka client's callbacks to itself, and one that raises would lose records"
-_NATIVE = "can't be set: it would run foreign code inside the Kafka client"
+_TLS = (
+    "can't be set: it would let any server impersonate the broker. To trust a certificate authority of your own, use"
+    " ca_file or ca_pem"
+)
+_CALLBACK = "can't be set: the feed needs the Kafka client's callbacks, and a callback that raises would lose records"
+_NATIVE = "can't be set: it would run third-party code inside the Kafka client"
 _LOG = (
-    "the feed learns from the Kafka client's log why a connection fails. To see less of that log, give the logger"
-    " rbhq_stream.kafka a higher level"
+    "the feed finds out from the Kafka client's log why a connection fails. To see less of that log, set the logger"
+    " rbhq_stream.kafka to a higher level"
 )
 _OLD_PROTOCOL = (
-    "can't be set: the feed would speak to the brokers as to very old ones, which don't know which records were aborted"
+    "can't be set: the feed would use the protocol of very old brokers, which does not show which records were aborted"
 )
-_STORM = "a refused password would be tried in quick succession, which can lock the account"
-_STORE = "can't be set: offsets are kept by the broker, where every member of the group finds them"
+_STORM = "a refused password would be tried many times in quick succession, which can lock the account"
+_STORE = "can't be set: offsets have to be stored on the brokers, where every member of the group can read them"
 
 
 def _use(field: str) -> str:
@@ -226,8 +230,8 @@ REFUSED: dict[str, str] = {
     "group.instance.id": _use("group_instance_id"),
     "client.id": _use("client_id"),
     "security.protocol": _use("security"),
-    "sasl.mechanism": "can't be set: RBHQ takes SCRAM-SHA-512 only, and the feed sets it",
-    "sasl.mechanisms": "can't be set: RBHQ takes SCRAM-SHA-512 only, and the feed sets it",
+    "sasl.mechanism": "can't be set: RBHQ accepts SCRAM-SHA-512 only, and the feed sets it",
+    "sasl.mechanisms": "can't be set: RBHQ accepts SCRAM-SHA-512 only, and the feed sets it",
     "sasl.username": _use("username"),
     "sasl.password": _use("password"),
     "ssl.ca.location": _use("ca_file"),
@@ -243,21 +247,21 @@ REFUSED: dict[str, str] = {
     "offset.store.method": _STORE,
     "offset.store.path": _STORE,
     "offset.store.sync.interval.ms": _STORE,
-    "statistics.interval.ms": "can't be set: the feed uses the Kafka client's statistics to see whether it still works",
-    "enable.partition.eof": "can't be set: the feed uses it to know when it has caught up",
+    "statistics.interval.ms": "can't be set: the feed checks in the Kafka client's statistics that the client works",
+    "enable.partition.eof": "can't be set: the feed uses it to detect that it has caught up",
     "group.protocol.type": "can't be set: only consumer works, and it is the default",
-    "isolation.level": "can't be set: the feed would hand over records of transactions that are open or were aborted",
+    "isolation.level": "can't be set: the feed would deliver records of transactions that are open or were aborted",
     "api.version.request": _OLD_PROTOCOL,
     "api.version.fallback.ms": _OLD_PROTOCOL,
     "broker.version.fallback": _OLD_PROTOCOL,
-    "socket.max.fails": "can't be set: a connection that has gone silent would never be given up",
+    "socket.max.fails": "can't be set: the client would never close a connection on which nothing arrives any more",
     "enable.sparse.connections": f"can't be set: with a connection to each broker, {_STORM}",
-    "topic.blacklist": "can't be set: it would hide topics in silence. Leave the topic out of the field topics",
-    "allow.auto.create.topics": "can't be set: a mistyped topic must be an error, not a new and empty topic",
+    "topic.blacklist": "can't be set: it would hide topics silently. Leave the topic out of the field topics instead",
+    "allow.auto.create.topics": "can't be set: a mistyped topic name must be an error, not create an empty topic",
     "ssl.endpoint.identification.algorithm": _TLS,
     "enable.ssl.certificate.verification": _TLS,
-    "client.dns.lookup": "can't be set: certificates would be checked against the name that reverse DNS gives",
-    "enabled_events": "can't be set: it would take errors and rebalances away from the feed's callbacks",
+    "client.dns.lookup": "can't be set: certificates would be checked against the name that reverse DNS returns",
+    "enabled_events": "can't be set: the feed's callbacks would not be called for errors and rebalances any more",
     "log.queue": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
     "logger": "can't be set: the Kafka client's log goes to the logger rbhq_stream.kafka",
     "log.connection.close": f"can't be set: {_LOG}",
@@ -273,20 +277,20 @@ REFUSED: dict[str, str] = {
     "ssl_certificate": _use('kafka["ssl.certificate.pem"]'),
     "default.topic.config": "can't be set: give its properties one by one in kafka",
     "default_topic_conf": "can't be set: give its properties one by one in kafka",
-    "internal.termination.signal": "can't be set: its signal would hit the application's own threads",
+    "internal.termination.signal": "can't be set: the signal would interrupt the application's own threads",
 }
 """The properties that can't be set, each with the reason and what to use instead."""
 
 REFUSED_PATTERNS: dict[str, str] = {
     r".*_cb": _CALLBACK,
-    r"test\..*|ut_.*": "can't be set: it is for librdkafka's own tests. rbhq_stream.testing has a broker for yours",
+    r"test\..*|ut_.*": "can't be set: it is for librdkafka's own tests. For yours, rbhq_stream.testing has a broker",
 }
-"""The same for families of names, as regular expressions."""
+"""The same for groups of names, as regular expressions."""
 
 MINIMUM: dict[str, tuple[int, str]] = {
     "log_level": (6, _LOG),
     "reconnect.backoff.ms": (100, f"with less, {_STORM}"),
     "reconnect.backoff.max.ms": (100, f"with less, {_STORM}"),
-    "topic.metadata.refresh.interval.ms": (1, "without it, partitions that are added to a topic would never be read"),
+    "topic.metadata.refresh.interval.ms": (1, "with 0, partitions that are added to a topic would never be read"),
 }
-"""The least value that a property may be set to, and why."""
+"""The smallest value that a property may be set to, and why."""

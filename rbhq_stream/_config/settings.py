@@ -1,7 +1,7 @@
 """Reads the fields of a configuration from environment variables or from a TOML file.
 
-This module does not know what the fields mean, only how their metadata says that values are written. It finds the
-values, converts strings, and remembers where each value came from, so that an error can say so.
+This module does not know what the fields mean. It finds the values, converts strings as each field's metadata requires,
+and remembers where each value came from, so that an error can name it.
 """
 
 from __future__ import annotations
@@ -119,11 +119,11 @@ def from_environment(cls: type[_C], environ: Mapping[str, str], prefix: str, ove
             problem = f"is not a setting of the feed{nearest(name, targets, prefix)}"
             raise ConfigError(name.lower(), problem, origin=origin)
         given.append(_Given(target, text, origin))
-    places: dict[str, str] = {}
+    settable: dict[str, str] = {}
     for name, target in targets.items():
-        before = f"{places[target.field]}," if target.field in places else "environment variable"
-        places[target.field] = f"{before} {prefix}{name}"
-    return _build(cls, given, places, Path(), overrides)
+        before = f"{settable[target.field]}," if target.field in settable else "environment variable"
+        settable[target.field] = f"{before} {prefix}{name}"
+    return _build(cls, given, settable, Path(), overrides)
 
 
 def _variables(cls: type) -> Iterator[tuple[str, _Target]]:
@@ -149,15 +149,15 @@ def _property(variable: str) -> _Target | None:
 def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[str, Any]) -> _C:
     """Makes a configuration from a TOML file, or a table of it, and from fields given in code."""
     document = _read_toml(path)
-    way = table.split(".") if table else []
-    for depth, key in enumerate(way, start=1):
+    keys = table.split(".") if table else []
+    for depth, key in enumerate(keys, start=1):
         inner = document.get(key)
         if not isinstance(inner, dict):
-            raise ConfigError("table", f"{shown_path(path)} has no table [{'.'.join(way[:depth])}]")
+            raise ConfigError("table", f"{shown_path(path)} has no table [{'.'.join(keys[:depth])}]")
         document = inner
 
-    def place(key: str) -> str:
-        return f"key {'.'.join([*way, key])} in {shown_path(path)}"
+    def origin(key: str) -> str:
+        return f"key {'.'.join([*keys, key])} in {shown_path(path)}"
 
     metadata = {attribute.name: attribute.metadata for attribute in _fields(cls)}
     targets = {name: _Target(name) for name in metadata}
@@ -165,14 +165,14 @@ def from_toml(cls: type[_C], path: Path, table: str | None, overrides: Mapping[s
     given = []
     for key, value in document.items():
         if key not in targets:
-            raise ConfigError(key, f"is not a setting of the feed{nearest(key, targets)}", origin=place(key))
+            raise ConfigError(key, f"is not a setting of the feed{nearest(key, targets)}", origin=origin(key))
         kind = metadata.get(key, {})
         if isinstance(value, dict) and (PARTS in kind or PROPERTIES in kind):
             parts = _leaves(value) if PROPERTIES in kind else value.items()
-            given += [_Given(_Target(key, part), inner, place(f"{key}.{part}")) for part, inner in parts]
+            given += [_Given(_Target(key, part), inner, origin(f"{key}.{part}")) for part, inner in parts]
         else:
-            given.append(_Given(targets[key], value, place(key)))
-    return _build(cls, given, {name: place(name) for name in metadata}, path.parent, overrides)
+            given.append(_Given(targets[key], value, origin(key)))
+    return _build(cls, given, {name: origin(name) for name in metadata}, path.parent, overrides)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -203,18 +203,18 @@ def _leaves(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def _build(
-    cls: type[_C], given: Iterable[_Given], places: Mapping[str, str], folder: Path, overrides: Mapping[str, Any]
+    cls: type[_C], given: Iterable[_Given], settable: Mapping[str, str], folder: Path, overrides: Mapping[str, Any]
 ) -> _C:
     """Makes the configuration.
 
     Args:
         given: The values that were found.
-        places: Where each field would have to be set.
+        settable: Where each field would have to be set.
         folder: What paths are relative to.
         overrides: The fields given in code.
     """
     attributes = {attribute.name: attribute for attribute in _fields(cls)}
-    origins = {name: place for name, place in places.items() if name not in overrides}
+    origins = {name: where for name, where in settable.items() if name not in overrides}
     values: dict[str, Any] = {}
     for one in given:
         target = one.target
@@ -234,7 +234,7 @@ def _build(
         required = [name for name, attribute in attributes.items() if attribute.default is attrs.NOTHING]
         missing = [name for name in required if name not in values and name not in overrides]
         if missing:
-            others = ", ".join(f"{name} ({places[name]})" if name in places else name for name in missing[1:])
+            others = ", ".join(f"{name} ({settable[name]})" if name in settable else name for name in missing[1:])
             raise ConfigError(missing[0], f"is required but not set{'; so are ' if others else ''}{others}")
         return cls(**values, **overrides)
     except ConfigError as error:
@@ -243,7 +243,7 @@ def _build(
 
 
 def _read(one: _Given, metadata: Mapping[str, Any], folder: Path) -> Any:
-    """Returns the value as the constructor takes it."""
+    """Converts a value to what the constructor accepts."""
     value = one.value
     if one.target.in_file:
         return _secret_file(one, folder)
@@ -252,7 +252,7 @@ def _read(one: _Given, metadata: Mapping[str, Any], folder: Path) -> Any:
     if SECRET in metadata:
         return Secret(value)
     if PATH in metadata:
-        # "~" stays: it is the user's home
+        # "~" is the user's home, so it must not be joined to the folder
         return value if not value or value.startswith("~") else folder / value
     if FROM_STRING in metadata:
         try:
@@ -263,7 +263,7 @@ def _read(one: _Given, metadata: Mapping[str, Any], folder: Path) -> Any:
 
 
 def _secret_file(one: _Given, folder: Path) -> Secret:
-    """Returns the content of a file without one line break at its end. The field checks whether it is a password."""
+    """Returns the content of a file without a line break at its end. The field's validator checks the rest."""
     if not isinstance(one.value, str):
         raise one.wrong(f"expected the path of a file, got {type(one.value).__name__}")
     text, problem = _text_of(folder / one.value)
@@ -275,7 +275,8 @@ def _secret_file(one: _Given, folder: Path) -> Secret:
 def _text_of(path: Path) -> tuple[str, str | None]:
     """Returns the content of a file and why it cannot be read.
 
-    What is not UTF-8 becomes surrogates: a `UnicodeDecodeError` would hold the content, which may be a password.
+    Bytes that are not UTF-8 become surrogates, because a `UnicodeDecodeError` would contain the content, which may be a
+    password.
     """
     try:
         return path.read_bytes().decode("utf-8-sig", "surrogateescape"), None

@@ -15,7 +15,8 @@ from rbhq_stream.events import Event
 
 @frozen
 class Topics:
-    """The names of the topics to read, as RBHQ gave them. At least one is required; the others are not read."""
+    """The names of the topics to read, as RBHQ gave them to you. At least one is required; topics without a name are
+    not read."""
 
     prices: str | None = field(default=None, validator=checks.topic)
     """The topic of price updates, scratchings and unscratchings: `PriceEvent`."""
@@ -32,7 +33,7 @@ class Topics:
             if name is not None and owner.setdefault(name, kind) != kind:
                 raise ConfigError(
                     f"topics.{kind}",
-                    f"is the same topic as topics.{owner[name]}, {name!r}: each kind of event has a topic of its own",
+                    f"is the same topic as topics.{owner[name]}, {name!r}: each kind of event has its own topic",
                 )
 
     @property

@@ -1,8 +1,9 @@
 """Keeps secrets out of tracebacks. Error trackers, debuggers and `pytest -l` show the local variables of every frame.
 
-A configuration passes through frames whose locals hold it in clear: arguments, environment variables, the text of a
-file. `without_frames` wraps the functions that an application calls with secrets. An error leaves them without these
-frames and without the errors that led to it. Its text says which field is wrong, so nobody misses them.
+A configuration passes through frames whose local variables hold it in plain text: arguments, environment variables, the
+content of a file. `without_frames` wraps the functions that an application calls with secrets. An error that leaves
+such a function has neither these frames nor the errors that caused it. Its text names the field that is wrong, so
+nothing is missing for debugging.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _T = TypeVar("_T")
 
 
 def without_frames(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Returns the function wrapped: an error leaves it with only the wrapper's frame, which holds no argument then."""
+    """Returns a wrapper. An error leaves it with the wrapper's frame only, which no longer holds the arguments then."""
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -39,7 +40,7 @@ def without_frames(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def built_without_frames(cls: type[_T]) -> type[_T]:
-    """Returns the class with its constructor wrapped so. A decorator."""
+    """Wraps the constructor of a class in `without_frames`. A decorator."""
     wrapped: Any = cls
     wrapped.__init__ = without_frames(wrapped.__init__)
     return cls
