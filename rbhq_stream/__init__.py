@@ -50,7 +50,7 @@ from rbhq_stream.positions import Positions
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.signals import PartitionsLost, Signal
-from rbhq_stream.source import Owner, Source, TopicPartition
+from rbhq_stream.source import Owner, PartitionEnd, Source, SourceStatus, TopicPartition
 
 __all__ = [
     "NO_EXTRA",
@@ -83,6 +83,7 @@ __all__ = [
     "OnEvent",
     "OnPart",
     "Owner",
+    "PartitionEnd",
     "PartitionsLost",
     "PayoutFactors",
     "PoolDividend",
@@ -105,6 +106,7 @@ __all__ = [
     "Secret",
     "Signal",
     "Source",
+    "SourceStatus",
     "SqlOffsets",
     "Step",
     "TlsError",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from attrs import Factory, field, frozen
+
 from rbhq_stream.record import RawRecord
 
 
@@ -22,6 +24,29 @@ class TopicPartition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]"
+
+
+class PartitionEnd(NamedTuple):
+    """The end of a partition, as the source last heard of it."""
+
+    offset: int
+    """The offset of the next record that will be written to the partition and may be read."""
+    as_of: float
+    """A time (`time.monotonic`, in seconds) at which the end was certainly not beyond this offset yet, or later."""
+
+
+@frozen(kw_only=True)
+class SourceStatus:
+    """What a source knows about its connection and about the partitions that are assigned to this process."""
+
+    brokers_known: int = 0
+    """How many brokers the cluster has."""
+    brokers_up: int = 0
+    """How many of them the source is connected to. It connects only to those that it needs."""
+    ends: Mapping[TopicPartition, PartitionEnd] = field(default=Factory(dict), hash=False)
+    """The ends of the assigned partitions, as far as they are known."""
+    unreachable: Mapping[TopicPartition, str] = field(default=Factory(dict), hash=False)
+    """The assigned partitions that cannot be read at present, each with the reason."""
 
 
 class Owner(Protocol):
@@ -98,6 +123,10 @@ class Source(Protocol):
         Raises:
             RbhqStreamError: the feed can't continue.
         """
+        ...
+
+    def status(self) -> SourceStatus:
+        """Returns what the source knows about its connection and its partitions. Does not wait, and is called often."""
         ...
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:

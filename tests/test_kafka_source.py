@@ -28,6 +28,7 @@ from rbhq_stream import (
 from rbhq_stream._engine.ledger import Ledger
 from rbhq_stream._kafka import KafkaSource, client, commits, connecting, consumer
 from rbhq_stream._kafka.asking import ReplyTimeout
+from rbhq_stream._kafka.client import BROKERLESS_AFTER
 from rbhq_stream._kafka.limited_log import LimitedLog
 from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.translation import connect_error
@@ -749,7 +750,7 @@ def test_a_client_that_knows_no_broker_any_more_is_replaced(stage: Stage, caplog
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
     stage.source.commit({P0: 6})  # which will never be answered
-    for text in (BROKERLESS, WITH_A_BROKER, BROKERLESS):
+    for text in [*[BROKERLESS] * (BROKERLESS_AFTER - 1), WITH_A_BROKER, *[BROKERLESS] * (BROKERLESS_AFTER - 1)]:
         stage.source._reports.statistics(text)
         assert stage.poll() == []
     assert not caplog.records, "for a moment it may be so"
@@ -773,7 +774,7 @@ def test_a_client_that_knows_no_broker_any_more_may_have_no_partitions(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage.poll()
-    for _ in range(2):
+    for _ in range(BROKERLESS_AFTER):
         stage.source._reports.statistics(BROKERLESS)
     stage.poll()
     assert [record.getMessage() for record in caplog.records] == [

@@ -23,6 +23,7 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     DeadLetterFile DeadLetterTopic DeadLetters DecodeError Diagnosis Dividend Event Step diagnose
     PartitionsLost Positions Signal SqlOffsets TopicPartition
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
+    PartitionEnd SourceStatus
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 FeedInUseError ForkedFeedError

@@ -33,9 +33,9 @@ from rbhq_stream.source import TopicPartition
 
 _log = logging.getLogger("rbhq_stream.kafka")
 
-STATISTICS_INTERVAL = 2.0
-"""Seconds between two reports of the client about itself."""
-BROKERLESS_AFTER = 2
+STATISTICS_INTERVAL = 0.5
+"""Seconds between two reports of the client about itself. They are how the loss of a broker is noticed."""
+BROKERLESS_AFTER = 6
 """How many times in a row the client must report that it knows no broker until it is replaced. For a moment that is so
 while it makes a new list of them."""
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 
+import attrs
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
@@ -29,7 +30,7 @@ from rbhq_stream._kafka.topics import TopicWatch
 from rbhq_stream._kafka.translation import PERMANENT, UNKNOWN_TOPIC, permanent_error, text_and_broker
 from rbhq_stream.errors import AuthenticationError, ConnectError
 from rbhq_stream.record import RawRecord
-from rbhq_stream.source import Owner, TopicPartition
+from rbhq_stream.source import Owner, SourceStatus, TopicPartition
 
 _log = logging.getLogger("rbhq_stream.kafka")
 
@@ -41,6 +42,8 @@ MIN_PAUSE = 0.1
 """Seconds until the next attempt even when one took longer than that, so that other partitions are read as well."""
 POLL_SHARE = 8
 """A question to the brokers may take this part of `max_poll_interval`, so that several in a row don't exceed it."""
+DEFAULT_FETCH_WAIT_MS = 500
+"""librdkafka's default of `fetch.wait.max.ms`: how long an idle broker holds a fetch request back."""
 END_TIMEOUT = 2.0
 """Seconds to wait at most, when closing, for the client to say that the offsets after the last record hold no record.
 It does so `fetch.wait.max.ms` after that record, half a second by default, and a round trip."""
@@ -71,7 +74,12 @@ class KafkaSource:
             properties.get("partition.assignment.strategy")
         )
         self._lines = LimitedLog()
-        self._reports = Reports(config.group_id, self._lines, is_encrypted=config.security != "PLAINTEXT")
+        self._reports = Reports(
+            config.group_id,
+            self._lines,
+            is_encrypted=config.security != "PLAINTEXT",
+            fetch_wait=float(str(properties.get("fetch.wait.max.ms", DEFAULT_FETCH_WAIT_MS))) / 1000,
+        )
         self._reply_timeout = ReplyTimeout(most=min(MAX_TIMEOUT, config.max_poll_interval / POLL_SHARE))
         self._ends = PartitionEnds()
         self._client = Client(
@@ -89,6 +97,7 @@ class KafkaSource:
         self._offsets: Offsets | None = None  # what was asked so far to find positions
         self._ask_again = 0.0  # when to go on with that
         self._is_paused = False
+        self._reading_since = 0.0  # all assigned partitions are being fetched from, unless they are paused
         self._failure: BaseException | None = None  # of a callback
         self._opened_by: Owner | None = None
 
@@ -137,6 +146,15 @@ class KafkaSource:
                     self._take_in_error(message)
         return records
 
+    def status(self) -> SourceStatus:
+        reading_for = 0.0 if self._is_paused else time.monotonic() - self._reading_since
+        status = self._reports.newest.status(self._partitions.assigned, reading_for)
+        ends = dict(status.ends)
+        for partition, end in self._ends.newest.items():
+            if partition not in ends or ends[partition].as_of < end.as_of:
+                ends[partition] = end
+        return attrs.evolve(status, ends=ends)
+
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._client.commits.start(self._client.consumer, offsets)
 
@@ -147,6 +165,7 @@ class KafkaSource:
 
     def resume(self) -> None:
         self._is_paused = False
+        self._reading_since = time.monotonic()
         consumer = self._client.consumer
         consumer.resume(consumer.assignment())
 
@@ -187,6 +206,7 @@ class KafkaSource:
         ours = _converted(partitions)
         self._partitions.assign(ours)
         given = self._owner.assigned(ours)
+        self._ends.begin(ours, time.monotonic())
         if given:
             positions = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
             (consumer.incremental_assign if self._is_incremental else consumer.assign)(positions)
@@ -297,6 +317,8 @@ class KafkaSource:
                 owner.positioned(partition, offset)
         self._reassign(consumer, positions)
         self._partitions.place(positions)
+        self._reading_since = time.monotonic()
+        self._ends.begin(positions, self._reading_since)
 
     def _reply(self, question: Question) -> list[KafkaPartition]:
         """Returns the brokers' reply to one of several questions in a row.

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from rbhq_stream.source import Owner, TopicPartition
+from rbhq_stream.source import Owner, PartitionEnd, TopicPartition
 
 _METADATA = re.compile(r"no records from (\d+)", re.ASCII)
 
@@ -31,10 +31,25 @@ class PartitionEnds:
     def __init__(self) -> None:
         self._reported: dict[TopicPartition, int] = {}  # and not passed on to the owner yet
         self._gaps: dict[TopicPartition, tuple[int, int]] = {}  # the offsets without a record before the last end
+        self._read_since: dict[TopicPartition, float] = {}
+        self.newest: dict[TopicPartition, PartitionEnd] = {}
+        """The newest end of each partition. It was reported some time after reading began, which dates it."""
+
+    def begin(self, partitions: Collection[TopicPartition], now: float) -> None:
+        """The client reads these partitions from a new position.
+
+        Args:
+            partitions: which.
+            now: since when (`time.monotonic`).
+        """
+        self._read_since.update(dict.fromkeys(partitions, now))
 
     def report(self, message: Message) -> None:
         """Takes in a message for which `is_end` is true."""
-        self._reported[partition_of(message)] = int(message.offset() or 0)
+        partition, end = partition_of(message), int(message.offset() or 0)
+        self._reported[partition] = end
+        if partition in self._read_since:
+            self.newest[partition] = PartitionEnd(end, self._read_since[partition])
 
     def pass_on(self, owner: Owner) -> None:
         """Tells the owner of the ends reported before. It must have taken in the records that came before them."""
@@ -108,6 +123,8 @@ class PartitionEnds:
         for partition in partitions:
             self._reported.pop(partition, None)
             self._gaps.pop(partition, None)
+            self._read_since.pop(partition, None)
+            self.newest.pop(partition, None)
 
     def metadata(self, partition: TopicPartition, offset: int) -> str | None:
         """Returns the metadata for a commit of this offset."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 
 from confluent_kafka import KafkaError
 
 from rbhq_stream._kafka.limited_log import LimitedLog
+from rbhq_stream._kafka.statistics import Statistics
 from rbhq_stream._kafka.translation import AFTER, BROKER, PERMANENT, connect_error, permanent_error, text_and_broker
 from rbhq_stream.errors import ConnectError, TlsError, UnreachableError
 
@@ -19,7 +21,6 @@ _log = logging.getLogger("rbhq_stream.kafka")
 
 _LINE = re.compile(r"^(?P<kind>[A-Z0-9_]+) \[[^\]]*\] (?:\[thrd:[^\]]*\]: )?(?P<text>.*)$", re.DOTALL)
 _NO_SUCH_NAME = re.compile(r"not known|No such host is known")  # Linux and macOS; Windows
-_KNOWN_BROKER = re.compile(r'"source":\s*"(configured|learned)"')
 _TLS_EXPECTED = (
     "The broker ends connections that are not encrypted: check that the port is the one without TLS, or use"
     ' security="SASL_SSL".'
@@ -33,9 +34,12 @@ class Reports:
         group_id: the consumer group, which a report without a topic is about.
         log: where the lines go.
         is_encrypted: whether TLS is spoken.
+        fetch_wait: how many seconds an idle broker holds a fetch request back.
     """
 
-    def __init__(self, group_id: str, log: LimitedLog | None = None, *, is_encrypted: bool = True) -> None:
+    def __init__(
+        self, group_id: str, log: LimitedLog | None = None, *, is_encrypted: bool = True, fetch_wait: float = 0.5
+    ) -> None:
         self._group_id = group_id
         self._lines = log or LimitedLog()
         self._is_encrypted = is_encrypted
@@ -47,6 +51,9 @@ class Reports:
         """The brokers whose host name does not exist."""
         self.brokerless = 0
         """How many times in a row the client has reported that it knows no broker."""
+        self.newest = Statistics(fetch_wait)
+        """What the client's statistics say."""
+        self._fetch_wait = fetch_wait
 
     def end_with(self, error: ConnectError) -> None:
         """Takes note of an error that ends the feed."""
@@ -55,6 +62,7 @@ class Reports:
     def restart(self) -> None:
         """Forgets what was reported by a client that is replaced by another one."""
         self.brokerless = 0
+        self.newest = Statistics(self._fetch_wait)
 
     def forget_troubles(self) -> None:
         """Forgets the troubles with brokers, as what was asked for came."""
@@ -102,4 +110,8 @@ class Reports:
 
     def statistics(self, text: str) -> None:
         """Takes in the client's statistics: its `stats_cb`."""
-        self.brokerless = 0 if _KNOWN_BROKER.search(text) else self.brokerless + 1
+        try:
+            self.newest.take_in(text, time.monotonic())
+            self.brokerless = 0 if self.newest.has_brokers else self.brokerless + 1
+        except Exception:  # noqa: BLE001  # a callback of the client must not raise
+            _log.debug("could not take in the statistics of the Kafka client", exc_info=True)

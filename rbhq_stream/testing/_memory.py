@@ -16,7 +16,7 @@ from rbhq_stream._wire import encode
 from rbhq_stream.errors import DataLossError
 from rbhq_stream.events import Event
 from rbhq_stream.record import RawRecord
-from rbhq_stream.source import Owner, TopicPartition
+from rbhq_stream.source import Owner, PartitionEnd, SourceStatus, TopicPartition
 from rbhq_stream.testing._unhandled import unhandled
 
 
@@ -95,6 +95,7 @@ class MemorySource:
         self._actions: deque[Callable[[], None]] = deque()
         self._owner: Owner | None = None
         self._paused = False
+        self._unreachable: dict[TopicPartition, str] = {}
 
     def publish(self, *events: Event, timestamp: datetime | None = None) -> None:
         """Appends events, each to the topic of its class. The feed's next poll returns all of them, or none.
@@ -168,6 +169,18 @@ class MemorySource:
         """Takes a topic's partition away, as an eviction from the group does: it is another member's already."""
         self._act(partial(self._lose, TopicPartition(topic, 0)))
 
+    def cut_off(self, *topics: str) -> None:
+        """Makes topics unreachable, all of them by default, as when their broker is down: nothing is read from them."""
+        with self._changed:
+            partitions = [TopicPartition(topic, 0) for topic in topics or self._topics.names]
+            self._unreachable.update(dict.fromkeys(partitions, "it was cut off by the test"))
+
+    def reconnect(self) -> None:
+        """Makes all topics reachable again."""
+        with self._changed:
+            self._unreachable.clear()
+            self._changed.notify_all()
+
     def assign(self, topic: str) -> None:
         """Gives a topic's partition to the feed (again), from its committed offset on."""
         self._act(partial(self._assign, [TopicPartition(topic, 0)]))
@@ -195,11 +208,23 @@ class MemorySource:
             if self._paused:
                 return ()
             found: list[tuple[int, RawRecord]] = []
-            for partition, offset in self._next.items():
+            for partition, offset in self._readable().items():
                 found += self._logs[partition][offset:]
                 self._next[partition] = len(self._logs[partition])
             found.sort(key=lambda numbered: numbered[0])
             return [record for _, record in found]
+
+    def status(self) -> SourceStatus:
+        """Returns the ends of the partitions, and which of them are cut off. Called by the feed."""
+        with self._changed:
+            now = time.monotonic()
+            reachable = self._readable()
+            return SourceStatus(
+                brokers_known=1,
+                brokers_up=0 if self._unreachable and not reachable else 1,
+                ends={partition: PartitionEnd(len(self._logs[partition]), now) for partition in reachable},
+                unreachable={p: reason for p, reason in self._unreachable.items() if p in self._next},
+            )
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Remembers the offsets. Called by the feed."""
@@ -222,8 +247,11 @@ class MemorySource:
         self._paused = False
         self.closed_in = threading.current_thread().name
 
+    def _readable(self) -> dict[TopicPartition, int]:
+        return {partition: offset for partition, offset in self._next.items() if partition not in self._unreachable}
+
     def _has_records(self) -> bool:
-        return not self._paused and any(offset < len(self._logs[p]) for p, offset in self._next.items())
+        return not self._paused and any(offset < len(self._logs[p]) for p, offset in self._readable().items())
 
     def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         with self._changed:
