@@ -59,6 +59,25 @@ def to_utc(value: datetime | None) -> datetime | None:
     return value
 
 
+# --- arguments of functions ---
+
+
+def aware(name: str, value: datetime) -> datetime:
+    """Returns an aware time in UTC.
+
+    Raises:
+        TypeError: the value is no `datetime`.
+        ValueError: it has no time zone.
+    """
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name}={shown(value)}: expected a datetime, got {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{name}={value!r} has no time zone: pass an aware datetime, such as datetime.now(timezone.utc)"
+        )
+    return cast("datetime", to_utc(value))
+
+
 # --- validators ---
 
 
