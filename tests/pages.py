@@ -43,7 +43,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, config: FeedConfig) -> None
     variables = {
         "BOOTSTRAP_SERVERS": ",".join(config.bootstrap_servers),
         "SECURITY": config.security,
-        "GROUP_ID": config.group_id,
+        "GROUP_ID": config.group_id or "none",
         "SESSION_TIMEOUT": str(config.session_timeout),
         "COMMIT_INTERVAL": str(config.commit_interval),
         **{f"TOPIC_{kind.upper()}": topic for kind, topic in attrs.asdict(config.topics).items() if topic is not None},

@@ -234,8 +234,21 @@ def test_a_password_may_have_any_printable_characters(value: str) -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    assert refused(group_id=None).field == "group_id"
+    assert refused(username=None).field == "username"
     assert refused(client_id=None).field == "client_id"
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE"])
+def test_a_group_cannot_have_the_name_by_which_a_setting_says_that_there_is_none(name: str) -> None:
+    error = refused(group_id=name)
+    assert error.field == "group_id"
+    assert "give None in code" in error.problem
+
+
+def test_what_concerns_groups_may_be_set_without_one() -> None:
+    member = config(group_instance_id="host-1", session_timeout=10, kafka={"group.protocol": "classic"})
+    assert attrs.evolve(member, group_id=None).group_id is None
+    assert config(group_id=None, session_timeout=20, max_poll_interval=10).group_id is None
 
 
 @pytest.mark.parametrize("value", ["", "a b", "ä", "x" * 250, ".", "..", 7, "a/b"])

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._config.feed_config import GROUP_PROPERTIES, NO_GROUP
 from rbhq_stream._config.properties import (
     MINIMUM,
     REFUSED,
@@ -136,16 +137,31 @@ def test_the_other_fields_become_properties() -> None:
     st.floats(0.001, 86_400),
     st.sampled_from([None, "x"]),
     st.sampled_from(["classic", "consumer", "Consumer", None]),
+    st.sampled_from(["app", None]),
 )
 def test_librdkafka_takes_whatever_the_fields_take(
-    session: float, poll: float, instance: str | None, protocol: str | None
+    session: float, poll: float, instance: str | None, protocol: str | None, group_id: str | None
 ) -> None:
-    fields: dict[str, Any] = {"group_instance_id": instance, "max_poll_interval": poll}
+    fields: dict[str, Any] = {"group_id": group_id, "group_instance_id": instance, "max_poll_interval": poll}
     if protocol is not None:
         fields["kafka"] = {"group.protocol": protocol}
     if protocol in {None, "classic"}:
         fields["session_timeout"] = min(session, poll)
     made(FeedConfig(**{**LOCAL, **fields}))
+
+
+# without a group
+
+
+def test_without_a_group_no_property_of_one_is_sent() -> None:
+    strategy = {"partition.assignment.strategy": "range", "heartbeat.interval.ms": 10}
+    for kafka in ({}, strategy, {"group.protocol": "consumer", "group.remote.assignor": "uniform"}):
+        without = config(group_id=None, group_instance_id="host-1", max_poll_interval=1, kafka=kafka)
+        properties = without.kafka_properties()
+        assert not set(GROUP_PROPERTIES) & set(properties)
+        assert properties["group.id"] == NO_GROUP
+        made(without)
+    assert set(config(kafka=strategy).kafka_properties()) - set(properties) <= set(GROUP_PROPERTIES)
 
 
 # the group protocol of KIP-848

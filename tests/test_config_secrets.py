@@ -121,7 +121,7 @@ WRONG: dict[str, list[Any]] = {
     "bootstrap_servers": ["", "a,,b", f"kafka://partner:{CANARY}@broker", f"partner:{CANARY}@broker", 7, None],
     "username": ["", " ", 7, None],
     "topics": [{}, {"prices": "a b"}, {"price": "p"}, 7],
-    "group_id": ["", "g\n", None],
+    "group_id": ["", "g\n", "none"],
     "group_instance_id": ["a b", 7],
     "client_id": ["", 7],
     "security": ["SSL", "PLAINTEXT"],

@@ -72,7 +72,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
         {"prices": names.map("p{}".format)},
         optional={"race_status": names.map("s{}".format), "race_results": names.map("r{}".format)},
     ),
-    "group_id": texts,
+    "group_id": texts | st.none(),
     "group_instance_id": names,
     "client_id": texts,
     "security": st.just("SASL_SSL"),
@@ -134,6 +134,8 @@ def as_toml(given_fields: dict[str, Any]) -> str:
             return "{" + ", ".join(f"{written(key)} = {written(inner)}" for key, inner in value.items()) + "}"
         if isinstance(value, list):
             return "[" + ", ".join(map(written, value)) + "]"
+        if value is None:
+            return '"none"'
         if isinstance(value, str):
             return '"' + "".join(f"\\U{ord(char):08x}" for char in value) + '"'
         return value.isoformat() if isinstance(value, datetime) else str(value)
@@ -207,6 +209,14 @@ def test_a_wrong_value_says_where_it_came_from(name: str, text: str, tmp_path: P
 
 
 # the environment
+
+
+@pytest.mark.parametrize("text", ["none", "None"])
+def test_no_group_is_written_as_none(text: str, tmp_path: Path) -> None:
+    assert FeedConfig.from_env({**LEAST, "RBHQ_GROUP_ID": text}).group_id is None
+    written = LEAST_TOML.replace('"pricing"', f'"{text}"')
+    assert FeedConfig.from_toml(toml(tmp_path, written)).group_id is None
+    assert FeedConfig.from_env(LEAST, group_id=None).group_id is None
 
 
 def test_a_few_variables_are_enough() -> None:

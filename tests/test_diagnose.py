@@ -279,6 +279,17 @@ def test_no_permission_on_the_group(kafka: KafkaCluster, partner: Partner, exami
     assert diagnosis.seconds < 5
 
 
+def test_without_a_group_no_permission_for_one_is_needed(
+    kafka: KafkaCluster, partner: Partner, examine: Examine
+) -> None:
+    kafka.publish(partner.topics.prices, [(b"k", b"v")])
+    kafka.revoke_group(partner.username, partner.group_prefix)
+    diagnosis = examine(partner_config(kafka, partner, group_id=None, topics=Topics(prices=partner.topics.prices)))
+    assert diagnosis.ok
+    assert step(diagnosis, "group").verdict == "skipped"
+    assert step(diagnosis, "position").detail == "a feed will start at earliest"
+
+
 def test_an_unknown_topic(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     unknown = f"{partner.group_prefix}unknown"
     kafka.allow_read(partner.username, unknown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -14,9 +15,21 @@ import pytest
 from typing_extensions import Self
 
 import rbhq_stream
-from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, RaceStatus, RaceStatusEvent, SqlOffsets
+from rbhq_stream import (
+    AsyncFeed,
+    Event,
+    Feed,
+    FeedConfig,
+    RaceEvent,
+    RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    SqlOffsets,
+)
 from rbhq_stream.testing import EmbeddedBroker
+from tests.memory_feeds import price, status
 from tests.pages import run_example
+from tests.waiting import wait_for
 
 EVENTS = [RaceStatusEvent(1, race, RaceStatus.OPEN) for race in range(20)]
 
@@ -139,7 +152,60 @@ def test_threads_by_race(broker: EmbeddedBroker) -> None:
 
 def test_configurations(broker: EmbeddedBroker) -> None:
     space: dict[str, Any] = {}
-    run_example("scaling.md", 3, space)
-    assert (space["config"].group_instance_id, space["config"].session_timeout) == ("pricing-0", 60)
     run_example("scaling.md", 4, space)
+    assert (space["config"].group_instance_id, space["config"].session_timeout) == ("pricing-0", 60)
+    run_example("scaling.md", 5, space)
     assert space["settlement"].group_id == "settlement"
+
+
+def result(number: int) -> RaceResultEvent:
+    return RaceResultEvent(1, number, RaceStatus.FINAL)
+
+
+def test_each_race_in_one_process(docs_broker: EmbeddedBroker) -> None:
+    space: dict[str, Any] = {}
+    run_example("scaling.md", 3, space)
+    seen: list[tuple[Feed, RaceEvent]] = []
+
+    def run(feed: Feed) -> threading.Thread:
+        feed.on(RaceEvent)(lambda event: seen.append((feed, event)))
+        thread = threading.Thread(target=feed.run)
+        thread.start()
+        return thread
+
+    feeds = [Feed(space["config"]) for _ in range(2)]
+    threads = [run(feed) for feed in feeds]
+    try:
+
+        def shared() -> bool:
+            seen.clear()
+            docs_broker.publish(*(make(race) for race in range(1, 31) for make in (price, status, result)))
+            docs_broker.wait_until_handled("docs")
+            return {feed for feed, _ in seen} == set(feeds)
+
+        wait_for(shared, "the partitions are shared")
+        assert shared()
+        assert len(seen) == 90
+        for race in range(1, 31):
+            assert len({feed for feed, event in seen if event.event_number == race}) == 1
+    finally:
+        for feed in feeds:
+            feed.stop()
+        for thread in threads:
+            thread.join()
+
+
+def test_every_process_reads_everything(broker: EmbeddedBroker) -> None:
+    class Board:
+        def __init__(self) -> None:
+            self.races: list[int] = []
+
+        def show(self, event: Event) -> None:
+            self.races.append(event.event_number)
+            if len(self.races) == len(EVENTS):
+                space["feed"].stop()
+
+    for _ in range(2):
+        space: dict[str, Any] = {"board": Board()}
+        run_example("scaling.md", 6, space)
+        assert sorted(space["board"].races) == list(range(20))

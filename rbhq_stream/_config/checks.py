@@ -63,6 +63,22 @@ def text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ConfigError(attribute.name, problem)
 
 
+def group(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Checks the name of a consumer group; `None` is no group."""
+    if value is None:
+        return
+    text(instance, attribute, value)
+    if is_no_group(str(value)):
+        raise ConfigError(
+            attribute.name, "is how a setting says that there is no consumer group: give None in code, or another name"
+        )
+
+
+def is_no_group(name: str) -> bool:
+    """Returns whether a string says that there is no consumer group. No group can have such a name."""
+    return name.casefold() == "none"
+
+
 def password(_: Any, attribute: attrs.Attribute[Any], value: Secret) -> None:
     """Checks a password in the same way. The error does not show it."""
     problem = _text_problem(value.reveal(), None)

@@ -47,6 +47,20 @@ HEARTBEAT_MS = 3_000
 """librdkafka's default. A session needs three heartbeats, so a short session has more frequent ones."""
 
 
+NO_GROUP = "rbhq-stream-without-a-group"
+"""The `group.id` of a client that reads without a consumer group. The client requires one. No group of this name comes
+into being, because the client neither joins it nor commits."""
+GROUP_PROPERTIES = (
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+)
+"""The properties that only members of a group need."""
+
 _SECONDS = {settings.FROM_STRING: settings.number}
 _COUNT = {settings.FROM_STRING: settings.integer}
 
@@ -73,9 +87,10 @@ class FeedConfig:
     """The password. Give a string; it is kept as a `Secret`, which prints as `***`."""
     topics: Topics = field(converter=to_topics, metadata={settings.PARTS: Topics})
     """The topics to read: `Topics(prices=…, race_status=…, race_results=…)`, or a mapping with those keys."""
-    group_id: str = field(validator=checks.text)
+    group_id: str | None = field(validator=checks.group, metadata={settings.FROM_STRING: settings.group})
     """The consumer group. Its members share the partitions, and after a restart they continue at the group's committed
-    offsets."""
+    offsets. `None` means no group: the feed reads all partitions from `start`, nothing is committed, and the fields
+    that concern groups have no effect."""
     group_instance_id: str | None = field(default=None, validator=checks.optional(checks.kafka_name))
     """A name that only this member of the group has, for static membership. A restart within `session_timeout` then
     causes no rebalance."""
@@ -114,8 +129,8 @@ class FeedConfig:
     start: Literal["earliest", "latest"] | datetime = field(
         default="earliest", validator=checks.start, metadata={settings.FROM_STRING: settings.moment}
     )
-    """Where a group without committed offsets starts to read: at the oldest record, with new records only, or at an
-    aware time."""
+    """Where a group without committed offsets, and each feed without a group, starts to read: at the oldest record,
+    with new records only, or at an aware time."""
     on_data_loss: Literal["raise", "earliest", "latest"] = field(
         default="raise", validator=checks.one_of("raise", "earliest", "latest")
     )
@@ -161,6 +176,8 @@ class FeedConfig:
                 )
 
     def _check_group(self) -> None:
+        if self.group_id is None:
+            return
         if self._is_next_protocol:
             for name in ("partition.assignment.strategy", "heartbeat.interval.ms"):
                 if name in self.kafka:
@@ -231,7 +248,7 @@ class FeedConfig:
             {
                 "bootstrap.servers": ",".join(self.bootstrap_servers),
                 "client.id": self.client_id,
-                "group.id": self.group_id,
+                "group.id": NO_GROUP if self.group_id is None else self.group_id,
                 # the feed commits an offset once its events are processed, not when they are handed over
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -260,6 +277,9 @@ class FeedConfig:
         properties.update(self._security_properties())
         for name, value in self.kafka.items():
             properties[name] = value.reveal() if isinstance(value, Secret) else value
+        if self.group_id is None:
+            for name in GROUP_PROPERTIES:
+                properties.pop(name, None)
         return properties
 
     def _security_properties(self) -> KafkaProperties:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
-from rbhq_stream._config.checks import shown_path
+from rbhq_stream._config.checks import is_no_group, shown_path
 from rbhq_stream._config.properties import Secret, property_field
 from rbhq_stream.errors import ConfigError
 
@@ -61,6 +61,11 @@ def moment(text: str) -> datetime | str:
         return datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text)
     except ValueError:
         return text
+
+
+def group(text: str) -> str | None:
+    """Converts the name of a consumer group: `none` is how a string says that there is no group."""
+    return None if is_no_group(text) else text
 
 
 def pem(text: str) -> str:

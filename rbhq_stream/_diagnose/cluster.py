@@ -37,7 +37,7 @@ def plan(progress: Progress, config: FeedConfig) -> None:
     progress.plan(["login", "brokers"], CLUSTER)
     for topic in config.topics.names:
         progress.plan(["topic", "read", "newest"], topic)
-    progress.plan(["group"], config.group_id)
+    progress.plan(["group"], _group_name(config))
     for topic in config.topics.names:
         progress.plan(["position"], topic)
 
@@ -90,7 +90,7 @@ class _Examination:
                     newest[name] = read
         # any partition will do to find out whether the group may be used
         partitions = {name: tuple(topic.leaders) for name, topic in topics.items()} or {names[0]: (0,)}
-        committed = self._progress.run("group", self._config.group_id, lambda: self._group(partitions))
+        committed = self._committed(partitions)
         for name in names:
             if committed is None or name not in topics:
                 why = "the step group failed" if committed is None else "the step topic failed"
@@ -162,9 +162,20 @@ class _Examination:
             self._progress.note("newest", name, _age(newest, datetime.now(timezone.utc)))
         return newest
 
+    def _committed(self, partitions: Mapping[str, Sequence[int]]) -> dict[str, dict[int, int]] | None:
+        name = _group_name(self._config)
+        if self._config.group_id is None:
+            self._progress.note("group", name, Finding("skipped", "group_id is None: a feed reads every partition"))
+            return {}
+        return self._progress.run("group", name, lambda: self._group(partitions))
+
     def _group(self, partitions: Mapping[str, Sequence[int]]) -> tuple[Finding, dict[str, dict[int, int]]]:
         committed = self._probe.committed(partitions, self._by())
         return Finding("ok", "may be used"), committed
+
+
+def _group_name(config: FeedConfig) -> str:
+    return "no group" if config.group_id is None else config.group_id
 
 
 def _logged_in(user: str) -> Finding:
@@ -207,7 +218,8 @@ def _position(config: FeedConfig, committed: Mapping[int, int], ends: Mapping[in
     """Compares the committed offsets with the first and last ones. `ends` is empty if these are not known."""
     facts: dict[str, object] = {"committed": {str(number): offset for number, offset in committed.items()}}
     if not committed:
-        return Finding("ok", f"nothing committed yet: a feed will start at {config.start!s}", facts=facts)
+        nothing = "" if config.group_id is None else "nothing committed yet: "
+        return Finding("ok", f"{nothing}a feed will start at {config.start!s}", facts=facts)
     known = {number: (*ends[number], offset) for number, offset in committed.items() if number in ends}
     if not known:
         return Finding("ok", f"committed in {_count(len(committed), 'partition')}", facts=facts)

@@ -42,6 +42,7 @@ class PollThread:
         *,
         starting_positions: StartingPositions,
         acknowledge_one_by_one: bool,
+        has_group: bool,
         commit_interval: float,
         close_timeout: float,
     ) -> None:
@@ -49,6 +50,7 @@ class PollThread:
         self._buffer = buffer
         self._starting_positions = starting_positions
         self._one_by_one = acknowledge_one_by_one
+        self._has_group = has_group
         self._commit_interval = commit_interval
         self._close_timeout = close_timeout
         self._ledger = Ledger()
@@ -161,6 +163,8 @@ class PollThread:
         offsets = self._ledger.committable()
         if offsets:
             self._source.commit(offsets)
+        if not self._has_group:
+            return  # there is no offset that an event could hold back
         for holdup in self._holdups.look(self._ledger.unacknowledged(), time.monotonic()):
             _log.warning("%s", holdup.told(datetime.now(timezone.utc)))
 

@@ -14,7 +14,7 @@ from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._forks import forks
-from rbhq_stream._kafka import KafkaSource
+from rbhq_stream._kafka import kafka_source
 from rbhq_stream.errors import FeedClosedError, ForkedFeedError
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.positions import Positions
@@ -50,10 +50,11 @@ class Session:
             wake_application=wake,
         )
         self._poll_thread = PollThread(
-            source if source is not None else KafkaSource(config),
+            source if source is not None else kafka_source(config),
             self._buffer,
             starting_positions=StartingPositions(positions, config.topics.names),
             acknowledge_one_by_one=self._manual,
+            has_group=config.group_id is not None,
             commit_interval=config.commit_interval,
             close_timeout=config.close_timeout,
         )
@@ -85,7 +86,8 @@ class Session:
             state = "stopped"
         else:
             state = "open" if self._poll_thread.is_started else "not started"
-        return f"of group {self._config.group_id!r} at {','.join(self._config.bootstrap_servers)}, {state}"
+        group = "without a group" if self._config.group_id is None else f"of group {self._config.group_id!r}"
+        return f"{group} at {','.join(self._config.bootstrap_servers)}, {state}"
 
     def start(self) -> None:
         """Starts to connect. Idempotent.

@@ -4,13 +4,13 @@
 |---|---|---|
 | NEW | there is no client yet | CONNECTING by `connect` |
 | CONNECTING | the brokers are asked for the topics and the group | JOINED by `connect`, or ENDED by `abandon` |
-| JOINED | it is a member of the group, or about to be | BROKERLESS, CLOSING by `start_closing`, or ENDED by `abandon` |
+| JOINED | it is a member of the group or about to be | BROKERLESS, CLOSING by `start_closing`, or ENDED by `abandon` |
 | BROKERLESS | it has forgotten all brokers and looks for none any more | JOINED by `replace`, or as from JOINED |
 | CLOSING | the last commits are made | ENDED by `close`, or by `abandon` |
 | ENDED | there is no client any more | |
 
-A client becomes BROKERLESS by its own reports. The last broker to shut down says that there are none, and the client
-believes it.
+Without a group, a client is JOINED once it may be given partitions. A client becomes BROKERLESS by its own reports. The
+last broker to shut down says that there are none, and the client believes it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Client:
         is_wanted: Callable[[], bool],
         connected: Callable[[list[TopicPartition]], None],
     ) -> None:
-        """Connects, and joins the group.
+        """Connects, and joins the group if there is one.
 
         Args:
             reply_timeout: the limit for one question.
@@ -119,7 +119,7 @@ class Client:
         self._join()
 
     def replace(self) -> None:
-        """Continues with a new client. The partitions of the old one are lost."""
+        """Continues with a new client, which has no partitions yet."""
         self.abandon()
         self._reports.restart()
         self.commits = self._make_commits()
@@ -147,7 +147,8 @@ class Client:
         threading.Thread(target=last_reference.clear, name="rbhq_stream client's end", daemon=True).start()
 
     def _join(self) -> None:
-        self.consumer.subscribe(list(self._config.topics.names), **self._callbacks)
+        if self._config.group_id is not None:
+            self.consumer.subscribe(list(self._config.topics.names), **self._callbacks)
         self._state = ClientState.JOINED
 
 

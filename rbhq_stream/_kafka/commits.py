@@ -28,7 +28,7 @@ class Commits:
     """Makes the commits of one consumer, and takes in how they went. Used by the polling thread only.
 
     Args:
-        group_id: the consumer group.
+        group_id: the consumer group, if there is one. Without a group no commit is ever made.
         reports: takes in errors that are permanent.
         lines: where other errors are logged.
         committed: is called with the offsets that were committed.
@@ -37,7 +37,7 @@ class Commits:
 
     def __init__(
         self,
-        group_id: str,
+        group_id: str | None,
         reports: Reports,
         lines: LimitedLog,
         committed: Callable[[Mapping[TopicPartition, int]], None],

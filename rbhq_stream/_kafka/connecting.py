@@ -32,7 +32,7 @@ def check(
     reply_timeout: ReplyTimeout,
     is_wanted: Callable[[], bool],
 ) -> list[TopicPartition]:
-    """Asks the brokers for each topic and for the group. Returns the topics' partitions.
+    """Asks the brokers for each topic, and for the group if there is one. Returns the topics' partitions.
 
     Raises:
         ConnectError: what is missing, or that there was no reply within `connect_timeout`.
@@ -45,10 +45,11 @@ def check(
         lookup = TopicLookup(topic, UNKNOWN_TOPIC_TIMEOUT)
         partitions += asker.ask(partial(lookup.ask, consumer), deadline, topic)
         reports.forget_troubles()
-    # only who may read as this group can see its committed offsets
-    question = partial(_can_read_group, consumer, config.group_id, partitions)
-    asker.ask(question, deadline, config.group_id, is_group=True)
-    reports.forget_troubles()
+    if config.group_id is not None:
+        # only who may read as this group can see its committed offsets
+        question = partial(_can_read_group, consumer, config.group_id, partitions)
+        asker.ask(question, deadline, config.group_id, is_group=True)
+        reports.forget_troubles()
     return partitions
 
 

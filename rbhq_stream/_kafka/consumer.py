@@ -297,13 +297,16 @@ class KafkaSource:
         began = time.monotonic()
         try:
             if not unplaced:
-                self._topics.ask(consumer, self._reply_timeout)
+                self._found(self._topics.ask(consumer, self._reply_timeout))
             elif began >= self._ask_again:
                 self._place(consumer, unplaced)
         except KafkaException as error:
             self._ask_again = max(began + ASK_INTERVAL, time.monotonic() + MIN_PAUSE)
             subject = f"the brokers don't reply to {about}, and will be asked again"
             self._lines.write(logging.WARNING, error.args[0].name(), subject, text_and_broker(error.args[0])[0])
+
+    def _found(self, partitions: Collection[TopicPartition]) -> None:
+        """Takes in the partitions that a topic has now. The client itself tells the group of those that are new."""
 
     def _place(self, consumer: Consumer, partitions: Collection[TopicPartition]) -> None:
         """Has the client read partitions from the position that the brokers' replies lead to."""
@@ -362,7 +365,7 @@ class KafkaSource:
         self._owner.committed(offsets)
 
     def _replace_client(self) -> None:
-        """Continues with a new client, as this one knows no broker any more."""
+        """Continues with a new client, as this one knows no broker any more. The old one's partitions are lost."""
         _log.warning("the Kafka client knows no broker any more: it is replaced by a new one")
         if self._partitions.assigned:
             self._lose(self._partitions.assigned)

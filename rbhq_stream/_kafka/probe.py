@@ -92,7 +92,7 @@ def check_properties(config: FeedConfig) -> None:
     _consumer(properties, _silent_reports(config.group_id)).close()
 
 
-def _silent_reports(group_id: str) -> Reports:
+def _silent_reports(group_id: str | None) -> Reports:
     """Returns reports that are logged for debugging only: a diagnosis itself says what is wrong."""
     return Reports(group_id, LimitedLog(logging.DEBUG))
 
@@ -113,10 +113,10 @@ class Probe:
     """
 
     def __init__(self, config: FeedConfig, brokers: Sequence[str]) -> None:
-        self._group_id = config.group_id
         self._brokers = tuple(brokers)
         self._reports = _silent_reports(config.group_id)
         properties = config.kafka_properties()
+        self._group_id = str(properties["group.id"])
         # these are for a feed: to wait for more records, to report statistics, to be a static member
         for name in ("fetch.min.bytes", "statistics.interval.ms", "group.instance.id"):
             properties.pop(name, None)

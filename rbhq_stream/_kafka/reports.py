@@ -31,14 +31,15 @@ class Reports:
     """What the client has reported. `error`, `log` and `statistics` are its callbacks. Used by the polling thread only.
 
     Args:
-        group_id: the consumer group, which a report without a topic is about.
+        group_id: the consumer group, which a report without a topic is about. Without a group, what the client says
+            about its rights to one means nothing.
         log: where the lines go.
         is_encrypted: whether TLS is spoken.
         fetch_wait: how many seconds an idle broker holds a fetch request back.
     """
 
     def __init__(
-        self, group_id: str, log: LimitedLog | None = None, *, is_encrypted: bool = True, fetch_wait: float = 0.5
+        self, group_id: str | None, log: LimitedLog | None = None, *, is_encrypted: bool = True, fetch_wait: float = 0.5
     ) -> None:
         self._group_id = group_id
         self._lines = log or LimitedLog()
@@ -71,6 +72,8 @@ class Reports:
     def error(self, error: KafkaError) -> None:
         """Takes in an error: the client's `error_cb`."""
         try:
+            if self._group_id is None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return
             translated = connect_error(error, resource=self._group_id)
             text, broker = text_and_broker(error)
             if error.code() in PERMANENT and not isinstance(translated, UnreachableError):

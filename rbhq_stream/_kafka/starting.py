@@ -30,11 +30,13 @@ class Offsets:
 
     Args:
         consumer: the client to ask with.
-        group_id: the consumer group.
+        group_id: the consumer group, if there is one.
         ask: returns the reply to a question. It raises `KafkaException` if there is none now.
     """
 
-    def __init__(self, consumer: Consumer, group_id: str, ask: Callable[[Question], list[KafkaPartition]]) -> None:
+    def __init__(
+        self, consumer: Consumer, group_id: str | None, ask: Callable[[Question], list[KafkaPartition]]
+    ) -> None:
         self._consumer = consumer
         self._group_id = group_id
         self._ask = ask
@@ -50,6 +52,8 @@ class Offsets:
         if not partitions:
             return {}
         wanted = [KafkaPartition(*partition) for partition in partitions]
+        if self._group_id is None:
+            return dict(zip(partitions, wanted, strict=True))  # without a group nothing is committed
         try:
             return self._reply(
                 ("committed", *partitions), lambda timeout: self._consumer.committed(wanted, timeout=timeout)
@@ -140,7 +144,7 @@ def _starts(
     first: Mapping[TopicPartition, int],
     end: Mapping[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
-    """Returns where to begin with partitions that the group has committed nothing of."""
+    """Returns where to begin with partitions of which nothing is committed."""
     start = config.start
     if start == "earliest":
         found = {partition: first[partition] for partition in partitions}
@@ -150,7 +154,7 @@ def _starts(
         since = offsets.since(partitions, to_milliseconds(start))
         found = {partition: offset if offset >= 0 else end[partition] for partition, offset in since.items()}
     for partition, offset in sorted(found.items()):
-        _log.info("%s: the group has committed nothing yet, starting at offset %d (%s)", partition, offset, start)
+        _log.info("%s: nothing is committed, starting at offset %d (%s)", partition, offset, start)
     return found
 
 

@@ -6,6 +6,7 @@ topic isn't known to all brokers at once, so that there is none is believed only
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping
 
@@ -66,10 +67,18 @@ class TopicLookup:
 
 
 class TopicWatch:
-    """Asks about the topics that nothing comes from, one at a time."""
+    """Asks about the topics that nothing comes from, one at a time.
 
-    def __init__(self, topics: Collection[str]) -> None:
+    Args:
+        topics: their names.
+        ask_again_after: seconds until a topic is asked about again, even though records come from it: for those who
+            have to find partitions that are added.
+    """
+
+    def __init__(self, topics: Collection[str], ask_again_after: float = math.inf) -> None:
         self._topics = topics
+        self._ask_again_after = ask_again_after
+        self._next_round = time.monotonic() + ask_again_after
         self._next_look = time.monotonic() + WATCH_INTERVAL
         self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
         self._doubted: dict[str, TopicLookup] = {}
@@ -90,6 +99,9 @@ class TopicWatch:
         self._spent = 0.0
         before, self._seen = self._seen, set(positions.items())
         moved = {partition.topic for partition, _ in self._seen - before}
+        if time.monotonic() >= self._next_round:
+            self._next_round = time.monotonic() + self._ask_again_after
+            moved.clear()
         for topic in self._topics:
             if topic not in moved:
                 self.doubt(topic)
@@ -99,8 +111,8 @@ class TopicWatch:
         if topic not in self._doubted:
             self._doubted[topic] = TopicLookup(topic, GONE_AFTER)
 
-    def ask(self, consumer: Consumer, reply_timeout: ReplyTimeout) -> None:
-        """Asks the brokers about one of the doubted topics, if there is one and it is time.
+    def ask(self, consumer: Consumer, reply_timeout: ReplyTimeout) -> list[TopicPartition]:
+        """Asks the brokers about one of the doubted topics, if there is one and it is time. Returns its partitions.
 
         Raises:
             UnknownTopicError: it was deleted.
@@ -109,7 +121,7 @@ class TopicWatch:
         """
         began = time.monotonic()
         if not self._doubted or began < self._ask_again:
-            return
+            return []
         topic, lookup = next(iter(self._doubted.items()))
         del self._doubted[topic]
         self._ask_again = 0.0
@@ -124,3 +136,4 @@ class TopicWatch:
             if answer is None:
                 self._doubted[topic] = lookup  # behind the others
                 self._ask_again = ended + max(ASK_AGAIN_AFTER, rest)
+        return answer or []

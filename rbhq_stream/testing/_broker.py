@@ -100,7 +100,7 @@ class EmbeddedBroker:
         Commits and heartbeats are more frequent than by default, so that tests don't have to wait for them.
 
         Args:
-            group_id: the consumer group.
+            group_id: the consumer group; `None` for a feed without one.
             fields: any other fields of `FeedConfig`.
 
         Raises:

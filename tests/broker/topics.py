@@ -81,8 +81,9 @@ class TopicOperations(ClusterCore):
         """The id of the node that leads a partition (``nodes[id - 1]``); -1 when there is none."""
         return self._ask_any(lambda port: wire.metadata(port).leaders[topic][partition])
 
-    def group_coordinator(self, group: str) -> int:
+    def group_coordinator(self, group: str | None) -> int:
         """The id of the node that looks after a consumer group."""
+        assert group is not None, "there is no group"
         found: list[int] = []
 
         def find() -> bool:
@@ -111,8 +112,9 @@ class TopicOperations(ClusterCore):
         key = TopicPartition(topic, partition, before_offset)
         self.admin.delete_records([key])[key].result()
 
-    def committed(self, group: str, topic: str) -> dict[int, int]:
+    def committed(self, group: str | None, topic: str) -> dict[int, int]:
         """Partition -> offset the group committed; partitions without a commit are left out."""
+        assert group is not None, "there is no group"
 
         # Not with the AdminClient: its list_consumer_group_offsets crashes the whole process
         # (confluent-kafka 2.16.1) when it asks a broker that is not, or not yet, the coordinator.

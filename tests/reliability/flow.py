@@ -95,13 +95,13 @@ class CountingSource(KafkaSource):
 class Member(threading.Thread):
     """A feed in a thread of its own: handles events until it is told to leave, and keeps where they stood."""
 
-    def __init__(self, config: FeedConfig, pace: float = 0.0, source: CountingSource | None = None) -> None:
+    def __init__(self, config: FeedConfig, pace: float = 0.0, source: KafkaSource | None = None) -> None:
         super().__init__(name="member")
         self.config, self._pace = config, pace
         self.seen: list[tuple[int, int]] = []
         self.error: BaseException | None = None
-        self.source = source or CountingSource(config)
-        self.feed = Feed(config, source=self.source)
+        self._source = source or CountingSource(config)
+        self.feed = Feed(config, source=self._source)
         self.closed_in = 0.0
         self._over = threading.Event()
 
@@ -119,6 +119,11 @@ class Member(threading.Thread):
         began = time.monotonic()
         self.feed.close()
         self.closed_in = time.monotonic() - began
+
+    @property
+    def source(self) -> CountingSource:
+        assert isinstance(self._source, CountingSource), "given is another one"
+        return self._source
 
     def leave(self) -> None:
         self._over.set()
@@ -157,7 +162,7 @@ class Member(threading.Thread):
 class CommitWatch(threading.Thread):
     """Looks at the group's committed offsets all the time: they never go back."""
 
-    def __init__(self, cluster: KafkaCluster, partner: Partner, group_id: str) -> None:
+    def __init__(self, cluster: KafkaCluster, partner: Partner, group_id: str | None) -> None:
         super().__init__(name="commit watch")
         self._cluster, self._topic, self._group_id = cluster, partner.topics.race_status, group_id
         self._over = threading.Event()

@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from rbhq_stream import AuthenticationError, Feed, PartitionsLost
+from rbhq_stream._kafka import EveryPartitionSource
 from rbhq_stream.record import RawRecord
 from tests.broker.fixtures import MakePartner
 from tests.broker.kafka import KafkaCluster
@@ -61,6 +62,22 @@ def test_the_leader_and_then_the_coordinator_die(kafka3: KafkaCluster, make_part
             "all is committed, the coordinator being another",
         )
     member.assert_in_order()
+
+
+def test_a_feed_without_a_group_reads_on_when_a_leader_dies(kafka3: KafkaCluster, make_partner: MakePartner) -> None:
+    partner = make_partner(kafka3, partitions=3)
+    config = status_config(kafka3, partner, group_id=None)
+    with Member(config, source=EveryPartitionSource(config)) as member:
+        with Flow(kafka3, partner, partitions=3):
+            wait_for(lambda: len(member.seen) > 20, "it flows")
+            number = kafka3.partition_leader(partner.topics.race_status, 0)
+            kafka3.nodes[number - 1].kill()
+            before = len(member.seen)
+            wait_for(lambda: {p for p, _ in member.seen[before + 60 :]} == {0, 1, 2}, "it flows again")
+            kafka3.nodes[number - 1].start()
+            kafka3.wait_leaders(partner.topics.race_status, 3)
+        wait_for(lambda: set(member.seen) >= everything(kafka3, partner), "nothing is missed")
+    assert len(member.seen) == len(set(member.seen)), "nothing came twice"
 
 
 @pytest.mark.timeout(300)

@@ -23,7 +23,7 @@ def handle(config: FeedConfig, count: int) -> None:
             assert feed.poll(10) is not None
 
 
-def commit(kafka: KafkaCluster, partner: Partner, group_id: str, offset: int) -> None:
+def commit(kafka: KafkaCluster, partner: Partner, group_id: str | None, offset: int) -> None:
     """As a consumer of another cluster, or of a topic that was recreated since, has left it."""
     settings = kafka.client_settings(partner.username, partner.password)
     consumer = Consumer({**settings, "group.id": group_id, "enable.auto.commit": False})

@@ -1,0 +1,78 @@
+"""`EveryPartitionSource`: the records of all partitions, without a consumer group.
+
+What a member of a group gets by rebalances, this source does by itself: it assigns itself all partitions that there are
+when it connects, and those that are added later. Nothing is ever revoked or lost. A client that is replaced continues
+where the last one was, because nobody else has read on meanwhile. Nothing is committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+
+from confluent_kafka import KafkaError, Message
+
+from rbhq_stream._config import FeedConfig
+from rbhq_stream._kafka.consumer import KafkaSource
+from rbhq_stream._kafka.topics import TopicWatch
+from rbhq_stream.source import Owner, TopicPartition
+
+_log = logging.getLogger("rbhq_stream.kafka")
+
+METADATA_REFRESH_MS = 300_000
+"""librdkafka's default for `topic.metadata.refresh.interval.ms`, which is how soon the members of a group find a
+partition that was added."""
+
+
+class EveryPartitionSource(KafkaSource):
+    """A `Source` that reads every partition of the topics and belongs to no consumer group."""
+
+    def __init__(self, config: FeedConfig) -> None:
+        super().__init__(config)
+        self._is_incremental = True  # what is read already is not disturbed by a partition that is added
+        refresh = config.kafka.get("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
+        self._topics = TopicWatch(config.topics.names, int(str(refresh)) / 1000)
+
+    def open(self, owner: Owner) -> None:
+        super().open(owner)
+        self._found(self._existed)
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Does nothing: without a group there is nothing to commit to."""
+
+    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:  # noqa: ARG002  # as in Source
+        super().close({}, timeout)
+
+    def _commit_finally(self, offsets: Mapping[TopicPartition, int], timeout: float, deadline: float) -> None:
+        """Does nothing, and so needs no time."""
+
+    def _found(self, partitions: Collection[TopicPartition]) -> None:
+        """Assigns the partitions that are new. Their positions are looked up by the next poll."""
+        assigned = self._partitions.assigned
+        new = sorted(partition for partition in partitions if partition not in assigned)
+        if not new:
+            return
+        self._partitions.assign(new)
+        given = self._owner.assigned(new)
+        for partition in new:
+            self._unplace(partition)
+        listed = ", ".join(map(str, new))
+        _log.info("assigned: %s%s", listed, f", positions of the application: {given}" if given else "")
+
+    def _take_in_error(self, message: Message) -> None:
+        error = message.error()
+        # the client asks for the coordinator of the group that it is configured with, and may not be allowed to
+        if error is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            super()._take_in_error(message)
+
+    def _replace_client(self) -> None:
+        """Continues with a new client, as this one knows no broker any more. Each partition is read on where it was."""
+        _log.warning("the Kafka client knows no broker any more: it is replaced by a new one")
+        self._client.replace()
+        for partition in self._partitions.assigned:
+            self._unplace(partition)
+
+
+def kafka_source(config: FeedConfig) -> KafkaSource:
+    """Returns a source for a feed with this configuration: a member of its group, or one that belongs to none."""
+    return KafkaSource(config) if config.group_id is not None else EveryPartitionSource(config)
