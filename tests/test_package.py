@@ -27,6 +27,9 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 FeedInUseError ForkedFeedError
+Deduction DeductionLedger Deductions LedgerEntry RecordMark ScratchingHistory
+CombineDeductions DeductFrom Factor FactorName FieldSize Finality InDoubt LateScratching Outcome Payout PayoutReason
+PlaceTerms ResultId SettlementRules
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode to_dict
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

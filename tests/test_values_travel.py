@@ -11,7 +11,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -22,25 +22,41 @@ import rbhq_stream.testing
 from rbhq_stream import (
     AuthenticationError,
     AuthorizationError,
+    CombineDeductions,
     ConfigError,
     ConnectError,
     DataLossError,
     DeadLetter,
     DeadLetterError,
     DecodeError,
+    DeductFrom,
+    Deduction,
+    DeductionLedger,
+    Deductions,
     Diagnosis,
     Dividend,
     Extra,
+    Factor,
+    FactorName,
     Fault,
     FeedClosedError,
     FeedConfig,
     FeedInUseError,
     FeedStats,
+    FieldSize,
+    Finality,
     ForkedFeedError,
+    InDoubt,
     KafkaProperties,
+    LateScratching,
+    LedgerEntry,
+    Outcome,
     PartitionEnd,
     PartitionsLost,
+    Payout,
     PayoutFactors,
+    PayoutReason,
+    PlaceTerms,
     PoolDividend,
     PriceEvent,
     PriceType,
@@ -52,10 +68,14 @@ from rbhq_stream import (
     RaceStatusEvent,
     RbhqStreamError,
     Record,
+    RecordMark,
+    ResultId,
     Retry,
     RunnerResult,
     Scratching,
+    ScratchingHistory,
     Secret,
+    SettlementRules,
     Signal,
     SourceStatus,
     Step,
@@ -98,6 +118,19 @@ CONFIG = FeedConfig(
 )
 RACE = next(iter(Simulator(1).meetings)).races[0]
 
+LEDGER = DeductionLedger().with_event(
+    PriceEvent(1, 2, scratchings=(Scratching(5, Decimal("0.07"), scratch_time=AT),), record=RECORD)
+)
+DEDUCTIONS = LEDGER.deductions(PriceType.WIN, struck_at=AT - timedelta(hours=1))
+PAYOUT = Payout(
+    outcome=Outcome.WON,
+    finality=Finality.FINAL,
+    reason=PayoutReason.RESULT,
+    amount=Decimal(4),
+    factors=(Factor(FactorName.STAKE, Decimal(1)), Factor(FactorName.PRICE, Decimal(4))),
+    deductions=DEDUCTIONS,
+)
+
 VALUES: dict[type[Any], list[Any]] = {
     # values of the feed
     PriceEvent: [
@@ -125,6 +158,27 @@ VALUES: dict[type[Any], list[Any]] = {
     Record: [RECORD],
     Signal: [Signal(at=AT)],
     PartitionsLost: [PartitionsLost(at=AT, partitions=(PARTITION,), uncommitted={PARTITION: 7})],
+    # what the events add up to
+    DeductionLedger: [LEDGER],
+    ScratchingHistory: [*LEDGER.histories],
+    LedgerEntry: [*LEDGER.entries(5)],
+    RecordMark: [RecordMark("prices", 0, 5, time=AT)],
+    Deductions: [DEDUCTIONS],
+    Deduction: [*DEDUCTIONS.items],
+    Finality: [*Finality],
+    Outcome: [*Outcome],
+    Payout: [PAYOUT],
+    PayoutReason: [*PayoutReason],
+    Factor: [*PAYOUT.factors],
+    FactorName: [*FactorName],
+    ResultId: [ResultId(RaceStatus.FINAL, AT, RecordMark("results", 0, 5))],
+    SettlementRules: [SettlementRules(quantum=Decimal("0.01"))],
+    CombineDeductions: [*CombineDeductions],
+    DeductFrom: [*DeductFrom],
+    FieldSize: [*FieldSize],
+    InDoubt: [*InDoubt],
+    LateScratching: [*LateScratching],
+    PlaceTerms: [*SettlementRules().place_terms],
     # configuration
     FeedConfig: [CONFIG],
     Topics: [Topics(prices="p", race_results="r")],
