@@ -1,7 +1,7 @@
-"""`AsyncFeed`: the same feed in the event loop of the application. It performs the driver's steps by awaiting.
+"""`AsyncFeed`: a feed in the application's own event loop. It performs the driver's steps by awaiting.
 
-The poll thread wakes it once for a batch of records, not once for each. Everything that waits can be cancelled: a
-cancelled wait has taken nothing.
+The poll thread wakes it once for each batch of records, not once for each record. Everything that waits can be
+cancelled, and a cancelled wait loses no event.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from rbhq_stream.source import Source
 _T = TypeVar("_T")
 
 EVENTS_PER_TURN = 50
-"""While events are waiting, the other tasks of the application get their turn after so many."""
+"""While events are waiting, `AsyncFeed` lets the application's other tasks run after this many events."""
 
 
 class AsyncFeed(Driver):
     """RBHQ's feed as typed events, at least once, for one task of an asyncio application.
 
-    As `Feed`, with `async with`, `async for` and `await`; handlers may be coroutine functions or plain functions. It
-    belongs to no event loop: it may be read in one after the other, for example by two calls of `asyncio.run`, and
-    closed in any. `stop` may be called from any thread, task or signal handler.
+    It works like `Feed`, with `async with`, `async for` and `await`. Handlers may be coroutine functions or plain
+    functions. It is not bound to an event loop: it may be read in one after the other, for example by two calls of
+    `asyncio.run`, and closed in any of them. `stop` may be called from any thread, task or signal handler.
 
     Args:
-        config: what RBHQ gave you.
+        config: the access data that RBHQ gave you, and the settings of the feed.
         commit: as for `Feed`.
         on_bad_record: as for `Feed`. A callable is called in the event loop's thread and should not block for long.
         source: as for `Feed`.
@@ -70,12 +70,13 @@ class AsyncFeed(Driver):
     # a resource
 
     async def __aenter__(self) -> Self:
-        """Connects, and returns when the subscription works or `stop` was called. Then there are no events.
+        """Connects, and returns when the subscription works, or when `stop` was called, in which case there are no
+        events.
 
         Raises:
-            ConnectError: why it can't, within `connect_timeout` seconds.
+            ConnectError: the feed could not connect within `connect_timeout` seconds.
             ConfigError: a mapping of `positions` names a partition that does not exist.
-            DataLossError: records that were to be read first are gone.
+            DataLossError: the first records to read were deleted from the brokers.
             FeedClosedError: the feed was closed before.
             ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
@@ -97,7 +98,7 @@ class AsyncFeed(Driver):
     async def close(self) -> None:
         """Acknowledges the current event, commits, and leaves the consumer group, within `close_timeout` seconds.
 
-        Idempotent. When it is cancelled the poll thread goes on closing by itself.
+        Idempotent. If it is cancelled, the poll thread continues to close the feed by itself.
         """
         await self._perform(self._close(is_normal=True))
 
@@ -107,13 +108,13 @@ class AsyncFeed(Driver):
         return self
 
     async def __anext__(self) -> Event:
-        """Acknowledges the current event, waits for the next one and returns it. Cancelled, it has taken nothing.
+        """Acknowledges the current event, waits for the next one and returns it. If it is cancelled, no event is lost.
 
         Raises:
             StopAsyncIteration: `stop` was called.
-            DecodeError: the next record is bad (with `on_bad_record="raise"`). Iterating on continues after it.
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call continues after it.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
@@ -133,18 +134,18 @@ class AsyncFeed(Driver):
         return event
 
     async def poll(self, timeout: float) -> Event | None:
-        """Acknowledges the current event and returns the next one. Cancelled, it has taken nothing.
+        """Acknowledges the current event and returns the next one. If it is cancelled, no event is lost.
 
         Args:
             timeout: seconds to wait for it.
 
         Returns:
-            The event, or `None` when none came in time or `stop` was called.
+            The event, or `None` if none arrived in time or `stop` was called.
 
         Raises:
-            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call goes on after it.
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call continues after it.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
@@ -158,17 +159,17 @@ class AsyncFeed(Driver):
         return event
 
     def batches(self, max_events: int = 500, max_wait: float = 0.1) -> AsyncIterator[list[Event]]:
-        """Iterates lists of events. Requesting the next batch acknowledges the current one, all of it.
+        """Iterates over lists of events. Requesting the next batch acknowledges all of the current one.
 
         Args:
-            max_events: the most events in a batch. It holds one at least.
-            max_wait: seconds to collect after the first event.
+            max_events: the maximum number of events in a batch. A batch has at least one.
+            max_wait: seconds to wait for more events after the first one.
 
         Raises:
             ValueError: `max_events` is not positive, or `max_wait` is negative.
-            DecodeError: between two batches, as iterating does. Iterating on continues after it.
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            DecodeError: the next record is bad, raised between two batches. The next call continues after it.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
@@ -188,17 +189,17 @@ class AsyncFeed(Driver):
     async def run(self, *, retry: Retry = NO_RETRY) -> None:
         """Calls the handlers for each event until `stop`, and closes the feed if it was not entered by `async with`.
 
-        As `Feed.run`. An event whose handler is cancelled is not acknowledged, and is delivered again.
+        It works like `Feed.run`. An event whose handler is cancelled is not acknowledged, and is delivered again.
 
         Args:
-            retry: how often and after which waits a handler that raised is called again.
+            retry: how often a handler that raised is called again, and after which pauses.
 
         Raises:
             Exception: what a handler raised.
-            TypeError: a handler returned without having run: see `on`. It is not called again.
+            TypeError: a handler returned without running its code: see `on`. It is not called again.
             DecodeError: a record is bad (with `on_bad_record="raise"`).
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
@@ -218,7 +219,7 @@ class AsyncFeed(Driver):
         """Performs the steps of an operation and returns its result."""
         outcome: Exception | None = None
         while True:
-            since = self._changes.now  # before the driver looks at anything
+            since = self._changes.now  # before the driver checks anything, so that no wake-up is missed
             try:
                 step = steps.send(outcome)
             except StopIteration as end:
@@ -245,16 +246,16 @@ class AsyncFeed(Driver):
                 await asyncio.sleep(0)
 
     def _check_alone(self) -> None:
-        """Checks that no other event loop reads the feed: the one would acknowledge the other's current event."""
+        """Checks that no other event loop reads the feed, because each would acknowledge the other's current event."""
         if self._changes.is_awaited_elsewhere():
             raise FeedInUseError(
-                "this feed is being read in another event loop, in another thread: one task at a time may read a feed."
+                "this feed is being read by a task in another event loop, but only one task at a time may read a feed."
                 " End that task first, or make a feed for each event loop"
             )
 
 
 class _Batches(AsyncIterator[list[Event]]):
-    """Not a generator, which would end with the first `DecodeError`."""
+    """An iterator over batches. It is not a generator, because the first `DecodeError` would end a generator."""
 
     def __init__(self, batch: Callable[[], Awaitable[list[Event]]]) -> None:
         self._batch = batch

@@ -2,8 +2,8 @@
 
 The poll thread appends chunks of records. The application follows the links from chunk to chunk and counts in each how
 many of its records are processed. No lock protects the fields, because an interrupt (Ctrl-C) can leave a lock held for
-ever. None is needed, because each field has one writing thread and each write is one assignment, which the other thread
-sees whole, or one call of a deque, which is atomic:
+ever. None is needed, because each field is written by one thread, and each write is either one assignment, which the
+other thread sees completely or not at all, or one call of a deque's method, which is atomic:
 
 | field | written by | read by | meaning |
 |---|---|---|---|
@@ -13,11 +13,11 @@ sees whole, or one call of a deque, which is atomic:
 | `ownership` | poll thread | application | which partitions are assigned, as one frozen value that is replaced |
 | `signals` | poll thread appends, application removes | application | what to deliver before the next event |
 | `_acknowledged` | any thread appends, poll thread removes | poll thread | events acknowledged one by one |
-| `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected, ended, and why |
+| `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected and ended, and why |
 | `is_closing` | application, once | poll thread | the application asked the poll thread to end |
 
-Two wake-up calls cross as well, and both may come late or for nothing: `wake_application`, which the facade provides,
-and `wake_poll_thread`.
+Each thread also wakes the other: the poll thread calls `wake_application`, which the facade provides, and the
+application calls `wake_poll_thread`. A wake-up may be late or without a reason.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from attrs import Factory, define, frozen
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import Signal
 
-_Key = tuple[str, int]  # a TopicPartition, or the plain tuple that equals it: made a million times a minute
+_Key = tuple[str, int]  # a TopicPartition or an equal plain tuple, which is faster to make for each record
 
 RESUME_BELOW = 0.5
-"""A buffer that was full accepts records again when it is down to this fraction of its bounds."""
+"""A buffer that was full accepts records again when its content has fallen to this fraction of its bounds."""
 
 
 @frozen
@@ -73,7 +73,7 @@ class Chunk:
     records_before: int
     """How many records were appended before them."""
     bytes_before: int
-    """The same in bytes of their values."""
+    """How many bytes the values of those records had."""
     size: int
     """The bytes of their values."""
     newest: Mapping[_Key, int]
@@ -84,13 +84,13 @@ class Chunk:
 
 
 class Buffer:
-    """See the module for its fields and the threads that write them."""
+    """The module's docstring has a table of its fields and the threads that write them."""
 
     def __init__(self, *, max_records: int, max_bytes: int, wake_application: Callable[[], None]) -> None:
         self.head = Chunk((), 0, 0, 0, 0, {})
-        """The chunk that the application is in. All records before it are processed."""
+        """The chunk that the application is processing. All records before it are processed."""
         self.ownership = Ownership()
-        """The partitions that are assigned now. A chunk that was read in its epoch is still owned, all of it."""
+        """The partitions that are assigned now. All records of a chunk that was read in its epoch are still owned."""
         self.signals: deque[Signal] = deque()
         """Signals to deliver before the next event, the oldest first."""
         self.failure: BaseException | None = None
@@ -105,7 +105,7 @@ class Buffer:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._newest = self._counting = self.head
-        self._appended = (0, 0)  # records and bytes in all: one tuple, so that a reader gets both of one moment
+        self._appended = (0, 0)  # total records and bytes, in one tuple so that they are consistent
         self._acknowledged: deque[Acknowledgement] = deque()
         self._failed_at: TracebackType | None = None
         self._room: SimpleQueue[None] = SimpleQueue()
@@ -116,7 +116,7 @@ class Buffer:
     def waiting_records(self) -> int:
         """How many records are in the buffer and not processed."""
         head = self.head
-        processed = head.records_before + head.processed  # first, so that never fewer were appended than processed
+        processed = head.records_before + head.processed  # read first, so that the result is never negative
         return self._appended[0] - processed
 
     @property
@@ -142,7 +142,7 @@ class Buffer:
     def mark_processed(self, chunk: Chunk, count: int) -> None:
         """Marks everything before the chunk, and its first `count` records, as processed.
 
-        An interrupt can strike between any two lines; a second call then completes the first.
+        An interrupt can arrive between any two lines. A second call then completes the first.
         """
         head = self.head
         while head is not chunk and head.next is not None:
@@ -159,7 +159,7 @@ class Buffer:
         self._acknowledged.append(acknowledgement)
 
     def note_room(self) -> None:
-        """Wakes the poll thread if it waits for room and there is some again."""
+        """Wakes the poll thread if it is waiting for room and there is room again."""
         if self.is_below(RESUME_BELOW):
             self.wake_poll_thread()
 
@@ -169,9 +169,9 @@ class Buffer:
         self.wake_poll_thread()
 
     def raise_failure(self) -> None:
-        """Raises what the poll thread failed with, if it did."""
+        """Raises the error that ended the poll thread, if there was one."""
         if self.failure is not None:
-            raise self.failure.with_traceback(self._failed_at)  # without it the traceback would grow at each call
+            raise self.failure.with_traceback(self._failed_at)  # otherwise the traceback would grow at each call
 
     # the poll thread's side
 
@@ -181,16 +181,16 @@ class Buffer:
         size = sum([len(record.value() or b"") for record in records])
         chunk = Chunk(records, epoch, count_before, bytes_before, size, newest)
         self._appended = (count_before + len(records), bytes_before + size)
-        self._newest.next = chunk  # from here on the application sees it
+        self._newest.next = chunk  # from here on the application can see it
         self._newest = chunk
         self.wake_application()
 
     def set_ownership(self, ownership: Ownership) -> None:
-        """Replaces what the application knows of the partition assignment."""
+        """Replaces the partition assignment that the application sees."""
         self.ownership = ownership
 
     def add_signal(self, signal: Signal) -> None:
-        """Has the application deliver the signal before the next event."""
+        """Adds a signal, which the application delivers before the next event."""
         self.signals.append(signal)
         self.wake_application()
 
@@ -200,7 +200,7 @@ class Buffer:
             self._room.get(timeout=timeout)
 
     def discard_stale_wake_up(self) -> None:
-        """Forgets a wake-up from before the buffer became full."""
+        """Discards a wake-up from before the buffer became full."""
         with suppress(Empty):
             self._room.get_nowait()
 
@@ -212,7 +212,7 @@ class Buffer:
     def take_processed(self, *, whole_chunks_only: bool = False) -> Iterator[tuple[int, Mapping[_Key, int]]]:
         """Yields the newest offsets that were processed since the last call, each with the epoch they were read in.
 
-        Forgets the chunks that are processed to their last record.
+        Chunks whose records are all processed are dropped.
         """
         while True:
             chunk = self._counting
@@ -227,18 +227,18 @@ class Buffer:
             self._counting = chunk.next
 
     def mark_open(self) -> None:
-        """The subscription works."""
+        """Notes that the subscription works."""
         self.is_open = True
         self.wake_application()
 
     def fail(self, error: BaseException) -> None:
-        """The poll thread can't go on; the application raises the error after the records before it."""
+        """Notes why the poll thread can't continue. The application raises the error after the records before it."""
         self._failed_at = error.__traceback__
         self.failure = error
         self.wake_application()
 
     def mark_ended(self) -> None:
-        """The poll thread has ended."""
+        """Notes that the poll thread has ended."""
         self.is_ended = True
         self.wake_application()
 

@@ -3,7 +3,7 @@
 There are two positions in the chain of chunks. Everything before the processed position (the buffer's `head` and its
 `processed`) is processed. Everything before the read position (`_chunk` and `_at`) was shown. An event is first shown
 and then handed over, and the facade keeps the event that it handed over last. At the next request the cursor compares
-that event with the last one that it showed, and knows what became of the events between the two positions:
+that event with the last one that it showed, and so finds out what became of the events between the two positions:
 
 | state      | meaning                                         | event handed over    | not handed over (interrupted)  |
 |------------|-------------------------------------------------|----------------------|--------------------------------|
@@ -12,10 +12,10 @@ that event with the last one that it showed, and knows what became of the events
 | `ENDED`    | the same, and a bad record ends the batch       | settled, then `IDLE` | rewound, then `IDLE`           |
 | `REFUSED`  | the `DecodeError` of a bad record was raised    | settled, then `IDLE` | settled, then `IDLE`           |
 
-Settling moves the processed position up to the read position. Rewinding moves the read position back, and what was
-shown is shown again. An interrupt (Ctrl-C, a cancelled task) can strike between any two calls. Nothing is lost then:
-settling and rewinding can both be repeated, and an event counts as handed over only after one assignment, which is the
-last thing that a facade does before it returns the event.
+Settling moves the processed position up to the read position. Rewinding moves the read position back, so that the
+events that were shown are shown again. An interrupt (Ctrl-C, a cancelled task) can arrive between any two calls.
+Nothing is lost then: settling and rewinding can both be repeated, and an event counts as handed over only after one
+assignment, which is the last thing that a facade does before it returns the event.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _log = logging.getLogger("rbhq_stream")
 OnBadRecord = Union[Literal["raise", "skip"], Callable[[DecodeError], object]]
 """What to do with a record that can't be decoded: raise its `DecodeError`, skip it, or call a function with the error.
 
-The record is processed when the function returns. What the function raises reaches the application, and the record is
-delivered again.
+The record is processed when the function returns. If the function raises, the application gets the exception, and the
+record is delivered again.
 """
 
 
@@ -58,11 +58,11 @@ class FeedStats:
     waiting_records: int = 0
     """Records in the buffer: read from Kafka and not processed yet."""
     waiting_bytes: int = 0
-    """The bytes of their values. Those of records that were read together count until all of them are processed."""
+    """The size of their values in bytes. Records that were read together count until all of them are processed."""
 
 
 class State(Enum):
-    """What became of the events between the two positions. See the module."""
+    """What became of the events between the two positions. The module's docstring has a table."""
 
     IDLE = "idle"
     SHOWN = "shown"
@@ -74,7 +74,7 @@ _IDLE, _SHOWN, _ENDED, _REFUSED = State
 
 
 class Cursor:
-    """The position of one application in one buffer. See the module for its states."""
+    """The position of one application in one buffer. The module's docstring has a table of its states."""
 
     __slots__ = (
         "_at", "_bad", "_buffer", "_chunk", "_empty", "_events", "_kinds", "_last_shown", "_manual", "_max_bytes",
@@ -115,7 +115,7 @@ class Cursor:
             The event, or `None` when none is waiting.
 
         Raises:
-            DecodeError: the next record is bad and `on_bad_record` is "raise". A second call goes on after it.
+            DecodeError: the next record is bad and `on_bad_record` is "raise". A second call continues after it.
         """
         self.settle(handed_over)
         return self._show()
@@ -135,7 +135,7 @@ class Cursor:
     def settle(self, handed_over: Event | None) -> None:
         """Settles what was shown if its last event is the one that was handed over, and rewinds otherwise."""
         if self._state is _REFUSED:
-            self._pass(self._chunk.records[self._at - 1])  # the application has no event to acknowledge it by
+            self._pass(self._chunk.records[self._at - 1])  # the application has no event of it to acknowledge
         if self._state is _REFUSED or (handed_over is not None and handed_over is self._last_shown):
             self._mark_processed()
             self._events += self._shown
@@ -171,7 +171,7 @@ class Cursor:
         self._rest_when_settled = self._rest
 
     def _show(self) -> Event | None:
-        """Shows the next event, if there is one, and goes past the records that have none."""
+        """Shows the next event, if there is one, and skips the records that have none."""
         buffer = self._buffer
         chunk = self._chunk
         if self._rest and buffer.owns(chunk, chunk.records[self._at - 1]):
@@ -190,7 +190,7 @@ class Cursor:
                 continue
             record = chunk.records[at]
             if chunk.epoch != buffer.ownership.epoch and not buffer.owns(chunk, record):
-                self._go_past()  # another member of the consumer group has it
+                self._go_past()  # its partition is not assigned to this process any more
                 continue
             value = record.value()
             if not value:
@@ -229,13 +229,13 @@ class Cursor:
         self._go_past()
 
     def _pass(self, record: RawRecord) -> None:
-        """Acknowledges a record that the application gets no event of."""
+        """Acknowledges a record of which the application gets no event."""
         if self._manual:
             topic, partition, offset = Record.of(record).coordinates
             self._buffer.acknowledge(Acknowledgement((topic, partition), offset, self._chunk.epoch))
 
     def _go_past(self) -> None:
-        """Goes on to the next record. This one is processed, unless events before it are not."""
+        """Moves to the next record. This one is processed, unless events before it are not."""
         self._at += 1
         if self._state is _IDLE:
             self._mark_processed()
@@ -249,7 +249,7 @@ class Cursor:
         if callable(self._on_bad_record):
             try:
                 result = self._on_bad_record(error)
-            except (StopIteration, StopAsyncIteration) as stop:  # would be taken for the end of the events
+            except (StopIteration, StopAsyncIteration) as stop:  # a `for` loop would take it for the end of the events
                 raise RuntimeError("on_bad_record raised StopIteration") from stop
             check_result(result, "on_bad_record", self._on_bad_record)
         else:

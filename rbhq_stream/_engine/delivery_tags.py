@@ -1,8 +1,8 @@
-"""Delivery tags: how `ack` knows the events that this feed handed over.
+"""Delivery tags, by which `ack` recognises the events that this feed handed over.
 
-An offset alone does not tell: two feeds of one topic hand over the same offsets, each to an application of its own, and
-an offset can be written by hand. So a feed whose application acknowledges tags each record with the feed, the epoch of
-the ledger in which the record was read, and its topic, partition and offset.
+An offset is not enough: two feeds of one topic hand over the same offsets, each to its own application, and an
+application can make a record with any offset. So with `commit="manual"` a feed tags each record with the feed, the
+epoch of the ledger in which the record was read, and its topic, partition and offset.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from rbhq_stream.record import RawRecord, Record
 
 
 class DeliveryTags:
-    """The tags of one feed. The application's thread tags; any thread checks."""
+    """The tags of one feed. The application's thread calls `tagged`; any thread may call `check`."""
 
     def __init__(self) -> None:
         self._feed = uuid.uuid4().hex
 
     def tagged(self, raw: RawRecord, epoch: int) -> Record:
-        """Returns the record with the tag, for the events that are decoded from it."""
+        """Returns the record with its tag. The events that are decoded from it have this record."""
         record = Record.of(raw)
         return attrs.evolve(record, delivery_tag=self._tag(record, epoch))
 

@@ -41,7 +41,7 @@ class OnEvent(Protocol[_W]):
 
 
 class OnPart(Protocol[_P, _E]):
-    """The decorator for a handler of a part of events; it may take the event that the part belongs to as well."""
+    """The decorator for a handler of a part of events, which may take the event that contains the part as well."""
 
     @overload
     def __call__(self, handler: Callable[[_P], _R], /) -> Callable[[_P], _R]: ...
@@ -72,19 +72,19 @@ class Handlers:
     def on(self, kind: type[Any]) -> Callable[[Any], Any]:
         """Returns a decorator that registers a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
 
-        A handler takes the event; a handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`, `RunnerResult`)
-        takes the part, and the event it belongs to if it requires a second parameter (one with a default value gets
-        none). `RaceEvent` stands for every event. For one event the handlers for whole events come first, in the order
-        of registration; then, part by part, scratchings, unscratchings and price updates.
+        A handler is called with the event. A handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`,
+        `RunnerResult`) is called with the part and, if it has a second required parameter, with the event that contains
+        the part. `RaceEvent` stands for every event. For each event, the handlers for whole events are called first, in
+        the order of their registration; then those for its parts: scratchings, unscratchings and price updates.
 
-        Handlers for events are called by `run`. Handlers for a signal (`PartitionsLost`; `Signal` stands for every one)
-        are called however the feed is read, in the same thread or task: after the current event and before the next one
-        is handed over. What such a handler raises reaches the caller who requested the next event, and the signal is
-        delivered again.
+        Handlers for events are called by `run`. Handlers for a signal (`PartitionsLost`; `Signal` stands for every
+        signal) are called however the feed is read, in the same thread or task, after the current event and before the
+        next one is handed over. If such a handler raises, the call that requested the next event raises the exception,
+        and the signal is delivered again.
 
-        An event is processed when its handlers have returned, so a handler must do its work itself. One that returns a
-        generator, or something awaitable that nothing awaits, has not, and ends `run` with a `TypeError`. A handler
-        that passes its event to another thread needs `commit="manual"`.
+        An event is processed when its handlers have returned, so a handler must do its work before it returns. If it
+        returns a generator, or an awaitable that nothing awaits, its work is not done, and `run` raises `TypeError`. A
+        handler that passes its event to another thread needs `commit="manual"`.
 
         Raises:
             TypeError: the feed has no events of this kind, or the handler can't be called with one, or it is a
@@ -103,10 +103,10 @@ class Handlers:
 
 
 class Dispatcher:
-    """Which handlers were registered for what, and in which order they are called for an event.
+    """The registered handlers, and the order in which they are called for an event.
 
-    For one event: the handlers of `RaceEvent` and of its class, in the order of their registration; then those of its
-    parts, part by part (scratchings, unscratchings, price updates; or the runners' results).
+    The handlers of `RaceEvent` and of the event's class are called first, in the order of their registration; then
+    those of its parts (scratchings, unscratchings, price updates; or the runners' results).
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Dispatcher:
         """Registers the handler.
 
         Raises:
-            TypeError: nothing of that kind comes from the feed, or the handler can't be called with it.
+            TypeError: the feed has no events or signals of that kind, or the handler can't be called with one.
         """
         if kind not in _KINDS:
             known = ", ".join(sorted(known.__name__ for known in _KINDS))

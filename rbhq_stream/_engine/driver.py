@@ -1,9 +1,9 @@
 """`Driver`: how a feed waits, batches, retries and delivers signals, written once for `Feed` and `AsyncFeed`.
 
-Each operation is a generator that decides what comes next and does no waiting of its own. It yields steps: wait, call
-this handler, let others run, raise this error. The facade performs a step in its own way, blocking or awaiting, and
-sends back the exception that a handler raised, if it raised one. Everything that must outlive an interrupt is an
-attribute: a generator that an interrupt ends is dropped, and the next operation begins anew.
+Each operation is a generator that decides what happens next, but does not wait itself. It yields steps: wait, call this
+handler, let other tasks run, raise this error. The facade performs each step in its own way, blocking or awaiting, and
+sends back the exception if a handler raised one. Everything that must survive an interrupt is an attribute, because a
+generator that an interrupt has ended is dropped, and the next operation starts a new one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ _log = logging.getLogger("rbhq_stream")
 _T = TypeVar("_T")
 
 CLOSE_CHECK_INTERVAL = 0.1
-"""Seconds between two looks whether the poll thread has ended: another thread may have consumed the wake-up."""
+"""Seconds between two checks whether the poll thread has ended. They are needed because another thread may have
+consumed the wake-up."""
 
 
 class Wait(NamedTuple):
-    """Wait until woken, at most so many seconds."""
+    """Wait for a wake-up, at most for `timeout` seconds."""
 
     timeout: float | None
 
@@ -49,7 +50,7 @@ class LetOthersRun(NamedTuple):
 
 
 class Raise(NamedTuple):
-    """Raise the error. A step because a generator itself can't raise every exception, StopIteration for one."""
+    """Raise the error. It is a step because a generator can't raise every exception itself, such as StopIteration."""
 
     error: BaseException
 
@@ -58,11 +59,11 @@ Steps = Generator[Union[Wait, Call, LetOthersRun, Raise], Union[Exception, None]
 
 
 class Driver(Handlers):
-    """What `Feed` and `AsyncFeed` share. They perform the steps.
+    """The base class of `Feed` and `AsyncFeed`, which perform its steps.
 
     Args:
-        wake: wakes whoever performs a `Wait`. Called from any thread.
-        events_per_turn: while events are waiting, other tasks get their turn after so many.
+        wake: wakes the thread or task that performs a `Wait`. Called from any thread.
+        events_per_turn: while events are waiting, let other tasks run after this many events.
         clock: the time in seconds, monotonic.
     """
 
@@ -89,8 +90,8 @@ class Driver(Handlers):
         self._clock = clock
         self._is_entered = False
         self._handed_over: Event | None = None
-        """The last event that the application got. To assign it is the last thing before an event or a batch is
-        returned: see `cursor`.
+        """The last event that the application got. It is assigned directly before an event or a batch is returned: see
+        `cursor`.
         """
 
     def __repr__(self) -> str:
@@ -119,15 +120,15 @@ class Driver(Handlers):
     def ack(self, event: RaceEvent) -> None:
         """Acknowledges an event, with `commit="manual"`. From any thread, in any order.
 
-        Safe to call more than once for one event. Changes nothing when the event's partition is another member's by
-        now, or the feed is closed.
+        Safe to call more than once for one event. Has no effect when the event's partition is now assigned to another
+        member, or when the feed is closed.
 
         Args:
             event: an event that this feed handed over, or a copy of it, for example from a process pool.
 
         Raises:
             TypeError: it is not an event.
-            ValueError: the feed acknowledges by itself (`commit="auto"`), or it did not hand over this event.
+            ValueError: the feed has `commit="auto"`, or it did not hand over this event.
             ForkedFeedError: the feed was entered before this process was forked.
         """
         self._session.check_process()
@@ -146,7 +147,7 @@ class Driver(Handlers):
             yield Wait(None)
 
     def _next_event(self, deadline: float | None, retry: Retry = NO_RETRY) -> Steps[Event | None]:
-        """Returns the next event, shown and not handed over yet. Delivers signals first.
+        """Returns the next event, which is shown but not handed over yet. Delivers signals first.
 
         Returns:
             `None` when the feed is stopped or at the deadline (by the clock).
@@ -236,13 +237,13 @@ class Driver(Handlers):
         """Commits what is processed and leaves the consumer group, within `close_timeout`. Can be repeated.
 
         Args:
-            is_normal: not because of an exception. The current event is processed then, too.
+            is_normal: whether the feed is closed without an exception. If so, the current event counts as processed.
         """
         session = self._session
         if session.is_forked:
             if is_normal:
                 session.check_process()
-            return  # a child's exception says more, be it SystemExit
+            return  # in a forked child, the exception that is already being raised is more useful, even a SystemExit
         if is_normal and not session.is_closed:
             self._cursor.settle(self._handed_over)
         session.leave()
@@ -260,7 +261,7 @@ class Driver(Handlers):
 
 
 def _not_an_end(error: BaseException) -> BaseException:
-    """The error, unless a `for` loop would take it for the end of the events."""
+    """Returns the error, or a RuntimeError if a `for` loop would take it for the end of the events."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     replaced = RuntimeError(f"a handler of signals raised {type(error).__name__}")

@@ -1,8 +1,8 @@
 """`EventCount`: how the poll thread wakes tasks, whichever event loops they run in.
 
-A waiter takes `now` first, then looks at the state it waits for, and then waits until something has happened since. So
-no wake-up is lost, and none has to be taken back: what woke one waiter wakes each of the others, too. (The pattern is
-known under this name.) `asyncio.Event` belongs to the first event loop that waits for it.
+A waiter first reads `now`, then checks the state it waits for, and then waits until something has happened since. So no
+wake-up is lost, and none has to be reset: a notification wakes all waiters. (This pattern is known as an event count.)
+`asyncio.Event` can't be used, because it is bound to the first event loop that waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 _log = logging.getLogger("rbhq_stream")
 
 Moment = object
-"""Compared by identity: two are the same only if nothing happened in between."""
+"""A point in time, compared by identity: two moments are the same only if nothing happened in between."""
 
 
 class EventCount:
@@ -21,26 +21,26 @@ class EventCount:
 
     def __init__(self) -> None:
         self.now: Moment = object()
-        """When the last thing happened."""
+        """The moment of the last notification."""
         # written by the event loops' threads; in the order in which they began to wait
         self._waiters: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
 
     def notify(self) -> None:
-        """Something happened. Wakes all that wait."""
+        """Notes that something has happened, and wakes all waiters."""
         self.now = object()
         for waiter, loop in self._waiters.copy().items():  # a copy is atomic
             try:
                 loop.call_soon_threadsafe(_wake, waiter)
-            except RuntimeError:  # the event loop was closed, and its task will never run again
+            except RuntimeError:  # the event loop was closed, so its task will never run again
                 self._waiters.pop(waiter, None)
-                _log.debug("the event loop is closed; nobody to wake")
+                _log.debug("the event loop is closed, so no task is woken")
 
     async def wait(self, since: Moment, timeout: float | None) -> None:
-        """Waits until something has happened.
+        """Waits until something has happened since a moment.
 
         Args:
-            since: `now`, from before the caller looked at what it waits for.
-            timeout: the most seconds to wait.
+            since: `now`, as it was before the caller checked the state it waits for.
+            timeout: the maximum time to wait, in seconds.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()

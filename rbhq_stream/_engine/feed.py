@@ -26,22 +26,24 @@ _T = TypeVar("_T")
 class Feed(Driver):
     """RBHQ's feed as typed events, at least once, for one thread of the application.
 
-    Iterate it, or register handlers with `on` and call `run`. Nothing touches the network before the feed is entered
+    Iterate over it, or register handlers with `on` and call `run`. Nothing uses the network before the feed is entered
     (`with`), iterated or run. Requesting the next event acknowledges the current one. A normal exit from the `with`
     block acknowledges it too; an exit by an exception does not, and that event is delivered again after a restart.
-    `stop` may be called from any thread or signal handler; everything else belongs to one thread at a time.
+    `stop` may be called from any thread or signal handler. All other methods may be used by one thread at a time,
+    except those that are documented for any thread.
 
     Args:
-        config: what RBHQ gave you.
-        commit: `"auto"` as above, or `"manual"`: an event is processed when it was passed to `ack`, in any order.
-        on_bad_record: what to do with a record that can't be decoded: `"raise"` its `DecodeError` (iterating on
-            continues after it), `"skip"` it (an ERROR in the log, and counted in `stats`), or a callable that stores
-            it, such as a dead-letter sink: the record is processed when it returns, and delivered again if it raises.
-        source: where the records come from instead of Kafka; for tests and replays.
-        positions: the offsets to begin at, `{(topic, partition): offset}`, or a callable that returns them each
-            time partitions are assigned. It is called on the feed's poll thread; what it raises ends the feed. See
-            `SqlOffsets`. The partitions it doesn't name start at the group's committed offsets, else at
-            `config.start`.
+        config: the access data that RBHQ gave you, and the settings of the feed.
+        commit: `"auto"` as above, or `"manual"`: each event is acknowledged by passing it to `ack`, in any order.
+        on_bad_record: what to do with a record that can't be decoded: `"raise"` its `DecodeError` (requesting
+            the next event continues after it), `"skip"` it (it is logged as an ERROR and counted in `stats`), or call a
+            function that stores it, such as a dead-letter sink: the record is processed when the function returns, and
+            delivered again if it raises.
+        source: the source of the records, if it is not Kafka; for tests and replays.
+        positions: the offsets to start at, `{(topic, partition): offset}`, or a callable that returns them each time
+            partitions are assigned. It is called on the feed's poll thread, and an exception that it raises ends the
+            feed. See `SqlOffsets`. Partitions that are not named start at the group's committed offsets or, if there
+            are none, at `config.start`.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class Feed(Driver):
     # a resource
 
     def __enter__(self) -> Self:
-        """Connects, and returns when the subscription works or `stop` was called. Then there are no events.
+        """Connects, and returns when the subscription works, or when `stop` was called, in which case there are no
+        events.
 
         Raises:
-            ConnectError: why it can't, within `connect_timeout` seconds.
+            ConnectError: the feed could not connect within `connect_timeout` seconds.
             ConfigError: a mapping of `positions` names a partition that does not exist.
-            DataLossError: records that were to be read first are gone.
+            DataLossError: the first records to read were deleted from the brokers.
             FeedClosedError: the feed was closed before.
             ForkedFeedError: the feed was entered before this process was forked.
         """
@@ -92,7 +95,8 @@ class Feed(Driver):
     def close(self) -> None:
         """Acknowledges the current event, commits, and leaves the consumer group, within `close_timeout` seconds.
 
-        Idempotent. An interrupt leaves the poll thread closing by itself, and `close` may be called again.
+        Idempotent. After an interrupt, the poll thread continues to close the feed by itself, and `close` may be called
+        again.
         """
         self._perform(self._close(is_normal=True))
 
@@ -106,9 +110,9 @@ class Feed(Driver):
 
         Raises:
             StopIteration: `stop` was called.
-            DecodeError: the next record is bad (with `on_bad_record="raise"`). Iterating on continues after it.
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call continues after it.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
         """
@@ -131,12 +135,12 @@ class Feed(Driver):
             timeout: seconds to wait for it.
 
         Returns:
-            The event, or `None` when none came in time or `stop` was called.
+            The event, or `None` if none arrived in time or `stop` was called.
 
         Raises:
-            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call goes on after it.
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            DecodeError: the next record is bad (with `on_bad_record="raise"`). The next call continues after it.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
         """
@@ -149,17 +153,17 @@ class Feed(Driver):
         return event
 
     def batches(self, max_events: int = 500, max_wait: float = 0.1) -> Iterator[list[Event]]:
-        """Iterates lists of events. Requesting the next batch acknowledges the current one, all of it.
+        """Iterates over lists of events. Requesting the next batch acknowledges all of the current one.
 
         Args:
-            max_events: the most events in a batch. It holds one at least.
-            max_wait: seconds to collect after the first event.
+            max_events: the maximum number of events in a batch. A batch has at least one.
+            max_wait: seconds to wait for more events after the first one.
 
         Raises:
             ValueError: `max_events` is not positive, or `max_wait` is negative.
-            DecodeError: between two batches, as iterating does. Iterating on continues after it.
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            DecodeError: the next record is bad, raised between two batches. The next call continues after it.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
         """
@@ -172,26 +176,26 @@ class Feed(Driver):
                 self._handed_over = events[-1]
             return events
 
-        # not a generator, which would end with the first DecodeError. In C, so that no interrupt can strike between
-        # the assignment above and the application
+        # Not a generator, because the first DecodeError would end it. `iter` is written in C, so no interrupt can
+        # arrive between the assignment above and the application
         return iter(batch, [])
 
     def run(self, *, retry: Retry = NO_RETRY) -> None:
         """Calls the handlers for each event until `stop`, and closes the feed if it was not entered by `with`.
 
-        An event is acknowledged when all its handlers have returned. What a handler raises in the end ends `run` and
-        reaches its caller. That event is handled again: by the next `run` of a feed that is still open, else after a
-        restart.
+        An event is acknowledged when all its handlers have returned. If a handler still raises after its retries, `run`
+        raises that exception. The event is then handled again: by the next `run` if the feed is still open, otherwise
+        after a restart.
 
         Args:
-            retry: how often and after which waits a handler that raised is called again.
+            retry: how often a handler that raised is called again, and after which pauses.
 
         Raises:
             Exception: what a handler raised.
-            TypeError: a handler returned without having run: see `on`. It is not called again.
+            TypeError: a handler returned without running its code: see `on`. It is not called again.
             DecodeError: a record is bad (with `on_bad_record="raise"`).
-            ConnectError: the feed can't be had, or no longer.
-            DataLossError: records that were not read yet are gone.
+            ConnectError: the feed can't connect, or a permanent error has ended it.
+            DataLossError: the next records were deleted from the brokers before they were read.
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
         """
@@ -230,7 +234,7 @@ class Feed(Driver):
                 raise step.error
 
     def _wait(self, timeout: float | None) -> None:
-        limit = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # the queue can't wait for longer
+        limit = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # no queue can wait longer
         with suppress(Empty):
             self._bell.get(timeout=limit)
 

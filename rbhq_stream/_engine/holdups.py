@@ -1,4 +1,4 @@
-"""`Holdups`: notices a record that is not acknowledged for long, and so holds the group's offset back. Pure."""
+"""`Holdups`: detects a record that has not been acknowledged for long, and so holds back the group's offset. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Holdup:
 
 
 class Holdups:
-    """Remembers since when each partition has been held up."""
+    """Remembers how long each partition has been held up."""
 
     def __init__(self, report_after: float = REPORT_AFTER) -> None:
         self._report_after = report_after

@@ -1,8 +1,8 @@
 """`Ledger`: which records are processed, and so which offsets may be committed. Pure: no I/O, no clock, no lock.
 
-Kafka keeps one number for each partition of a consumer group: the offset of the next record to read. To commit an
-offset means that all records before it are processed. The ledger knows for each assigned partition how far that is
-true, and never reports more.
+Kafka keeps one number for each partition of a consumer group: the offset of the next record to read. A committed offset
+means that all records before it are processed. The ledger keeps track, for each assigned partition, of the highest
+offset for which that is true, and never reports a higher one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from attrs import Factory, define
 from rbhq_stream._engine.offset_runs import OffsetRuns
 from rbhq_stream.source import TopicPartition
 
-_Key = tuple[str, int]  # a TopicPartition, or the plain tuple that equals it: made a million times a minute
+_Key = tuple[str, int]  # a TopicPartition or an equal plain tuple, which is faster to make for each record
 
 
 @define
 class _Progress:
-    """How far one partition is read, processed and committed."""
+    """How far one partition has been read, processed and committed."""
 
     since: int  # the epoch in which it was assigned
-    counts_from: int  # records that were read in an earlier epoch say nothing about what is processed
+    counts_from: int  # records that were read in an earlier epoch are ignored when they are processed
     next: int | None = None  # all records before this offset are processed
     first: int | None = None  # the first record that was read, while `next` is not known
-    committed: int | None = None  # what the group is known to have committed
+    committed: int | None = None  # the offset that the group is known to have committed
     expected: int | None = None  # the offset after the newest record that was read
     handed_over: int | None = None  # the offset after the newest record that the application has got
-    ahead: OffsetRuns = Factory(OffsetRuns)  # processed, or without a record, behind one that is not processed
+    ahead: OffsetRuns = Factory(OffsetRuns)  # offsets that need no processing, after one that does
     parts: dict[int, set[int]] = Factory(dict)  # of records with several events, which of them were acknowledged
 
     @property
@@ -105,7 +105,7 @@ class Ledger:
         state.next = state.expected = offset
         state.handed_over = None
         state.ahead.clear()
-        state.committed = None  # what is known may be of the old topic, and further than this
+        state.committed = None  # the known offset may belong to the old topic, and be higher than this
         state.parts.clear()
 
     def expected(self, partition: _Key) -> int | None:
@@ -153,7 +153,7 @@ class Ledger:
         state.expected = offset + 1
 
     def handed_over(self, partition: _Key, offset: int, epoch: int) -> None:
-        """Notes that the application, which acknowledges records one by one, has got all records up to this state."""
+        """Notes that the application, which acknowledges records one by one, has got all records read so far."""
         state = self._partitions.get(partition)
         if state is not None and state.counts_from <= epoch:
             state.handed_over = offset + 1

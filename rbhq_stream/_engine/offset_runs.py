@@ -1,4 +1,4 @@
-"""`OffsetRuns`: a set of offsets that takes as much memory as it has gaps, not as it has offsets."""
+"""`OffsetRuns`: a set of offsets whose memory grows with the number of its gaps, not of its offsets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 
 class OffsetRuns:
-    """Offsets, kept as runs of consecutive ones. No two runs touch."""
+    """A set of offsets, stored as runs of consecutive offsets. There is a gap between any two runs."""
 
     __slots__ = ("_ends", "_starts")
 

@@ -1,8 +1,8 @@
-"""`PollThread`: the one thread that talks to the source.
+"""`PollThread`: the only thread that calls the source.
 
-It polls, appends what came to the buffer, pauses the partitions while the buffer is full, and commits what the
-application has processed. What the source or a logging handler of the application raises here ends the feed: the
-application gets the error after the records that were read before it.
+It polls, appends the records to the buffer, pauses the partitions while the buffer is full, and commits what the
+application has processed. An exception that the source, or a logging handler of the application, raises here ends the
+feed: the application gets the error after the records that were read before it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from rbhq_stream.source import Source, TopicPartition
 _log = logging.getLogger("rbhq_stream")
 
 POLL_TIMEOUT = 0.1
-"""Seconds that a poll waits for a record. A request to close is noticed within this time."""
+"""Seconds that a poll waits for a record. A request to close takes effect within this time."""
 PAUSE_AFTER = 0.5
-"""Seconds that a full buffer is waited for before the partitions are paused: pausing discards what the Kafka client has
-fetched ahead.
+"""Seconds to wait for room in a full buffer before the partitions are paused. Pausing at once would be wasteful,
+because it discards what the Kafka client has fetched ahead.
 """
 
 
@@ -69,8 +69,8 @@ class PollThread:
     def start(self) -> None:
         """Starts the poll thread, which connects. Idempotent.
 
-        An interrupt in here may or may not leave a thread behind, so a second call may start a second one: the first
-        to claim the work does it, the other ends at once.
+        An interrupt in this method may or may not leave a thread behind, so a second call may start a second thread.
+        The first thread that claims the work does it, and the other one ends at once.
         """
         if self._unclaimed:
             thread = threading.Thread(target=self._run, name="rbhq_stream poll", daemon=True)
@@ -78,7 +78,7 @@ class PollThread:
             self._thread = self._thread or thread
 
     def join(self) -> None:
-        """Waits for the thread itself, which has nothing more to do once the buffer is marked as ended."""
+        """Waits until the thread itself has ended, which it does soon after the buffer is marked as ended."""
         if self._thread is not None and self._buffer.is_ended:
             self._thread.join(POLL_TIMEOUT)
 
@@ -101,7 +101,7 @@ class PollThread:
             self._enter_processed()
             self._source.close(self._ledger.committable(), self._close_timeout)
         except BaseException:  # noqa: BLE001  # a thread has no caller: it is logged
-            with suppress(Exception):  # from a logging handler of the application: there is nobody to raise it to
+            with suppress(Exception):  # from a logging handler of the application; no caller could catch it
                 _log.exception("closing the feed failed; what was not committed is delivered again after a restart")
         finally:
             self._buffer.mark_ended()
@@ -135,7 +135,7 @@ class PollThread:
             for partition, offset in newest.items():
                 ledger.read_up_to(partition, offset)
         self._buffer.append(records, ledger.epoch, newest)
-        self._enter_processed(whole_chunks_only=True)  # so that the buffer forgets them
+        self._enter_processed(whole_chunks_only=True)  # so that the buffer can drop them
 
     def _keep_within_bounds(self) -> None:
         buffer = self._buffer

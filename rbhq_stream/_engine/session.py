@@ -1,4 +1,4 @@
-"""`Session`: the source, poll thread, buffer and cursor of one feed, and its life from made to closed."""
+"""`Session`: the source, poll thread, buffer and cursor of one feed, from its construction until it is closed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("rbhq_stream")
 
 
 class Session:
-    """Made, started, perhaps failed, closed: once each."""
+    """The life of one feed: it is made, started, possibly fails, and is closed, each of these once."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Session:
         self.signals = self._buffer.signals
         """To be delivered before the next event."""
         self.is_stopped = False
-        """The application wants no more events. Written by any thread, and never taken back."""
+        """Whether the application wants no more events. Set by any thread, and never reset."""
         self.is_closed = False
         self._pid: int | None = None  # of the process that started it
         self.is_forked = False
@@ -105,13 +105,14 @@ class Session:
             self._poll_thread.start()
 
     def note_fork(self) -> None:
-        """This process is a child of the one that started the session: from now on every use raises.
+        """Notes that this process is a child of the one that started the session: from now on every use raises.
 
-        The frames of the poll thread, which will never run again, keep the Kafka client from being ended.
+        The frames of the poll thread, which never runs in the child, keep a reference to the Kafka client, so that its
+        destructor is not called there.
         """
         if not (self.is_closed and self._buffer.is_ended):
             self.is_forked = True
-            self.is_stopped = True  # what the facades look at before they hand over an event
+            self.is_stopped = True  # the facades check this before they hand over an event
 
     def check_process(self) -> None:
         """Checks that the session was not started by the process that this one was forked from.
@@ -127,17 +128,17 @@ class Session:
         """Returns whether the subscription works.
 
         Raises:
-            ConnectError: it never will.
+            ConnectError: it could not connect.
         """
         self._raise_failure()
         return self._buffer.is_open
 
     def show(self, handed_over: Event | None) -> Event | None:
-        """Shows the next event if there is one, as `Cursor.next`; starts the feed if need be.
+        """Shows the next event if there is one, like `Cursor.next`. Starts the feed if it is not started.
 
         Raises:
             DecodeError: as `Cursor.next`.
-            RbhqStreamError: the poll thread failed, and all that it read before was handed over.
+            RbhqStreamError: the poll thread failed, and everything that it had read before was handed over.
         """
         self.start()
         buffer = self._buffer
@@ -151,7 +152,7 @@ class Session:
         """Acknowledges one event. From any thread.
 
         Raises:
-            ValueError: the feed acknowledges by itself, or the event did not come from it.
+            ValueError: the feed has `commit="auto"`, or the event did not come from it.
         """
         if not self._manual:
             raise ValueError("this feed acknowledges by itself; give commit='manual' to do it with ack()")
@@ -170,13 +171,13 @@ class Session:
 
     @property
     def time_to_close(self) -> float:
-        """The seconds that closing may still take; 0 when there is nothing to wait for."""
+        """The number of seconds that closing may still take; 0 if there is nothing to wait for."""
         if self._close_by is None or self._buffer.is_ended or not self._poll_thread.is_started:
             return 0.0
         return max(0.0, self._close_by - self._clock())
 
     def finish_closing(self) -> None:
-        """Ends closing; warns when the time for it was too short."""
+        """Finishes closing, and logs a warning if it took too long."""
         self._poll_thread.join()
         if self._poll_thread.is_started and not self._buffer.is_ended:
             _log.warning(

@@ -1,4 +1,4 @@
-"""The application's `positions`, checked: where to begin reading the partitions that the feed is assigned."""
+"""Checks the application's `positions`, and returns where to start reading the partitions that are assigned."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StartingPositions:
                 raise ConfigError("positions", f"there is no partition {partition}: the topic has {has}")
 
     def of(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Returns the offsets to read these partitions from, as far as the application names them.
+        """Returns the offsets at which to start reading those of these partitions that the application names.
 
         Raises:
             TypeError: the application's callable did not return a mapping.
@@ -68,7 +68,7 @@ class StartingPositions:
         return {partition: positions[partition] for partition in partitions if partition in positions}
 
     def committed(self, partitions: Collection[TopicPartition]) -> None:
-        """From now on the group's committed offsets replace what a mapping says of these partitions."""
+        """Notes that the group has committed these partitions: from now on a mapping is ignored for them."""
         for partition in partitions:
             self._mapping.pop(partition, None)
 

@@ -1,8 +1,8 @@
 """Functions of the application that return before their code has run.
 
-A coroutine function or a generator function runs nothing when it is called: it returns an object that runs when it is
-awaited or iterated. Where nobody does that, the event is not processed. What can be known is refused before the first
-event; the rest shows in what the function returns.
+A coroutine function or a generator function runs no code when it is called. It returns an object that runs when it is
+awaited or iterated. If nothing awaits or iterates it, the event is not processed. Functions that are known to be such
+are refused when they are passed to the feed; the others are detected by what they return.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _nothing() -> Any:
 
 
 _CACHED = type(functools.lru_cache(print))
-# what contextlib makes of a generator function: it runs when it is entered
+# what contextlib makes from a generator function: it runs when it is entered
 _CONTEXT_MANAGERS = (type(contextmanager(_nothing)()), type(asynccontextmanager(_nothing)()))
 _NOT_ITERATED = (GeneratorType, AsyncGeneratorType, map, filter)
 
@@ -27,8 +27,8 @@ _NOT_ITERATED = (GeneratorType, AsyncGeneratorType, map, filter)
 def check_function(function: object, role: str, *, may_await: bool = False) -> None:
     """Refuses a function that is known to return before its code has run.
 
-    A function that decorates another one is judged by itself: it may run what it decorates, with `asyncio.run` for
-    example.
+    Only the function itself is checked, not a function that it decorates: it may run that function, for example with
+    `asyncio.run`.
 
     Args:
         function: what the application passed.
@@ -50,12 +50,13 @@ def check_function(function: object, role: str, *, may_await: bool = False) -> N
 
 
 def check_result(result: object, role: str, function: object) -> None:
-    """Refuses a result that is work to be done. A new coroutine is closed: Python would warn of it as well.
+    """Refuses a result that still has to be awaited or iterated. A coroutine is closed, so that Python does not warn of
+    it.
 
     Args:
         result: what the function returned, after it was awaited if the caller does that.
         role: what the function is for, as the error names it.
-        function: as the error names it.
+        function: the function itself, for the error.
 
     Raises:
         TypeError: the result is awaitable or a generator.
@@ -77,8 +78,8 @@ def check_result(result: object, role: str, function: object) -> None:
 
 
 def _called(function: Any) -> Any:
-    """Returns the function that runs when this one is called, as far as that can be known."""
-    for _ in range(100):  # an object that is its own __call__ would have no end
+    """Returns the function that runs when this one is called, as far as that can be determined."""
+    for _ in range(100):  # bounded, because an object may be its own __call__
         if isinstance(function, functools.partial):
             function = function.func
         elif isinstance(function, (MethodType, staticmethod, classmethod)):
@@ -94,7 +95,7 @@ def _called(function: Any) -> Any:
 
 def _is_coroutine_function(function: Any, called: Any) -> bool:
     return (
-        inspect.iscoroutinefunction(function)  # which may be marked as one
+        inspect.iscoroutinefunction(function)  # it may be marked as a coroutine function
         or inspect.iscoroutinefunction(called)
         # a generator function that types.coroutine has made awaitable
         or bool(getattr(getattr(called, "__code__", None), "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
