@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     check = commands.add_parser(
         "check",
-        help="find out, step by step, why there is no feed",
+        help="find out, step by step, why a feed does not work",
         description="Checks each broker, the log-in, each topic and the consumer group, without disturbing a running"
         " feed. The configuration is read from environment variables, or from a TOML file. Exit status: 0 nothing"
         " failed, 1 something failed, 2 the configuration is wrong.",

@@ -1,7 +1,8 @@
-"""Converters and validators for the fields of public values: they check types, and convert what is exact.
+"""Converters and validators for the fields of public values. They check types, and convert what can be converted
+exactly.
 
-They run in the constructors only. The fast path of `_wire` sets the slots of the events itself, so it pays for none of
-this.
+They run in the constructors only. The fast path of `_wire` sets the slots of the events itself and so avoids their
+cost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def shown(value: object) -> str:
-    """Returns a value as an error shows it: short."""
+    """Returns a value as an error shows it: shortened."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python is willing to write
@@ -26,12 +27,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-# whatever the thread's own context does with a string that is no number
+# the thread's own context may not trap a string that is not a number
 _STRICT = Context(traps=[InvalidOperation])
 
 # --- converters ---
-# They raise nothing: what they cannot convert exactly they leave to the validator. It knows the field, and it runs when
-# all fields are set, so that a debugger which shows the failing instance does not fail itself.
+# They don't raise: a value that they can't convert exactly is returned unchanged, and the validator refuses it. The
+# validator knows the field's name, and runs when all fields are set, so that a debugger can show the failing instance.
 
 
 def to_decimal(value: Decimal | int | str) -> Decimal:
@@ -45,7 +46,7 @@ def to_decimal(value: Decimal | int | str) -> Decimal:
 
 
 def to_optional_decimal(value: Decimal | int | str | None) -> Decimal | None:
-    """The same for a field that may be `None`."""
+    """Converts like `to_decimal`, for a field that may be `None`."""
     return None if value is None else to_decimal(value)
 
 
@@ -125,7 +126,7 @@ def integer(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """An integer from 1 on."""
+    """An integer of at least 1."""
     integer(_, attribute, value)
     if value < 1:
         raise ValueError(f"{attribute.alias}={shown(value)}: expected 1 or more")
@@ -135,7 +136,7 @@ def number(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     """A price, a deduction, a factor or an amount of money: exact."""
     if isinstance(value, float):
         raise TypeError(
-            f"{attribute.alias}={value!r}: a float is binary, so it holds most decimal numbers only nearly;"
+            f"{attribute.alias}={value!r}: a float can't represent most decimal numbers exactly;"
             f" give Decimal({str(value)!r}) or {str(value)!r}"
         )
     if isinstance(value, str):
@@ -164,7 +165,7 @@ def from_to(lowest: float, highest: float) -> Check:
 
 
 def each(check: Check) -> Check:
-    """Returns the check for a tuple whose items all pass `check`. A list is refused: it could change."""
+    """Returns the check for a tuple whose items all pass `check`. A list is refused, because it is mutable."""
 
     def checked(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, tuple):

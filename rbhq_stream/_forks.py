@@ -1,9 +1,11 @@
-"""What holds a Kafka client belongs to the process that made the client: `forks` tells it of a fork, in the child.
+"""`forks` notifies the owners of Kafka clients in a forked child.
 
-A forked child gets a copy of the process's memory, but neither our threads nor the Kafka client's. Whatever waits for
-one of these would wait for ever. So those who hold a client are told of a fork before any other code runs in the child.
+An owner of a Kafka client belongs to the process that created the client. A forked child gets a copy of the process's
+memory, but neither our threads nor the Kafka client's. Code that waits for one of these threads would wait for ever. So
+the owners are notified of the fork before any other code runs in the child.
 
-Nothing is cleaned up there. To end the client would abort the process or wait, and its connections are the parent's.
+Nothing is cleaned up in the child. Closing the client there would abort the process or hang, and its connections belong
+to the parent.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from weakref import WeakSet
 
 
 class Forkable(Protocol):
-    """Something that does not work in a forked child."""
+    """An object that does not work in a forked child."""
 
     def note_fork(self) -> None:
-        """This process is a child that was forked. Called in the child."""
+        """Notes that this process is a forked child."""
 
 
 class _Forks:
-    """Tells whoever asks for it of a fork, without keeping it in memory."""
+    """Notifies the registered objects of a fork. It holds weak references to them."""
 
     def __init__(self) -> None:
         self._watched: WeakSet[Forkable] = WeakSet()
@@ -37,4 +39,4 @@ class _Forks:
 
 
 forks = _Forks()
-"""One for the process, as Python calls these functions in every fork and never forgets them."""
+"""The only instance in the process, because a function that is registered with Python for forks can't be removed."""

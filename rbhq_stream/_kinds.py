@@ -1,7 +1,7 @@
 """The table of event kinds and signals: what there is to read, to decode, to publish and to register handlers for.
 
 A new kind of event is a class in `events`, a row here, a field of `Topics` and a reader in `_wire`; a new signal is a
-class in `signals` and an entry here. `tests/test_kinds.py` fails for a place that was forgotten.
+class in `signals` and an entry here. `tests/test_kinds.py` fails if one of these is forgotten.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EventKind:
     name: str
     """What people call one of them."""
     parts: tuple[tuple[type[Any], str], ...] = ()
-    """The parts that handlers can be registered for, and the attribute each is in. They are called in this order."""
+    """The parts that handlers can be registered for, and the attribute of each. Handlers are called in this order."""
 
 
 EVENT_KINDS = (
@@ -41,7 +41,7 @@ EVENT_KINDS = (
         PriceEvent,
         "prices",
         "price",
-        # scratchings first: whoever reprices a race needs to know who is out of it
+        # scratchings first: a handler that reprices the race must already know which runners are scratched
         ((Scratching, "scratchings"), (Unscratching, "unscratchings"), (PriceUpdate, "price_updates")),
     ),
     EventKind(RaceStatusEvent, "race_status", "race status"),

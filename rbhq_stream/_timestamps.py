@@ -1,4 +1,4 @@
-"""Kafka's timestamps, milliseconds since 1970, from and to aware datetimes: exactly, without a float in between."""
+"""Converts Kafka's timestamps, milliseconds since 1970, to and from aware datetimes, exactly and without floats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def to_milliseconds(time: datetime) -> int:
 
 
 def from_milliseconds(milliseconds: int) -> datetime | None:
-    """Returns the time in UTC, or `None` for what no calendar has: a producer may write any number."""
+    """Returns the time in UTC, or `None` if a datetime can't represent it: a producer may write any number."""
     try:
         return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds >= 0 else None
     except OverflowError:

@@ -1,7 +1,7 @@
-"""The tree of errors. Catching `RbhqStreamError` catches every error that the library itself defines.
+"""The hierarchy of errors. Catching `RbhqStreamError` catches every error that the library itself defines.
 
-Each error has its facts as attributes. Its text is made from them: it says what happened, where, and what to do. It
-never holds a secret.
+Each error has its facts as attributes. Its text is made from them, and describes what happened, where, and what to do.
+It never contains a secret.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class ConfigError(RbhqStreamError, ValueError):
 
 
 class ConnectError(RbhqStreamError):
-    """The feed cannot connect, or cannot read its topics. Retrying does not help; the subclasses say what is wrong.
+    """The feed cannot connect, or cannot read its topics. Retrying does not help. The subclasses name the cause.
 
     Attributes:
         reason: The cause, in the words of the Kafka client where it has some.
-        broker: The broker concerned, as `host:port`; `None` if it is not one broker.
+        broker: The broker concerned, as `host:port`; `None` if the error does not concern one particular broker.
     """
 
-    hint = "This is a permanent error. The reason says what has to change before the feed can connect."
+    hint = "This error is permanent: the cause has to be fixed before the feed can connect."
     """What to do."""
 
     def __init__(self, reason: str, *, broker: str | None = None, hint: str | None = None) -> None:
@@ -86,9 +86,10 @@ class TlsError(ConnectError):
     """The broker answered, but the TLS handshake failed: its certificate is not trusted, or it does not use TLS."""
 
     hint = (
-        "Check that ca_file or ca_pem holds the authority that signed the broker's certificate, that bootstrap_servers"
-        " has the names that are in the certificate, that the certificate has not expired by this host's clock, and"
-        " that the port is the one for TLS. The command 'rbhq-stream check' shows which of them is wrong."
+        "Check that ca_file or ca_pem contains the authority that signed the broker's certificate, that"
+        " bootstrap_servers has the names that are in the certificate, that the certificate has not expired by this"
+        " host's clock, and that the port is the one for TLS. The command 'rbhq-stream check' shows which of these is"
+        " wrong."
     )
 
 
@@ -182,8 +183,8 @@ class DataLossError(RbhqStreamError):
     """Records that have not been processed are gone from the brokers, because retention has deleted them.
 
     The offsets from `expected_offset` up to, not including, `available_offset` are gone. Some of them may never have
-    held a record, but a control record of a transaction, or an aborted or compacted record: once they are gone, nobody
-    can tell.
+    held a record for the feed, but a control record of a transaction, or an aborted or compacted record. Once they are
+    gone, it is impossible to find out.
 
     If `is_beyond_end`, the partition ends before `expected_offset`, at `available_offset`: its topic was recreated, or
     the brokers lost its end. How much is missing cannot be known then.
@@ -217,7 +218,7 @@ class DataLossError(RbhqStreamError):
             f"topic {self.topic!r} partition {self.partition}: the next record to read is {self.expected_offset}"
         )
         what_to_do = (
-            "Resynchronise the state of the races with RBHQ, then choose with on_data_loss, or with positions, where to"
+            "Resynchronise the state of the races with RBHQ, then set on_data_loss or positions to choose where to"
             " continue"
         )
         if self.is_beyond_end:

@@ -29,19 +29,19 @@ class SqlOffsets:
     """A table with one row for each partition: the next record to handle.
 
     If `advance` is called in the transaction that stores an event, and the feed starts at `positions`, each event takes
-    effect exactly once. This needs three things of the application: a transaction (not autocommit), the events of one
-    partition in their order, and that no event is passed over whose transaction failed. READ COMMITTED isolation is
-    enough, because `advance` holds its row until the transaction ends. Under stricter isolation a conflict raises the
-    database's serialization error, and the event must be handled again.
+    effect exactly once. The application has to use transactions (not autocommit), handle the events of each partition
+    in order, and not continue after an event whose transaction failed. READ COMMITTED isolation is enough, because
+    `advance` locks its row until the transaction ends. Under stricter isolation, a conflict raises the database's
+    serialization error, and the event must be handled again.
 
     It is tested with SQLite (sqlite3) and PostgreSQL (psycopg 3, sync and async, and psycopg2); docs/exactly-once.md
-    has the loop for each of them.
+    has an example for each of them.
 
     Args:
         connect: Opens a connection. `create` and `positions` call it and close the connection again; `positions` does
             so on the feed's poll thread. It must be a plain function, also for an application that uses asyncio.
         table: The name of the table, optionally with a schema: `schema.table`. Each application (each `group_id`) needs
-            a table of its own.
+            its own table.
         paramstyle: How the database module marks parameters: "qmark", "format" or "pyformat". By default the module of
             the connection defines it.
 
@@ -70,8 +70,8 @@ class SqlOffsets:
                 self._execute(cursor, _CREATE)
                 connection.commit()
             except Exception:
-                # PostgreSQL lets one of two processes fail that create it at once, and a user who may not create tables
-                # even when it exists.
+                # PostgreSQL raises an error in one of two processes that create the table at the same time, and for a
+                # user who may not create tables even if it exists.
                 connection.rollback()
                 if not self._exists(cursor):
                     raise
@@ -98,15 +98,15 @@ class SqlOffsets:
     def advance(self, connection: Any, record: Record | None) -> bool:
         """Stores, in the connection's open transaction, that the record's event is handled.
 
-        Call it once for each event, first in the transaction, so that processes take turns.
+        Call it once for each event, as the first statement of the transaction, so that other processes wait for it.
 
         Args:
             connection: The connection (or a cursor of it) that the application stores the event with.
             record: `event.record`.
 
         Returns:
-            `True` if the event is to be handled. `False` if it was handled before, by this process or another one: then
-            nothing is changed, and the event must be skipped.
+            `True` if the event is to be handled. `False` if it was handled before, by this process or another one. In
+            this case nothing is changed, and the event must be skipped.
 
         Raises:
             ValueError: the event has no record; the connection is in autocommit mode, outside a transaction; or
@@ -121,7 +121,7 @@ class SqlOffsets:
             return _advance(cursor, statements)
 
     async def advance_async(self, connection: Any, record: Record | None) -> bool:
-        """Stores, in the connection's open transaction, that the record's event is handled. As `advance`.
+        """Stores, in the connection's open transaction, that the record's event is handled, like `advance`.
 
         Args:
             connection: A `psycopg.AsyncConnection`, or a cursor of it.
@@ -235,8 +235,8 @@ def _placeholder_of(connection: Any) -> str:
                 return _placeholder(paramstyle)
             name = name.rpartition(".")[0]
     raise ValueError(
-        f"the module of {_name(connection)} does not tell its paramstyle: give SqlOffsets that of the database module,"
-        " as in paramstyle=psycopg.paramstyle"
+        f"the paramstyle of {_name(connection)} is not known: give SqlOffsets that of the database module, as in"
+        " paramstyle=psycopg.paramstyle"
     )
 
 

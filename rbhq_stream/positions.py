@@ -13,8 +13,8 @@ Positions = Union[
 ]
 """Offsets of the next record to read (the last processed one + 1) by topic and partition, or a callable returning them.
 
-A mapping says where to begin. It applies until the group has committed an offset of its own. A callable is called on
-the poll thread each time partitions are assigned to the feed, with those partitions, and so decides after each
-rebalance and restart. Partitions that are not named start at the group's committed offsets, else at
+A mapping applies to each partition until the group has committed an offset for it. A callable is called on the poll
+thread each time partitions are assigned to the feed, with those partitions, so it is used after each rebalance and
+restart. Partitions that are not named start at the group's committed offsets or, if there are none, at
 `FeedConfig.start`.
 """

@@ -1,7 +1,7 @@
 """One Kafka record.
 
-`RawRecord` is what a source hands over: the methods of `confluent_kafka.Message` that the library calls, and no others.
-`Record` is the same record as a value. It is made only when something asks for it.
+`RawRecord` is what a source returns: the methods of `confluent_kafka.Message` that the library calls, and no others.
+`Record` is the same record as a value. It is made only when it is first used.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def _shortened(value: object, length: int = 80) -> str:
 
 @frozen
 class Record:
-    """The Kafka record that an event came in.
+    """The Kafka record that contained an event.
 
-    `value` holds the bytes as RBHQ sent them, for a dead-letter store or as evidence. The repr shortens them.
-    `Record.of(message)` makes a record of a message of confluent-kafka.
+    `value` has the bytes as RBHQ sent them, for a dead-letter store or as evidence. The repr shortens them.
+    `Record.of(message)` makes a record from a message of confluent-kafka.
     """
 
     topic: str = field(validator=checks.text)
@@ -53,11 +53,12 @@ class Record:
     offset: int = field(validator=checks.integer)
     """The record's offset in the partition."""
     timestamp: datetime | None = field(default=None, converter=checks.to_utc, validator=checks.optional(checks.time))
-    """When the record was written, by the clock of the producer or of the broker, as the topic is configured (aware, in
-    UTC, to the millisecond). `None`: the record has no time, or one outside the calendar.
+    """When the record was written, by the clock of the producer or of the broker, depending on the topic's
+    configuration (aware, in UTC, to the millisecond). `None`: the record has no time, or one that a datetime can't
+    represent.
     """
     key: bytes | None = field(default=None, validator=_optional_bytes)
-    """The key, which decides on the partition."""
+    """The key, which determines the partition."""
     value: bytes | None = field(default=None, validator=_optional_bytes, repr=_shortened)
     """The document, as RBHQ sent it; `None` for a tombstone."""
     headers: tuple[tuple[str, bytes | None], ...] = field(default=(), validator=checks.each(checks.instance_of(tuple)))
@@ -69,15 +70,15 @@ class Record:
     delivery_tag: str | None = field(
         default=None, eq=False, repr=False, kw_only=True, validator=checks.optional(checks.text)
     )
-    """Identifies to `ack` the events that its feed handed over, with `commit="manual"`. It is not part of `==`."""
+    """With `commit="manual"`, identifies to `ack` the events that its feed handed over. It is not part of `==`."""
 
     @classmethod
     def of(cls, raw: RawRecord) -> Record:
-        """Returns the record of a message of the Kafka client, for an application with a consumer of its own.
+        """Returns the record of a message of the Kafka client, for an application with its own consumer.
 
         Args:
             raw: A `confluent_kafka.Message` without an error, or anything else with its methods. A header whose name is
-                not UTF-8 is read safely; the client's own `headers()` raises `SystemError` for it and can then crash
+                not UTF-8 is read safely. The client's own `headers()` raises `SystemError` for it and can then crash
                 the process.
         """
         kind, milliseconds = raw.timestamp()
@@ -98,8 +99,8 @@ class Record:
 
     @property
     def next_offset(self) -> int:
-        """The position in the partition once this event is processed, for `positions`: the offset after the record, or,
-        as long as the record has more events, its own.
+        """The position in the partition once this event is processed, for `positions`. It is the offset after the
+        record or, unless this is the last event of the record, the record's own offset.
         """
         return self.offset + 1 if self.part + 1 >= self.parts else self.offset
 

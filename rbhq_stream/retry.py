@@ -1,4 +1,4 @@
-"""How often a handler that raised is called again, and after which pauses. Pure: others do the waiting."""
+"""How often a handler that raised is called again, and after which pauses. Pure: it does not wait itself."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _DAY = 86_400
 class Retry:
     """How to retry a handler that raises: how often, and with which pauses.
 
-    While a handler is retried, the events behind it wait, so that the events of each race stay in order. The feed stays
-    in its consumer group meanwhile.
+    While a handler is retried, the following events wait, so that the events of each race stay in order. The feed stays
+    in its consumer group in the meantime.
     """
 
     attempts: int = field(default=5, validator=checks.positive)
@@ -24,7 +24,7 @@ class Retry:
     wait: float = field(default=0.1, validator=checks.from_to(0, _DAY))
     """The pause before the second call, in seconds."""
     factor: float = field(default=2.0, validator=checks.from_to(1, 1_000))
-    """How many times as long as the one before each pause is."""
+    """The factor by which each pause is longer than the one before."""
     max_wait: float = field(default=10.0, validator=checks.from_to(0, _DAY))
     """The longest pause, in seconds."""
 

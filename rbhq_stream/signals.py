@@ -1,4 +1,4 @@
-"""Signals: what the feed reports about itself, delivered to handlers in line with the events."""
+"""Signals: what the feed reports about itself, delivered to handlers in order with the events."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Signal:
     """Something about the feed itself. Handlers are registered with `on` and called however the feed is read."""
 
     at: datetime
-    """When the feed noticed it (UTC)."""
+    """When the feed detected it (UTC)."""
 
 
 @frozen(kw_only=True)
 class PartitionsLost(Signal):
     """This process was evicted from the consumer group, and its partitions may already be assigned to another member.
 
-    The group did not hear from the process for `session_timeout`, or the feed's poll thread could not poll for
-    `max_poll_interval`: the process was suspended or swapped out, or the network or all brokers were down. Nothing is
-    committed for the lost partitions, and none of their buffered events is handed over. The feed rejoins the group by
-    itself, and partitions that are assigned to it then start at the group's committed offsets.
+    The group received no heartbeat from the process for `session_timeout`, or the feed's poll thread could not poll for
+    `max_poll_interval`, because the process was suspended or swapped out, or the network or all brokers were down.
+    Nothing is committed for the lost partitions, and none of their buffered events is handed over. The feed rejoins the
+    group by itself, and partitions that are then assigned to it start at the group's committed offsets.
     """
 
     partitions: tuple[TopicPartition, ...]
     uncommitted: Mapping[TopicPartition, int] = field(hash=False)
-    """How far this process had processed each partition beyond the committed offset: the offset of the next record.
-    Events before it that are delivered again, here or at another member, were already processed here.
+    """For each partition of which this process had processed more than was committed, the offset of the next record.
+    Events before it are delivered again, here or at another member, although they were already processed here.
     """

@@ -1,7 +1,7 @@
-"""Where records come from: what the poll thread needs of Kafka, a recording or a list in memory.
+"""The protocol of a source of records: what the poll thread needs from Kafka, a recording or a list in memory.
 
 All methods of a `Source` are called on one thread, the feed's poll thread, which is never the application's main
-thread. The source calls its `Owner` back on the same thread, from within its own methods.
+thread. The source calls its `Owner` on the same thread, from within its own methods.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class TopicPartition(NamedTuple):
 
 
 class PartitionEnd(NamedTuple):
-    """The end of a partition, as the source last heard of it."""
+    """The end of a partition, as the source knows it."""
 
     offset: int
     """The offset of the next record that will be written to the partition and may be read."""
     as_of: float
-    """A time (`time.monotonic`, in seconds) at which the end was certainly not beyond this offset yet, or later."""
+    """A time (`time.monotonic`, in seconds) until which the end was certainly not beyond this offset."""
 
 
 @frozen(kw_only=True)
@@ -53,18 +53,18 @@ class Owner(Protocol):
     """Keeps track of the assigned partitions. The feed implements it; a source calls it when they change."""
 
     def is_wanted(self) -> bool:
-        """Returns whether the feed is not being closed. A source asks this while it does something slow."""
+        """Returns `False` if the feed is being closed. A source checks this during slow operations."""
         ...
 
     def connected(self, partitions: Collection[TopicPartition]) -> None:
-        """The source is connected, and these are all the partitions of its topics.
+        """Called when the source is connected, with all partitions of its topics.
 
         Raises:
             ConfigError: the application's `positions` name a partition that does not exist.
         """
 
     def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These partitions are assigned to this process from now on.
+        """Called when these partitions have been assigned to this process.
 
         Returns:
             The offsets to read them from, for those that the application's `positions` name.
@@ -75,14 +75,14 @@ class Owner(Protocol):
         ...
 
     def positioned(self, partition: TopicPartition, offset: int) -> None:
-        """The next record to come from this partition has this offset or a later one.
+        """Called when the next record of this partition is known to have this offset or a later one.
 
-        Called where the partition had no committed offset, was read to its end, or has lost records. A lower offset
-        than `expected` means that the topic was recreated.
+        This is the case when the partition had no committed offset, was read to its end, or has lost records. An offset
+        lower than `expected` means that the topic was recreated.
         """
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These partitions are no longer assigned to this process.
+        """Called when these partitions are being revoked from this process.
 
         Returns:
             The offsets to commit for them.
@@ -90,18 +90,18 @@ class Owner(Protocol):
         ...
 
     def lost(self, partitions: Collection[TopicPartition]) -> None:
-        """These partitions may already be assigned to another member, so nothing may be committed for them."""
+        """Called when these partitions may already be assigned to another member: nothing may be committed for them."""
 
     def expected(self, partition: TopicPartition) -> int | None:
-        """Returns the offset of the next record to come from this partition, where it is known."""
+        """Returns the offset of the next record of this partition, or `None` if it is not known."""
         ...
 
     def processed(self, partition: TopicPartition) -> int | None:
-        """Returns the offset before which all records of this partition are processed, where it is known."""
+        """Returns the offset before which all records of this partition are processed, or `None` if it is not known."""
         ...
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """The committed offsets of the consumer group are now at least these."""
+        """Called when the committed offsets of the consumer group are at least these."""
 
 
 class Source(Protocol):
@@ -111,11 +111,11 @@ class Source(Protocol):
         """Connects and subscribes, within the configured time.
 
         Raises:
-            ConnectError: why it can't.
+            ConnectError: it can't connect.
         """
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
-        """Returns the next records, those of each partition in the order of their offsets.
+        """Returns the next records. Those of each partition are in the order of their offsets.
 
         Args:
             timeout: seconds to wait for the first record.
@@ -130,21 +130,21 @@ class Source(Protocol):
         ...
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Starts to commit these offsets, each that of the next record to read. Neither waits nor raises.
+        """Starts to commit these offsets of the next records to read. Neither waits nor raises.
 
         `Owner.committed` is called when they are committed.
         """
 
     def pause(self) -> None:
-        """Returns no more records from `poll` for now. `poll` is still called, to stay in the consumer group."""
+        """Makes `poll` return no records until `resume`. It is still called, to stay in the consumer group."""
 
     def resume(self) -> None:
-        """Returns records again."""
+        """Makes `poll` return records again."""
 
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
         """Commits these last offsets and leaves the consumer group.
 
         Args:
-            offsets: each that of the next record to read.
-            timeout: about how many seconds it may take, whatever the brokers do.
+            offsets: the offsets of the next records to read.
+            timeout: about how many seconds closing may take, even if the brokers do not respond.
         """

@@ -169,7 +169,7 @@ def test_its_repr_shows_its_settings(path: Path) -> None:
     ("arguments", "told"),
     [
         ({"path": "nowhere/at/all"}, "path: there is no folder {}/nowhere/at: create it first"),
-        ({"path": ""}, "path: {} is a folder: give the path of a file, which need not exist"),
+        ({"path": ""}, "path: {} is a folder: give the path of a file, which does not have to exist"),
         ({"max_bytes": 0}, "max_bytes: expected 1 to"),
         ({"max_bytes": True}, "max_bytes: expected an integer"),
         ({"keep": 0}, "keep: expected 1 to"),

@@ -362,7 +362,7 @@ def test_an_unknown_paramstyle_is_refused_and_can_be_given(connect: Connect, off
         wrapper = Wrapper(db)
         # the cursor's class tells nothing here, as the wrapper is asked first
         with pytest.raises(
-            ValueError, match=r"tests\.test_offsets\.Wrapper does not tell its paramstyle: give SqlOffsets"
+            ValueError, match=r"the paramstyle of tests\.test_offsets\.Wrapper is not known: give SqlOffsets"
         ):
             offsets.advance(wrapper, at(1))
         module: Any = sys.modules[type(db).__module__.partition(".")[0]]

@@ -1,9 +1,9 @@
 """Sinks for bad records: `DeadLetterFile` stores them in a file, `DeadLetterTopic` in a topic of your own Kafka.
 
-Either is an `on_bad_record` of a feed. Called with a `DecodeError`, it returns once the record is stored with its raw
-bytes, and raises otherwise: then the record is not acknowledged. A record may be stored more than once, for example
-when the process crashes after it was stored and before its offset was committed. It has the same `Record.coordinates`
-each time.
+Both can be used as the `on_bad_record` of a feed. A sink is called with a `DecodeError`, and returns once the record is
+stored with its raw bytes. Otherwise it raises, and the record is not acknowledged. A record may be stored more than
+once, for example if the process crashes after it was stored and before its offset was committed. It has the same
+`Record.coordinates` each time.
 """
 
 from rbhq_stream._dead_letter.file import DeadLetterFile

@@ -28,9 +28,9 @@ from rbhq_stream.errors import ConfigError, DecodeError
 _log = logging.getLogger("rbhq_stream")
 
 MAX_FAULTS = 100
-"""Faults of one record that are stored. A large record can have a million, and `DeadLetter.decode` finds them again."""
+"""How many faults of a record are stored. A large record can have more; `DeadLetter.decode` finds all of them again."""
 LOCK_TIMEOUT = 10.0
-"""Default of `lock_timeout`. A write, even one that waits for a slow disk, holds the lock for a fraction of it."""
+"""Default of `lock_timeout`. A write holds the lock for much less time, even if it waits for a slow disk."""
 
 
 def _to_path(value: str | os.PathLike[str]) -> Path:
@@ -41,7 +41,7 @@ def _to_path(value: str | os.PathLike[str]) -> Path:
 
 
 def _check_writable(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None:
-    """Finds what would make the first bad record fail, without creating the file."""
+    """Checks whether a bad record could be stored, without creating the file."""
     try:
         target = path.resolve()
         mode = _mode(target)
@@ -50,9 +50,9 @@ def _check_writable(_: Any, attribute: attrs.Attribute[Any], path: Path) -> None
     except OSError as error:
         raise ConfigError(attribute.name, f"can't write to {path}: {error.strerror}") from None
     if mode is not None and stat.S_ISDIR(mode):
-        raise ConfigError(attribute.name, f"{path} is a folder: give the path of a file, which need not exist")
+        raise ConfigError(attribute.name, f"{path} is a folder: give the path of a file, which does not have to exist")
     if mode is not None and not stat.S_ISREG(mode):
-        raise ConfigError(attribute.name, f"{path} is not a regular file, so nothing that it is given can be read back")
+        raise ConfigError(attribute.name, f"{path} is not a regular file, so stored records could not be read back")
     if not target.parent.is_dir():
         raise ConfigError(attribute.name, f"there is no folder {target.parent}: create it first")
     try:
@@ -78,12 +78,13 @@ def _mode(path: Path) -> int | None:
 class DeadLetterFile:
     """Stores bad records in a file, one line of JSON for each; docs/bad-records.md describes its fields.
 
-    When the call returns the record is on the disk: neither kill -9 nor a power cut loses it. A full file is renamed
-    to `path.1`, that one to `path.2` and so on. Threads and processes of one host may share a file on a local disk;
-    they take turns with `flock`. (Windows has no `flock`: there, give each process a file of its own.)
+    When the call returns, the record is on the disk, so that neither kill -9 nor a power failure loses it. A full file
+    is renamed to `path.1`, an existing `path.1` to `path.2` and so on. Several threads and processes on one host may
+    write to the same file on a local disk; they lock it with `flock`. Windows has no `flock`, so give each process its
+    own file there.
 
-    The file is open only during a call, so `close` and `with` do nothing. They make it interchangeable with
-    `DeadLetterTopic`.
+    The file is open only during a call, so `close` and `with` do nothing. They exist so that a sink can be replaced by
+    a `DeadLetterTopic`.
 
     Raises:
         ConfigError: an argument is wrong, or the file can't be written to.
@@ -91,11 +92,11 @@ class DeadLetterFile:
 
     path: Path = field(converter=_to_path, validator=_check_writable)
     max_bytes: int = field(default=64 * 1024 * 1024, kw_only=True, validator=checks.count(2**60))
-    """The size at which a file is full. A line that is longer than that gets a file of its own."""
+    """The size at which a file is full. A line that is longer gets its own file."""
     keep: int | None = field(default=10, kw_only=True, validator=checks.optional(checks.count(1_000_000)))
     """The number of full files to keep. The oldest is deleted, with a WARNING in the log. `None`: keep all."""
     fsync: bool = field(default=True, kw_only=True)
-    """Whether to wait for the disk. Without it a power cut may lose the last records; kill -9 still can't."""
+    """Whether to wait for the disk. If not, a power failure may lose the last records, but kill -9 can't."""
     lock_timeout: float = field(default=LOCK_TIMEOUT, kw_only=True, validator=checks.seconds(3600))
     """Seconds to wait while another thread or process holds the file's lock."""
 
@@ -119,17 +120,17 @@ class DeadLetterFile:
 
     @staticmethod
     def read(path: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT) -> DeadLetters:
-        """Returns an iterator of what is in the file and the full ones beside it, oldest first.
+        """Returns an iterator over the dead letters in the file and in the full files beside it, oldest first.
 
-        It covers what is there when the iteration begins; sinks may go on writing meanwhile. If there is no file yet,
-        it is empty.
+        It returns those that are there when the iteration begins. Sinks may write in the meantime. If there is no file
+        yet, the iterator is empty.
 
         Args:
             path: The path that the sink was given.
             lock_timeout: Seconds to wait while a writer holds the file's lock.
 
         Raises:
-            ConfigError: the path is not one.
+            ConfigError: the path is not valid.
         """
         return DeadLetters(_to_path(path), lock_timeout)
 
@@ -145,7 +146,7 @@ class DeadLetterFile:
         self.close()
 
     def _append(self, line: bytes) -> bool:
-        """Appends the line. Returns `False`, with the full file renamed, when it has no room for it."""
+        """Appends the line. If the file has no room for it, renames the file and returns `False`."""
         with locked(self.path, "ab+", self.lock_timeout) as file:
             size = file.seek(0, os.SEEK_END)
             if size and size + len(line) > self.max_bytes:
@@ -154,14 +155,14 @@ class DeadLetterFile:
             if size:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
-                    line = b"\n" + line  # a crash tore the last line: don't append to it
+                    line = b"\n" + line  # a crash left the last line incomplete: don't append to it
             try:
                 _write(file, line)
                 if self.fsync:
                     os.fsync(file.fileno())
             except BaseException:
                 with suppress(OSError):
-                    file.truncate(size)  # a line that may not survive must not look as if it were stored
+                    file.truncate(size)  # the record counts as not stored, so its line must not stay in the file
                 raise
         if self.fsync:
             # Every time: the process that created or renamed a file may have crashed before it synced the folder.
@@ -186,7 +187,7 @@ class DeadLetterFile:
 
 
 def _write(file: FileIO, data: bytes) -> None:
-    while data:  # one pass, unless the disk is full: then the second one raises
+    while data:  # usually one pass; if the disk is full, the second pass raises
         data = data[file.write(data) or 0 :]
 
 

@@ -16,11 +16,11 @@ _KINDS: dict[str, type[Event]] = {kind.event.__name__: kind.event for kind in EV
 
 
 class DeadLetterError(RbhqStreamError):
-    """A bad record could not be stored, so it is not acknowledged: when asked for the next event, the feed retries.
+    """A bad record could not be stored, so it is not acknowledged. Requesting the next event tries again to store it.
 
     Attributes:
-        sink: Where it was to be stored: a path, or a topic and its brokers.
-        reason: What is wrong there.
+        sink: Where it should have been stored: a path, or a topic and its brokers.
+        reason: Why it could not be stored.
         record: The bad record.
     """
 

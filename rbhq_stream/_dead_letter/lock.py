@@ -1,4 +1,4 @@
-"""An open file that is locked against other threads and processes of this host, for a limited time of waiting."""
+"""Opens a file and locks it against other threads and processes on this host, waiting for a limited time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def locked(path: Path, mode: Literal["ab+", "rb"], timeout: float) -> Generator[
                 if _is_at(path, file):
                     yield file
                     return
-                # It was renamed while we waited for the lock: there is another file at the path now.
+                # the file was renamed while we waited for the lock, so there is another file at the path now
             finally:
                 if sys.platform != "win32":
                     # To close the file isn't enough if another thread has forked meanwhile.

@@ -1,4 +1,4 @@
-"""`DeadLetters`: what a `DeadLetterFile` has stored, read back oldest first."""
+"""`DeadLetters`: reads back what a `DeadLetterFile` has stored, oldest first."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _log = logging.getLogger("rbhq_stream")
 
 
 class DeadLetters(Iterator[DeadLetter]):
-    """Iterates the dead letters of a file and of the full files beside it, oldest first.
+    """Iterates over the dead letters of a file and of the full files beside it, oldest first.
 
-    Iterating opens the files, and so raises OSError when they can't be read, and TimeoutError when the lock of the
-    newest one could not be had in time.
+    Iterating opens the files, so it raises OSError if they can't be read, and TimeoutError if another writer holds the
+    lock of the newest file for too long.
     """
 
     def __init__(self, path: Path, lock_timeout: float) -> None:
         self.skipped = 0
         """The number of lines read so far that are not dead letters. A crash in the middle of a write leaves such a
-        line. The bad record was not acknowledged then, so it was delivered and stored again."""
+        line. Its record was not acknowledged, so it was delivered and stored again."""
         self._letters = self._read(path, lock_timeout)
 
     def __next__(self) -> DeadLetter:
@@ -53,11 +53,11 @@ class DeadLetters(Iterator[DeadLetter]):
 
 
 def _open_all(path: Path, lock_timeout: float, stack: ExitStack) -> list[tuple[BinaryIO, int]]:
-    """Opens the file and the full ones beside it. Returns them oldest first, each with its size by now."""
+    """Opens the file and the full ones beside it. Returns them oldest first, each with its current size."""
     while True:
         with ExitStack() as lock, ExitStack() as opened:
             try:
-                lock.enter_context(locked(path, "rb", lock_timeout))  # until it is released nobody writes or rotates
+                lock.enter_context(locked(path, "rb", lock_timeout))  # no sink writes or rotates while we hold it
                 newest = [path]
             except FileNotFoundError:
                 newest = []  # it was just renamed, or has never existed

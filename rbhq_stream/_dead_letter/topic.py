@@ -18,8 +18,8 @@ from rbhq_stream.record import Record
 
 MAX_FAULTS_IN_HEADER = 5
 
-_GUARANTEE = "can't be set: a bad record is acknowledged once all in-sync replicas have stored it, and not before"
-_CALLBACK = "can't be set: the sink uses the Kafka client's callbacks itself"
+_GUARANTEE = "can't be set: a bad record must not be acknowledged before all in-sync replicas have stored it"
+_CALLBACK = "can't be set: the sink needs the Kafka client's callbacks"
 _REFUSED = {
     "acks": _GUARANTEE,
     "request.required.acks": _GUARANTEE,
@@ -36,15 +36,15 @@ _REFUSED = {
 class DeadLetterTopic:
     """Writes bad records to a topic of your own Kafka cluster, with their key, value and headers unchanged.
 
-    It adds headers that say where the record came from and what is wrong with it; docs/bad-records.md lists them. The
-    call returns when all in-sync replicas have stored the record. The network is first used for the first record.
-    Threads may share a sink; they take turns. `close` (or `with`) disconnects; the next record connects again.
+    It adds headers with the record's coordinates and its faults; docs/bad-records.md lists them. The call returns when
+    all in-sync replicas have stored the record. The sink connects when the first record arrives. Several threads may
+    use a sink; it stores one record at a time. `close` (or leaving `with`) disconnects, and the next record connects
+    again.
 
     Args:
         topic: The name of the topic, which should exist. The record's key selects the partition, as with any producer.
-        kafka: How to reach the cluster, as librdkafka properties: `bootstrap.servers`, and, where it asks for a
-            password, `security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password` and so on. Secrets are
-            never shown.
+        kafka: The librdkafka properties for the cluster: `bootstrap.servers` and, if it requires a password,
+            `security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password` and so on. Secrets are never shown.
         timeout: Seconds that storing a record may take, 0.001 to 3600.
 
     Raises:

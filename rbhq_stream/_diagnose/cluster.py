@@ -18,17 +18,19 @@ from rbhq_stream.errors import RbhqStreamError, UnreachableError
 CLUSTER = "cluster"
 """The target of the steps that concern no particular broker."""
 MAX_LOGIN_SECONDS, MAX_STEP_SECONDS = 15.0, 10.0
-"""The longest that the log-in, and each step after it, may take."""
+"""The maximum time for the log-in, and for each step after it, in seconds."""
 CLOCK_SKEW = 2.0
 """Seconds that a record may be in the future before there is a warning about the clocks."""
 OLD = 86_400.0
-"""Age of the newest record, in seconds, from which there is a warning: there is racing every day."""
+"""Age of the newest record, in seconds, from which there is a warning. There is racing every day."""
 
-_LEADERLESS = "The cluster is in trouble, or is being restarted: try again in a minute, then tell RBHQ."
+_LEADERLESS = (
+    "The cluster has a problem or is being restarted: try again in a minute. If that does not help, report it to RBHQ."
+)
 
 _REDIRECTED = (
-    "The cluster directs clients to this broker, and it can't be reached from this host: see its own steps. The host"
-    " names and ports that the cluster advertises (advertised.listeners) must work from this host too."
+    "The cluster directs clients to this broker, but it can't be reached from this host: see the steps of that address."
+    " The host names and ports that the cluster advertises (advertised.listeners) must work from this host too."
 )
 
 
@@ -69,7 +71,7 @@ class _Examination:
     _probe: Probe
     _deadline: float
     _left: int = field(init=False)
-    """The number of steps that share the remaining time."""
+    """How many steps share the remaining time."""
 
     def make(self, found: Callable[[Sequence[str]], None]) -> None:
         names = self._config.topics.names
@@ -204,7 +206,7 @@ def _age(newest: Newest, now: datetime) -> Finding:
     facts = {"at": newest.at.isoformat(), "age_seconds": round(age, 3)}
     written = f"{newest.at:%Y-%m-%d %H:%M:%S} UTC, {where}"
     if age < -CLOCK_SKEW:
-        hint = f"This host's clock says {now:%Y-%m-%d %H:%M:%S} UTC: check that it is synchronised (NTP)."
+        hint = f"This host's clock shows {now:%Y-%m-%d %H:%M:%S} UTC: check that it is synchronised (NTP)."
         return Finding("warning", f"{_duration(-age)} in the future: {written}", hint, facts)
     detail = f"{_duration(max(0.0, age))} old: {written}"
     if age > OLD:
@@ -236,13 +238,13 @@ def _position(config: FeedConfig, committed: Mapping[int, int], ends: Mapping[in
         after = (
             "raise DataLossError" if config.on_data_loss == "raise" else f"continue at the {config.on_data_loss} record"
         )
-        hint = f"A feed will {after} (on_data_loss). Get the current state of the races from RBHQ by other means."
+        hint = f"A feed will {after} (on_data_loss). Resynchronise the state of the races with RBHQ."
         return Finding("warning", f"records that were not processed are gone: {listed}; {detail}", hint, facts)
     if any(offset > high for _, high, offset in known.values()):
         return Finding(
             "warning",
             "the group has committed an offset beyond the end",
-            "The topic was recreated, or this is another cluster. Use another group_id, or tell RBHQ.",
+            "The topic was recreated, or this is another cluster. Use another group_id, or ask RBHQ.",
             facts,
         )
     return Finding("ok", detail, facts=facts)

@@ -1,4 +1,4 @@
-"""`diagnose`: runs the steps in their order, each when those that it depends on have succeeded."""
+"""`diagnose`: runs the steps in order, each if the steps that it depends on have succeeded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rbhq_stream._diagnose.progress import Progress, by, in_background
 from rbhq_stream._kafka.probe import check_properties
 
 MAX_NETWORK_SECONDS = 10.0
-"""Seconds until brokers that do not respond are given up."""
+"""Seconds to wait for brokers that do not respond."""
 
 
 def diagnose(config: FeedConfig, *, timeout: float = 30.0) -> Diagnosis:
@@ -28,17 +28,17 @@ def diagnose(config: FeedConfig, *, timeout: float = 30.0) -> Diagnosis:
 
     Args:
         config: The configuration of the feed.
-        timeout: Seconds that it may take altogether.
+        timeout: The maximum time for all steps together, in seconds.
 
     Returns:
-        What was found. Nothing is raised for a step that fails.
+        The result of each step. A step that fails does not raise.
 
     Raises:
-        ConfigError: the Kafka client refuses a property. The network has not been used then.
+        ConfigError: the Kafka client refuses a property. In this case the network has not been used.
         ValueError: `timeout` is not positive.
     """
     if not timeout > 0:
-        raise ValueError(f"timeout={timeout!r}: expected seconds, more than 0")
+        raise ValueError(f"timeout={timeout!r}: expected a number of seconds, more than 0")
     check_properties(config)
     at, begin = datetime.now(timezone.utc), time.monotonic()
     end = begin + timeout
@@ -46,7 +46,7 @@ def diagnose(config: FeedConfig, *, timeout: float = 30.0) -> Diagnosis:
     for broker in config.bootstrap_servers:
         progress.plan(network.STEPS, broker)
     cluster.plan(progress, config)
-    # at most a third of the time, so that brokers that do not respond leave enough for the other steps
+    # at most a third of the time, so that enough is left for the other steps when brokers do not respond
     looks = _look(progress, config, config.bootstrap_servers, begin + min(MAX_NETWORK_SECONDS, timeout / 3))
     usable = [broker for broker, look in looks.items() if _succeeded(look, end)]
     if usable:

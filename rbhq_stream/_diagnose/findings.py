@@ -17,7 +17,7 @@ COLOURS: dict[Verdict, str] = {"ok": "32", "warning": "33", "failed": "1;31", "s
 
 
 def one_line(text: str) -> str:
-    """Returns the string on one line, without control characters: much of it was received from the network."""
+    """Returns the string on one line and without control characters, because parts of it come from the network."""
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
@@ -32,7 +32,7 @@ class Finding:
 
 
 def failed(error: ConnectError) -> Finding:
-    """Returns an error of the library as a finding."""
+    """Returns the finding for an error of the library."""
     at = f" (broker {error.broker})" if error.broker else ""
     return Finding("failed", f"{error.reason}{at}", error.hint, {"error": type(error).__name__})
 
@@ -55,8 +55,8 @@ class Step:
     seconds: float = 0.0
     """How long the step took."""
     facts: Mapping[str, Any] = field(factory=dict, hash=False)
-    """What `detail` says, for programs: for example the certificate's `days_left`, the newest record's `age_seconds`,
-    the group's `lag`, or the name of the library's `error` class."""
+    """The content of `detail` for programs, for example the certificate's `days_left`, the newest record's
+    `age_seconds`, the group's `lag`, or the name of the library's `error` class."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the step as JSON-ready data."""

@@ -1,4 +1,4 @@
-"""The steps of one broker: its name is resolved, a TCP connection is opened, TLS is negotiated."""
+"""The steps for one broker: its name is resolved, a TCP connection is opened, TLS is negotiated."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _resolve(
 
 
 def _connect(addresses: Sequence[str], port: int, deadline: float, preface: str) -> tuple[Finding, str]:
-    """Tries each address until one works, as clients do."""
+    """Tries each address until one works, as a Kafka client does."""
     attempts: list[str] = []
     hints: list[str] = []
     dropped = False

@@ -1,6 +1,6 @@
-"""The progress of a diagnosis: its steps, planned and finished by several threads; and those threads.
+"""The progress of a diagnosis: its steps, which several threads plan and finish, and these threads.
 
-Steps are planned first, so that a diagnosis has a line for each of them, even if it never reached them.
+All steps are planned first, so that a diagnosis has a line even for a step that it never reached.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Progress:
         self._steps: dict[Key, Step] = {}
 
     def plan(self, names: Iterable[str], target: str, *, after: Key | None = None) -> None:
-        """Adds steps to the plan: at its end, or directly after a step that is planned already."""
+        """Adds steps to the plan: at its end, or directly after another step."""
         with self._lock:
             at = len(self._planned) if after is None else self._planned.index(after) + 1
             self._planned[at:at] = [(name, target) for name in names]
 
     def run(self, name: str, target: str, work: Callable[[], tuple[Finding, T]]) -> T | None:
-        """Runs a step. Returns what later steps need of it, or `None` if it failed."""
+        """Runs a step. Returns the result that later steps need, or `None` if it failed."""
         begin = time.monotonic()
         with self._lock:
             self._begun[name, target] = begin
@@ -71,7 +71,7 @@ class Progress:
             return tuple(self._steps.get(key) or self._late(key, now, timeout) for key in self._planned)
 
     def _late(self, key: Key, now: float, timeout: float) -> Step:
-        hint = "Fix the failures before it first; if there are none, give the diagnosis more time (timeout)."
+        hint = "Fix the failures before it first. If there are none, allow more time for the diagnosis (timeout)."
         begun = self._begun.get(key)
         if begun is None:
             return Step(*key, "failed", f"not tried: the {timeout:g} s were over", hint)
@@ -79,7 +79,7 @@ class Progress:
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:
-    """Runs the work in a daemon thread: unlike an executor's, it does not keep the process from ending."""
+    """Runs the work in a daemon thread. Unlike a thread of an executor, it does not keep the process from ending."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -1,7 +1,7 @@
 """The TLS handshake with a broker and its certificate; or, without TLS, whether the port speaks Kafka.
 
-The handshake is made by Python's ssl module, with the authorities that the Kafka client would trust, because the client
-reports too little about a failure.
+The handshake is made with Python's ssl module, because the Kafka client reports too little about a failure. It trusts
+the same authorities as the Kafka client.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rbhq_stream._diagnose.findings import Finding
 from rbhq_stream.errors import TlsError
 
 EXPIRES_SOON_DAYS = 14
-"""A certificate that expires within so many days is a warning."""
+"""There is a warning if the certificate expires within this many days."""
 
 SYSTEM_AUTHORITIES = (
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -35,7 +35,7 @@ SYSTEM_AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/ssl/certs",
 )
-"""Where librdkafka looks for the system's authorities. It uses the first that exists. Python may use others."""
+"""Where librdkafka looks for the system's authorities. It uses the first path that exists. Python may use others."""
 
 _NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
@@ -64,7 +64,7 @@ class _Peer(NamedTuple):
 
 
 def handshake(config: FeedConfig, host: str, address: str, port: int, deadline: float) -> Finding:
-    """Makes the handshake as the configuration says, and returns what was found."""
+    """Makes the handshake with the configured authorities, and returns the finding."""
     peer = _Peer(host, address, port, deadline)
     if config.security == "PLAINTEXT":
         return _without_tls(peer)
@@ -160,7 +160,7 @@ def _validity(facts: Mapping[str, Any]) -> str:
 def _refused(config: FeedConfig, peer: _Peer, error: ssl.SSLCertVerificationError) -> Finding:
     facts = _refused_facts(peer)
     code = error.verify_code
-    now = f"This host's clock says {_iso(time.time())[:16]} UTC: check it."
+    now = f"This host's clock shows {_iso(time.time())[:16]} UTC: check it."
     known = (
         f"the certificate ({facts['issuer']} for {_names(facts)}, {_validity(facts)})" if facts else "the certificate"
     )
@@ -189,10 +189,10 @@ def _refused(config: FeedConfig, peer: _Peer, error: ssl.SSLCertVerificationErro
 
 
 def _refused_facts(peer: _Peer) -> dict[str, Any]:
-    """Returns what the refused certificate says, or nothing if it can't be fetched.
+    """Returns the facts in the refused certificate, or nothing if it can't be fetched.
 
-    Python only parses a certificate that it trusts. So it is fetched without verification, and then it alone is
-    trusted.
+    Python only parses a certificate that it trusts. So the certificate is first fetched without verification, and then
+    fetched again with itself as the only trusted one.
     """
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname = False
