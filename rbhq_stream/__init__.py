@@ -21,6 +21,7 @@ from rbhq_stream._engine.async_feed import AsyncFeed
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
 from rbhq_stream._engine.dispatch import OnEvent, OnPart
 from rbhq_stream._engine.feed import Feed
+from rbhq_stream._race_card import CardMeeting, CardRace, CardRunner, RaceCard
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import (
     AuthenticationError,
@@ -71,6 +72,9 @@ __all__ = [
     "AsyncFeed",
     "AuthenticationError",
     "AuthorizationError",
+    "CardMeeting",
+    "CardRace",
+    "CardRunner",
     "CombineDeductions",
     "ConfigError",
     "ConnectError",
@@ -121,6 +125,7 @@ __all__ = [
     "PriceType",
     "PriceUpdate",
     "PropertyValue",
+    "RaceCard",
     "RaceEvent",
     "RaceId",
     "RaceResultEvent",

@@ -30,6 +30,7 @@ FeedInUseError ForkedFeedError
 Deduction DeductionLedger Deductions LedgerEntry RecordMark ScratchingHistory
 CombineDeductions DeductFrom Factor FactorName FieldSize Finality InDoubt LateScratching Outcome Payout PayoutReason
 PlaceTerms ResultId SettlementRules
+CardMeeting CardRace CardRunner RaceCard
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode to_dict
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

@@ -485,3 +485,12 @@ def test_dividends_name_the_runners_that_earned_them() -> None:
                     assert set(pool.selections) <= set(order)
                 if dividend.wagering_product == "SP":
                     assert [pool.selections for pool in dividend.pool_dividends] == [(winner,) for winner in winners]
+
+
+def test_the_card_has_the_races_of_the_day() -> None:
+    simulator = Simulator(3, meetings=2)
+    races = [race for meeting in simulator.meetings for race in meeting.races]
+    assert {race.race_id: race.start_time for race in simulator.card.races} == {r.race_id: r.jump for r in races}
+    race = races[0]
+    assert all(simulator.card.runner_name(race.race_id, r.number) == r.name for r in race.runners)
+    assert [meeting.meeting_type for meeting in simulator.card.meetings] == ["R", "G"]

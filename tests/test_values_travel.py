@@ -22,6 +22,9 @@ import rbhq_stream.testing
 from rbhq_stream import (
     AuthenticationError,
     AuthorizationError,
+    CardMeeting,
+    CardRace,
+    CardRunner,
     CombineDeductions,
     ConfigError,
     ConnectError,
@@ -61,6 +64,7 @@ from rbhq_stream import (
     PriceEvent,
     PriceType,
     PriceUpdate,
+    RaceCard,
     RaceEvent,
     RaceId,
     RaceResultEvent,
@@ -131,6 +135,8 @@ PAYOUT = Payout(
     deductions=DEDUCTIONS,
 )
 
+CARD = RaceCard((CardMeeting(1, "Albury", (CardRace(RaceId(1, 2), AT, "Maiden", (CardRunner(4),)),)),))
+
 VALUES: dict[type[Any], list[Any]] = {
     # values of the feed
     PriceEvent: [
@@ -179,6 +185,10 @@ VALUES: dict[type[Any], list[Any]] = {
     InDoubt: [*InDoubt],
     LateScratching: [*LateScratching],
     PlaceTerms: [*SettlementRules().place_terms],
+    RaceCard: [CARD],
+    CardMeeting: [*CARD.meetings],
+    CardRace: [*CARD.races],
+    CardRunner: [CardRunner(4, "Fourth Estate", weight=Decimal(56), extra={"silks": "red"})],
     # configuration
     FeedConfig: [CONFIG],
     Topics: [Topics(prices="p", race_results="r")],

@@ -9,6 +9,7 @@ from random import Random
 
 from attrs import frozen
 
+from rbhq_stream._race_card import CardMeeting, CardRace, CardRunner
 from rbhq_stream.events import RaceId
 
 
@@ -63,6 +64,16 @@ class Meeting:
     races: tuple[Race, ...]
 
 
+def as_card_meeting(meeting: Meeting) -> CardMeeting:
+    """Returns a meeting as an application would read it from RBHQ's card."""
+    races = []
+    for race in meeting.races:
+        runners = tuple(CardRunner(runner.number, runner.name) for runner in race.runners)
+        races.append(CardRace(race.race_id, race.jump, runners=runners))
+    return CardMeeting(meeting.meeting_id, meeting.venue, tuple(races), meeting_type=_TYPES[meeting.code])
+
+
+_TYPES = {Code.GALLOPS: "R", Code.GREYHOUNDS: "G", Code.HARNESS: "H"}
 _VENUES = {
     Code.GALLOPS: (
         "Flemington", "Randwick", "Caulfield", "Eagle Farm", "Morphettville", "Ascot", "Rosehill Gardens",

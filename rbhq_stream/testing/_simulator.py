@@ -7,8 +7,9 @@ from datetime import datetime, timedelta, timezone
 from heapq import merge
 from random import Random
 
+from rbhq_stream._race_card import RaceCard
 from rbhq_stream.events import RaceId
-from rbhq_stream.testing._racecard import Meeting, draw_card
+from rbhq_stream.testing._racecard import Meeting, as_card_meeting, draw_card
 from rbhq_stream.testing._simulated_race import Happening, SimulatedRace, TimedEvent
 
 # the first Tuesday of November 2026, 11 a.m. in Melbourne
@@ -81,6 +82,11 @@ class Simulator:
     def meetings(self) -> tuple[Meeting, ...]:
         """The card: venues, races, their advertised starts, and runners with their names."""
         return self._meetings
+
+    @property
+    def card(self) -> RaceCard:
+        """The same as a `RaceCard`, as an application would have it."""
+        return RaceCard(tuple(as_card_meeting(meeting) for meeting in self._meetings))
 
     @property
     def happenings(self) -> Mapping[RaceId, frozenset[Happening]]:
