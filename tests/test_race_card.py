@@ -270,8 +270,10 @@ def test_runners_have_names() -> None:
 
 def test_the_races_of_a_period_begin_with_it_and_end_before_its_end() -> None:
     def jumps(begin: int, end: int) -> list[str]:
-        found = CARD.jumps_between(NOON + timedelta(minutes=begin), NOON + timedelta(minutes=end))
-        return [str(race.race_id) for race in found]
+        period = NOON + timedelta(minutes=begin), NOON + timedelta(minutes=end)
+        races = CARD.races_between(*period)
+        assert CARD.jumps_between(*period) == tuple(race.start_time for race in races)
+        return [str(race.race_id) for race in races]
 
     assert jumps(0, 40) == ["1-1", "2-1"]
     assert jumps(1, 41) == ["2-1", "1-2"]

@@ -93,7 +93,19 @@ class RaceCard:
         race = self.race(race_id)
         return None if race is None else race.runner_name(runner_number)
 
-    def jumps_between(self, begin: datetime, end: datetime) -> tuple[CardRace, ...]:
+    def jumps_between(self, begin: datetime, end: datetime) -> tuple[datetime, ...]:
+        """Returns the scheduled starts in a period, earliest first. The method can be a feed's `schedule`.
+
+        Args:
+            begin: The earliest start, an aware time.
+            end: The time before which they are, an aware time.
+
+        Raises:
+            ValueError: one of them has no time zone.
+        """
+        return tuple(race.start_time for race in self.races_between(begin, end))
+
+    def races_between(self, begin: datetime, end: datetime) -> tuple[CardRace, ...]:
         """Returns the races that are scheduled to start in a period, in the order of their starts.
 
         Args:
