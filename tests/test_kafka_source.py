@@ -567,7 +567,7 @@ def test_a_partition_added_to_a_topic_is_read_from_its_beginning(
     make_stage: Callable[..., Stage], partition: TopicPartition, start: int
 ) -> None:
     stage = make_stage(start="latest")
-    stage.source._existed.discard(P1)
+    stage.source._positioning._old.discard(P1)
     reset = Message(partition.partition, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
     stage.poll(lambda: stage.client.give(partition), reset)
     stage.poll()

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from rbhq_stream._kafka import codes
 from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.translation import UNAUTHORIZED, connect_error
 from rbhq_stream.errors import ConnectError, UnreachableError
@@ -155,7 +156,7 @@ class Asker:
             return UnreachableError("; ".join(f"{t.reason} (broker {t.broker or '?'})" for t in troubles))
         if troubles:
             return troubles[0]
-        if transient is not None and transient.code() not in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):  # noqa: SLF001  # the client's public codes
+        if transient is not None and transient.code() not in (codes.TRANSPORT, codes.TIMED_OUT):
             return UnreachableError(transient.str(), hint=_IN_TROUBLE)
         return UnreachableError("no broker answered in time: connections hang, and nothing says why")
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import wraps
 
 import attrs
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._kafka import codes
 from rbhq_stream._kafka.asking import MAX_TIMEOUT, ReplyTimeout
 from rbhq_stream._kafka.batches import fetched
 from rbhq_stream._kafka.client import Client, ClientState
@@ -24,8 +24,8 @@ from rbhq_stream._kafka.commits import Commits
 from rbhq_stream._kafka.ends import PartitionEnds, is_end, partition_of
 from rbhq_stream._kafka.limited_log import LimitedLog
 from rbhq_stream._kafka.partitions import Partitions, PartitionState
+from rbhq_stream._kafka.positioning import Positioning
 from rbhq_stream._kafka.reports import Reports
-from rbhq_stream._kafka.starting import Offsets, Question, starting_offsets
 from rbhq_stream._kafka.topics import TopicWatch
 from rbhq_stream._kafka.translation import PERMANENT, UNKNOWN_TOPIC, permanent_error, text_and_broker
 from rbhq_stream.errors import AuthenticationError, ConnectError
@@ -36,10 +36,6 @@ _log = logging.getLogger("rbhq_stream.kafka")
 
 MAX_BATCH = 500
 """How many records are taken from the client at once, at most."""
-ASK_INTERVAL = 1.0
-"""Seconds between two attempts to look up positions, if the brokers did not reply."""
-MIN_PAUSE = 0.1
-"""Seconds until the next attempt even when one took longer than that, so that other partitions are read as well."""
 POLL_SHARE = 8
 """A question to the brokers may take this part of `max_poll_interval`, so that several in a row don't exceed it."""
 DEFAULT_FETCH_WAIT_MS = 500
@@ -48,20 +44,7 @@ END_TIMEOUT = 2.0
 """Seconds to wait at most, when closing, for the client to say that the offsets after the last record hold no record.
 It does so `fetch.wait.max.ms` after that record, half a second by default, and a round trip."""
 
-_Callback = Callable[["KafkaSource", Consumer, list[KafkaPartition]], None]
-
-
-def _never_raises(callback: _Callback) -> _Callback:
-    """Returns a callback for the client that keeps what is raised in it: the client would destroy the next record."""
-
-    @wraps(callback)
-    def call(source: KafkaSource, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        try:
-            callback(source, consumer, partitions)
-        except BaseException as failure:  # noqa: BLE001  # it is raised after the client's poll
-            source._failure = failure  # noqa: SLF001  # a decorator of the class's own methods
-
-    return call
+_Callback = Callable[[Consumer, list[KafkaPartition]], None]
 
 
 class KafkaSource:
@@ -70,9 +53,6 @@ class KafkaSource:
     def __init__(self, config: FeedConfig) -> None:
         self._config = config
         properties = config.kafka_properties()
-        self._is_incremental = properties.get("group.protocol") == "consumer" or "cooperative" in str(
-            properties.get("partition.assignment.strategy")
-        )
         self._lines = LimitedLog()
         self._reports = Reports(
             config.group_id,
@@ -86,16 +66,14 @@ class KafkaSource:
             config,
             self._reports,
             self._make_commits,
-            on_assign=self._assigned,
-            on_revoke=self._revoked,
-            on_lost=self._lost,
+            on_assign=self._keeping_failures(self._assigned),
+            on_revoke=self._keeping_failures(self._revoked),
+            on_lost=self._keeping_failures(self._lost),
         )
         self._topics = TopicWatch(config.topics.names)
         self._partitions = Partitions()
-        self._existed: set[TopicPartition] = set()  # when the feed connected
+        self._positioning = Positioning(config, self._partitions, self._ends, self._reply_timeout)
         self._removed: set[TopicPartition] = set()  # revoked or lost since closing began
-        self._offsets: Offsets | None = None  # what was asked so far to find positions
-        self._ask_again = 0.0  # when to go on with that
         self._is_paused = False
         self._reading_since = 0.0  # all assigned partitions are being fetched from, unless they are paused
         self._failure: BaseException | None = None  # of a callback
@@ -137,7 +115,7 @@ class KafkaSource:
             return ()
         messages = [first, *fetched(consumer, MAX_BATCH)]
         if not self._partitions.are_all_flowing:
-            messages = self._flowing(messages)
+            messages = self._positioning.flowing(messages)
         records = [message for message in messages if message.error() is None]
         self._settle()
         if len(records) < len(messages):
@@ -149,11 +127,7 @@ class KafkaSource:
     def status(self) -> SourceStatus:
         reading_for = 0.0 if self._is_paused else time.monotonic() - self._reading_since
         status = self._reports.newest.status(self._partitions.assigned, reading_for)
-        ends = dict(status.ends)
-        for partition, end in self._ends.newest.items():
-            if partition not in ends or ends[partition].as_of < end.as_of:
-                ends[partition] = end
-        return attrs.evolve(status, ends=ends)
+        return attrs.evolve(status, ends=self._ends.newest(status.ends))
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._client.commits.start(self._client.consumer, offsets)
@@ -198,7 +172,17 @@ class KafkaSource:
 
     # rebalances
 
-    @_never_raises
+    def _keeping_failures(self, callback: _Callback) -> _Callback:
+        """Returns a callback that keeps what is raised in it, as the client would destroy the next record."""
+
+        def call(consumer: Consumer, partitions: list[KafkaPartition]) -> None:
+            try:
+                callback(consumer, partitions)
+            except BaseException as failure:  # noqa: BLE001  # it is raised after the client's poll
+                self._failure = failure
+
+        return call
+
     def _assigned(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         """Takes in an assignment: `on_assign`. The client itself reads what is not assigned here, from the committed
         offsets.
@@ -208,11 +192,9 @@ class KafkaSource:
         given = self._owner.assigned(ours)
         self._ends.begin(ours, time.monotonic())
         if given:
-            positions = [KafkaPartition(*p, given.get(p, OFFSET_STORED)) for p in ours]
-            (consumer.incremental_assign if self._is_incremental else consumer.assign)(positions)
+            self._positioning.assign(consumer, {partition: given.get(partition) for partition in ours})
         _log.info("assigned: %s%s", _listed(ours), f", positions of the application: {given}" if given else "")
 
-    @_never_raises
     def _revoked(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         """Takes in a revocation: `on_revoke`. The last chance to commit for these partitions."""
         removed = _converted(partitions)
@@ -222,7 +204,6 @@ class KafkaSource:
         self._remove(removed)
         _log.info("revoked: %s", _listed(removed))
 
-    @_never_raises
     def _lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         """Takes in a loss: `on_lost`. Others may own these partitions already, so nothing may be committed for them."""
         self._lose(_converted(partitions))
@@ -236,7 +217,7 @@ class KafkaSource:
         self._removed.update(partitions)
         self._partitions.remove(partitions)
         self._ends.forget(partitions)
-        self._offsets = None
+        self._positioning.forget_replies()
 
     def _settle(self) -> None:
         """Does what the callbacks noted and may not do themselves."""
@@ -249,23 +230,6 @@ class KafkaSource:
         if self._reports.permanent is not None:
             raise self._reports.permanent
 
-    def _flowing(self, messages: Sequence[Message]) -> list[Message]:
-        """Returns the messages without the records and the ends of partitions that they must not be taken from."""
-        kept = []
-        for message in messages:
-            if message.error() is not None and not is_end(message):
-                kept.append(message)
-                continue
-            partition = partition_of(message)
-            state = self._partitions.state(partition)
-            if state is PartitionState.FRESH:
-                self._unplace(partition)
-            elif state is PartitionState.FLOWING:
-                kept.append(message)
-        return kept
-
-    # positions
-
     def _take_in_error(self, message: Message) -> None:
         """Takes in what came in place of a record."""
         error = message.error()
@@ -274,8 +238,8 @@ class KafkaSource:
         subject = str(topic) if number is None or number < 0 else f"{topic}[{number}]"
         if is_end(message):
             self._ends.report(message)
-        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # the client's public code
-            self._unplace(partition_of(message))
+        elif code == codes.AUTO_OFFSET_RESET:
+            self._positioning.unplace(partition_of(message))
         elif code in PERMANENT:
             raise permanent_error(error, resource=topic or self._config.group_id)
         else:
@@ -283,69 +247,23 @@ class KafkaSource:
                 self._topics.doubt(topic)
             self._lines.write(logging.WARNING, subject, error.name(), f"{subject}: {text_and_broker(error)[0]}")
 
-    def _unplace(self, partition: TopicPartition) -> None:
-        """Has the position of a partition looked up. Until then none of its records is handed over."""
-        if self._partitions.unplace(partition):
-            self._ends.forget([partition])
-            self._offsets = None
-            self._ask_again = 0.0
-
     def _ask(self, consumer: Consumer) -> None:
         """Asks the brokers for what has to be known. What they don't reply to is asked again later."""
         unplaced = self._partitions.unplaced
         about = f"where to read from in {_listed(unplaced)}" if unplaced else "whether the topics exist"
-        began = time.monotonic()
         try:
             if not unplaced:
                 self._found(self._topics.ask(consumer, self._reply_timeout))
-            elif began >= self._ask_again:
-                self._place(consumer, unplaced)
+            elif self._positioning.look_up(consumer, self._owner):
+                self._reading_since = time.monotonic()
+                if self._is_paused:
+                    consumer.pause(consumer.assignment())
         except KafkaException as error:
-            self._ask_again = max(began + ASK_INTERVAL, time.monotonic() + MIN_PAUSE)
             subject = f"the brokers don't reply to {about}, and will be asked again"
             self._lines.write(logging.WARNING, error.args[0].name(), subject, text_and_broker(error.args[0])[0])
 
     def _found(self, partitions: Collection[TopicPartition]) -> None:
         """Takes in the partitions that a topic has now. The client itself tells the group of those that are new."""
-
-    def _place(self, consumer: Consumer, partitions: Collection[TopicPartition]) -> None:
-        """Has the client read partitions from the position that the brokers' replies lead to."""
-        owner = self._owner
-        expected = {partition: owner.expected(partition) for partition in partitions}
-        self._offsets = self._offsets or Offsets(consumer, self._config.group_id, self._reply)
-        positions = starting_offsets(self._offsets, self._config, expected, self._existed, self._ends)
-        self._offsets = None
-        for partition, offset in positions.items():
-            if offset != expected[partition]:
-                owner.positioned(partition, offset)
-        self._reassign(consumer, positions)
-        self._partitions.place(positions)
-        self._reading_since = time.monotonic()
-        self._ends.begin(positions, self._reading_since)
-
-    def _reply(self, question: Question) -> list[KafkaPartition]:
-        """Returns the brokers' reply to one of several questions in a row.
-
-        Raises:
-            KafkaException: there was none, or the feed is being closed and there is no more time for questions.
-        """
-        if not self._owner.is_wanted():
-            raise KafkaException(KafkaError(KafkaError._DESTROY))  # noqa: SLF001  # the client's public code
-        return self._reply_timeout.ask(question)
-
-    def _reassign(self, consumer: Consumer, positions: Mapping[TopicPartition, int]) -> None:
-        """Has the client read these partitions from these offsets, and the others as before."""
-        ours = _converted(consumer.assignment())
-        if self._is_incremental:
-            consumer.incremental_unassign([KafkaPartition(*partition) for partition in positions if partition in ours])
-            consumer.incremental_assign([KafkaPartition(*partition, offset) for partition, offset in positions.items()])
-        else:
-            expected = {partition: self._owner.expected(partition) for partition in ours}
-            consumer.assign(
-                [KafkaPartition(*p, OFFSET_STORED if offset is None else offset) for p, offset in expected.items()]
-            )
-        if self._is_paused:
-            consumer.pause(consumer.assignment())
 
     # the client
 
@@ -355,7 +273,7 @@ class KafkaSource:
         return self._opened_by
 
     def _connected(self, partitions: Collection[TopicPartition]) -> None:
-        self._existed.update(partitions)
+        self._positioning.connected(partitions)
         self._owner.connected(partitions)
 
     def _make_commits(self) -> Commits:

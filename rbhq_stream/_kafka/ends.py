@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from rbhq_stream._kafka import codes
 from rbhq_stream.source import Owner, PartitionEnd, TopicPartition
 
 _METADATA = re.compile(r"no records from (\d+)", re.ASCII)
@@ -32,8 +33,7 @@ class PartitionEnds:
         self._reported: dict[TopicPartition, int] = {}  # and not passed on to the owner yet
         self._gaps: dict[TopicPartition, tuple[int, int]] = {}  # the offsets without a record before the last end
         self._read_since: dict[TopicPartition, float] = {}
-        self.newest: dict[TopicPartition, PartitionEnd] = {}
-        """The newest end of each partition. It was reported some time after reading began, which dates it."""
+        self._newest: dict[TopicPartition, PartitionEnd] = {}  # dated by when reading began, which was before
 
     def begin(self, partitions: Collection[TopicPartition], now: float) -> None:
         """The client reads these partitions from a new position.
@@ -49,7 +49,12 @@ class PartitionEnds:
         partition, end = partition_of(message), int(message.offset() or 0)
         self._reported[partition] = end
         if partition in self._read_since:
-            self.newest[partition] = PartitionEnd(end, self._read_since[partition])
+            self._newest[partition] = PartitionEnd(end, self._read_since[partition])
+
+    def newest(self, others: Mapping[TopicPartition, PartitionEnd]) -> dict[TopicPartition, PartitionEnd]:
+        """Returns these ends, and the reported ones where they are newer."""
+        newer = {p: end for p, end in self._newest.items() if p not in others or others[p].as_of < end.as_of}
+        return {**others, **newer}
 
     def pass_on(self, owner: Owner) -> None:
         """Tells the owner of the ends reported before. It must have taken in the records that came before them."""
@@ -124,7 +129,7 @@ class PartitionEnds:
             self._reported.pop(partition, None)
             self._gaps.pop(partition, None)
             self._read_since.pop(partition, None)
-            self.newest.pop(partition, None)
+            self._newest.pop(partition, None)
 
     def metadata(self, partition: TopicPartition, offset: int) -> str | None:
         """Returns the metadata for a commit of this offset."""
@@ -141,7 +146,7 @@ def first_without_record(metadata: str | None) -> int | None:
 def is_end(message: Message) -> bool:
     """Returns whether the message says that its partition has been read to its end."""
     error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001  # the client's public code
+    return error is not None and error.code() == codes.PARTITION_EOF
 
 
 def partition_of(message: Message) -> TopicPartition:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._kafka.consumer import KafkaSource
 from rbhq_stream._kafka.topics import TopicWatch
-from rbhq_stream.source import Owner, TopicPartition
+from rbhq_stream.source import TopicPartition
 
 _log = logging.getLogger("rbhq_stream.kafka")
 
@@ -29,13 +29,8 @@ class EveryPartitionSource(KafkaSource):
 
     def __init__(self, config: FeedConfig) -> None:
         super().__init__(config)
-        self._is_incremental = True  # what is read already is not disturbed by a partition that is added
         refresh = config.kafka.get("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
         self._topics = TopicWatch(config.topics.names, int(str(refresh)) / 1000)
-
-    def open(self, owner: Owner) -> None:
-        super().open(owner)
-        self._found(self._existed)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Does nothing: without a group there is nothing to commit to."""
@@ -46,6 +41,10 @@ class EveryPartitionSource(KafkaSource):
     def _commit_finally(self, offsets: Mapping[TopicPartition, int], timeout: float, deadline: float) -> None:
         """Does nothing, and so needs no time."""
 
+    def _connected(self, partitions: Collection[TopicPartition]) -> None:
+        super()._connected(partitions)
+        self._found(partitions)
+
     def _found(self, partitions: Collection[TopicPartition]) -> None:
         """Assigns the partitions that are new. Their positions are looked up by the next poll."""
         assigned = self._partitions.assigned
@@ -55,7 +54,7 @@ class EveryPartitionSource(KafkaSource):
         self._partitions.assign(new)
         given = self._owner.assigned(new)
         for partition in new:
-            self._unplace(partition)
+            self._positioning.unplace(partition)
         listed = ", ".join(map(str, new))
         _log.info("assigned: %s%s", listed, f", positions of the application: {given}" if given else "")
 
@@ -70,7 +69,7 @@ class EveryPartitionSource(KafkaSource):
         _log.warning("the Kafka client knows no broker any more: it is replaced by a new one")
         self._client.replace()
         for partition in self._partitions.assigned:
-            self._unplace(partition)
+            self._positioning.unplace(partition)
 
 
 def kafka_source(config: FeedConfig) -> KafkaSource:

@@ -18,6 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._config.properties import KafkaProperties
+from rbhq_stream._kafka import codes
 from rbhq_stream._kafka.asking import Asker, ReplyTimeout
 from rbhq_stream._kafka.limited_log import LimitedLog
 from rbhq_stream._kafka.reports import Reports
@@ -251,7 +252,7 @@ class Probe:
                 if int(message.offset() or 0) + 1 >= ends[partition]:
                     waiting.discard(partition)
             # the end; or what was to be read was removed meanwhile
-            elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):  # noqa: SLF001  # the client's public codes
+            elif error.code() in (codes.PARTITION_EOF, codes.AUTO_OFFSET_RESET):
                 waiting.discard(partition)
             elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # to read takes no right to the group
                 translated = connect_error(error, resource=topic)

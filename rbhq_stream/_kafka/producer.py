@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from rbhq_stream._config.properties import KafkaProperties
 from rbhq_stream._forks import forks
+from rbhq_stream._kafka import codes
 from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.translation import config_error, text_and_broker
 
@@ -131,7 +132,7 @@ class ConfirmedProducer:
             raise NotConfirmedError(text_and_broker(error.args[0])[0]) from None
         failure = outcome[0]
         if failure is not None:
-            timed_out = failure.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001  # the client's public code
+            timed_out = failure.code() == codes.MSG_TIMED_OUT
             raise NotConfirmedError(self._trouble("no confirmation") if timed_out else text_and_broker(failure)[0])
 
     def _trouble(self, reason: str) -> str:

@@ -12,6 +12,7 @@ import time
 
 from confluent_kafka import KafkaError
 
+from rbhq_stream._kafka import codes
 from rbhq_stream._kafka.limited_log import LimitedLog
 from rbhq_stream._kafka.statistics import Statistics
 from rbhq_stream._kafka.translation import AFTER, BROKER, PERMANENT, connect_error, permanent_error, text_and_broker
@@ -79,9 +80,9 @@ class Reports:
             if error.code() in PERMANENT and not isinstance(translated, UnreachableError):
                 self.end_with(permanent_error(error, resource=self._group_id))
             # "all brokers are down" says less than what was reported of the brokers before
-            elif translated is not None and (error.code() != KafkaError._ALL_BROKERS_DOWN or not self.troubles):  # noqa: SLF001  # the client's public code
+            elif translated is not None and (error.code() != codes.ALL_BROKERS_DOWN or not self.troubles):
                 self.troubles[broker or ""] = translated
-            if broker is not None and error.code() == KafkaError._RESOLVE and _NO_SUCH_NAME.search(text):  # noqa: SLF001  # the client's public code
+            if broker is not None and error.code() == codes.RESOLVE and _NO_SUCH_NAME.search(text):
                 self.unresolved.add(broker)
             # what happens to a broker is in the client's log as well
             level = logging.DEBUG if broker or text.startswith("GroupCoordinator:") else logging.WARNING

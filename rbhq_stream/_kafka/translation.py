@@ -6,6 +6,7 @@ import re
 
 from confluent_kafka import KafkaError
 
+from rbhq_stream._kafka import codes
 from rbhq_stream.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -24,7 +25,7 @@ _CUT_SHORT = re.compile(r"transport failure|[Tt]imed out|Disconnected", re.ASCII
 """A log-in that the network ended, which the client reports like one that was refused."""
 _TLS_ON_PLAINTEXT = ("connecting to a SSL listener", "connecting to a PLAINTEXT broker listener")
 
-LOGIN_REFUSED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001  # the client's public codes
+LOGIN_REFUSED = frozenset({codes.AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 UNAUTHORIZED = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -32,14 +33,12 @@ UNAUTHORIZED = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
-UNKNOWN_TOPIC = frozenset(
-    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID}  # noqa: SLF001  # the client's public codes
-)
+UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, codes.UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID})
 PERMANENT = (
     LOGIN_REFUSED
     | UNAUTHORIZED
     | {
-        KafkaError._FATAL,  # noqa: SLF001  # the client's public code
+        codes.FATAL,
         KafkaError.FENCED_INSTANCE_ID,
         KafkaError.UNRELEASED_INSTANCE_ID,
         KafkaError.INCONSISTENT_GROUP_PROTOCOL,
@@ -79,7 +78,7 @@ def permanent_error(error: KafkaError, *, resource: str | None = None) -> Connec
     """
     code = error.code()
     text, broker = text_and_broker(error)
-    if code == KafkaError._FATAL:  # noqa: SLF001  # the cause is only in its text
+    if code == codes.FATAL:  # the cause is only in its text
         code = next((cause for cause in PERMANENT if KafkaError(cause).str() in text), code)
         if code in UNAUTHORIZED:
             return AuthorizationError(text, resource=resource or "?", broker=broker)
@@ -106,13 +105,13 @@ def connect_error(error: KafkaError, *, resource: str | None = None) -> ConnectE
         return UnknownTopicError(text, topic=resource or "?", broker=broker)
     if any(words in text for words in _TLS_ON_PLAINTEXT):
         return TlsError(text, broker=broker, hint=_ENDED_HANDSHAKE)
-    if code == KafkaError._SSL:  # noqa: SLF001  # the client's public code
+    if code == codes.SSL:
         return TlsError(text, broker=broker)
-    if code == KafkaError._RESOLVE:  # noqa: SLF001  # the client's public code
+    if code == codes.RESOLVE:
         return UnreachableError(
             text, broker=broker, hint="Check the host names in bootstrap_servers and this host's DNS."
         )
-    if code in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT):  # noqa: SLF001  # the client's public codes
+    if code in (codes.TRANSPORT, codes.ALL_BROKERS_DOWN, codes.TIMED_OUT):
         return UnreachableError(text, broker=broker)
     return None
 

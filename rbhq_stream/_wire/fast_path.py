@@ -17,7 +17,7 @@ import msgspec
 from rbhq_stream._wire import values
 from rbhq_stream._wire.faults import Unreadable
 from rbhq_stream._wire.names import EVENT_ID, FIELDS
-from rbhq_stream.events import NO_EXTRA, PriceEvent, PriceType, PriceUpdate, Scratching
+from rbhq_stream.events import NO_EXTRA, PriceEvent, PriceType, PriceUpdate, RaceEvent, Scratching
 from rbhq_stream.record import RawRecord, Record
 
 _T = TypeVar("_T")
@@ -73,6 +73,8 @@ def _open(cls: type[Any]) -> Callable[[], Any]:
 
 
 _OpenPriceUpdate, _OpenScratching, _OpenPriceEvent = _open(PriceUpdate), _open(Scratching), _open(PriceEvent)
+_set_record = vars(RaceEvent)["_record"].__set__
+"""Sets the private slot, which the constructor calls `record`."""
 
 
 class Memo(dict[str, _T]):
@@ -123,7 +125,7 @@ class PriceReader:
         event = _OpenPriceEvent()
         event.meeting_id = meeting_id
         event.event_number = event_number
-        event._record = record  # noqa: SLF001 - the event is under construction here
+        _set_record(event, record)
         event.price_updates = self._price_updates(document.price_updates)
         event.scratchings = self._scratchings(document.scratchings) if document.scratchings else ()
         event.unscratchings = ()

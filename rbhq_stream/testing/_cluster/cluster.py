@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.testing._cluster import protocol
-from rbhq_stream.testing._cluster.requests import Address, Connection, Requests
+from rbhq_stream.testing._cluster.group_requests import Connection
+from rbhq_stream.testing._cluster.protocol import Address
+from rbhq_stream.testing._cluster.requests import Requests
 from rbhq_stream.testing._cluster.schema import MalformedError, Reader
 
 _R = TypeVar("_R")
@@ -82,7 +84,7 @@ class _Broker:
                     frames.put_nowait(await reader.readexactly(size))
             frames.put_nowait(None)
             await asyncio.wait([responding], timeout=_LAST_REQUESTS)
-            self._requests.disconnected(connection)
+            self._requests.groups.disconnected(connection)
         finally:
             responding.cancel()
             writer.transport.abort()
@@ -167,16 +169,16 @@ class Cluster:
 
     def committed(self, group_id: str) -> dict[tuple[str, int], int]:
         """Returns what a group has committed, by topic and partition."""
-        return self._call(lambda: self._committed(group_id))
+        return self._call(lambda: self._requests.groups.committed(group_id))
 
     def wait_until_handled(self, group_id: str, timeout: float) -> bool:
         """Waits until a group has committed the end of each partition that was ever written to."""
 
         def is_handled() -> bool:
-            committed = self._committed(group_id)
+            committed = self._requests.groups.committed(group_id)
             return all(committed.get(partition, 0) >= log.end for partition, log in self._requests.logs.items())
 
-        return self._run(self._requests.wait_for_commits(is_handled, timeout))
+        return self._run(self._requests.groups.wait_for_commits(is_handled, timeout))
 
     def expire(self, before: int | None) -> None:
         """Deletes the records that were written before a time (milliseconds since 1970), or all of them."""
@@ -192,7 +194,7 @@ class Cluster:
 
     def fail_commits(self, *errors: int) -> None:
         """Refuses the next commits with these error codes, one each; `NO_ERROR` lets one succeed."""
-        self._call(lambda: self._requests.commit_errors.extend(errors))
+        self._call(lambda: self._requests.groups.commit_errors.extend(errors))
 
     def close(self) -> None:
         """Stops the brokers at once; safe to call more than once."""
@@ -211,16 +213,11 @@ class Cluster:
     async def _stop(self) -> None:
         for broker in self._brokers:
             await broker.stop()
-        for group in self._requests.groups.values():
-            group.close()
+        self._requests.groups.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-
-    def _committed(self, group_id: str) -> dict[tuple[str, int], int]:
-        group = self._requests.groups.get(group_id)
-        return {} if group is None else {partition: offset for partition, (offset, _) in group.committed.items()}
 
     def _call(self, function: Callable[[], _R]) -> _R:
         """Calls a function in the thread of the brokers."""

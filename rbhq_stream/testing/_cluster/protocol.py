@@ -5,9 +5,17 @@ The versions are old enough to have plain encodings and new enough for the clien
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import frozen
 
 from rbhq_stream.testing._cluster.schema import Type, parse_schema
+
+Message = dict[str, Any]
+"""A request or a response, or a part of one."""
+Partition = tuple[str, int]
+"""A topic and the number of a partition."""
 
 NO_ERROR = 0
 OFFSET_OUT_OF_RANGE = 1
@@ -26,6 +34,15 @@ PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP = 11, 12, 13, 14
 API_VERSIONS, CREATE_TOPICS, DELETE_RECORDS, INIT_PRODUCER_ID, DESCRIBE_CONFIGS = 18, 19, 21, 22, 32
+
+
+@frozen
+class Address:
+    """Where a broker listens."""
+
+    id: int
+    host: str
+    port: int
 
 
 @frozen
@@ -119,3 +136,17 @@ APIS = {
         " synonyms:[name:string value:string source:int8]]]",
     ),
 }
+
+
+def for_each(topics: list[Message], function: Callable[[Partition, Message], Message]) -> list[Message]:
+    """Calls the function with each partition of a request and what is asked of it, and nests the results likewise."""
+    return [
+        {
+            "name": topic["name"],
+            "partitions": [
+                {"index": asked["index"], **function((topic["name"], asked["index"]), asked)}
+                for asked in topic["partitions"]
+            ],
+        }
+        for topic in topics
+    ]

@@ -1,24 +1,23 @@
-"""What the embedded brokers do with each request, and what they keep: topics, their records, and groups."""
+"""What the embedded brokers do with each request, and the topics and records that they keep."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import zlib
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Union
-
-from attrs import Factory, define, frozen
 
 from rbhq_stream.testing._cluster import protocol
-from rbhq_stream.testing._cluster.group import Group
+from rbhq_stream.testing._cluster.group_requests import Connection, GroupRequests, Handler
 from rbhq_stream.testing._cluster.log import NOT_FOUND, Log
-from rbhq_stream.testing._cluster.protocol import NO_ERROR, UNKNOWN_TOPIC_OR_PARTITION
-
-Message = dict[str, Any]
-Partition = tuple[str, int]
+from rbhq_stream.testing._cluster.protocol import (
+    NO_ERROR,
+    UNKNOWN_TOPIC_OR_PARTITION,
+    Address,
+    Message,
+    Partition,
+    for_each,
+)
 
 _CLUSTER_ID = "rbhq-stream-embedded"
 _TOPIC = 2  # the type of resource that a topic is, when configurations are asked for
@@ -34,27 +33,8 @@ _DEFAULTS = {
 }
 
 
-@frozen
-class Address:
-    """Where a broker listens."""
-
-    id: int
-    host: str
-    port: int
-
-
-@define
-class Connection:
-    """What is known of a client's connection: the groups' members that use it."""
-
-    members: set[tuple[str, str]] = Factory(set)
-
-
-_Handler = Callable[[Message, Connection], Union[Message, Awaitable[Message]]]
-
-
 class Requests:
-    """The state of the cluster, and what each request does. Everything is called in the event loop of the brokers."""
+    """The topics of the cluster, and what each request does. Everything is called in the event loop of the brokers."""
 
     def __init__(self, brokers: Callable[[], Sequence[Address]]) -> None:
         """
@@ -62,42 +42,28 @@ class Requests:
             brokers: returns the brokers that can be reached now.
         """
         self.logs: dict[Partition, Log] = {}
-        self.groups: defaultdict[str, Group] = defaultdict(Group)
-        self.commit_errors: deque[int] = deque()
-        """The error codes that the next commits get, one each."""
+        self.groups = GroupRequests(brokers)
         self._brokers = brokers
         self._configs: dict[str, dict[str, str]] = {}  # by topic
         self._written = asyncio.Event()  # set, and replaced, when records are written
-        self._committed = asyncio.Event()  # the same when offsets are committed
         self._producers = itertools.count(1)
-        self._handlers: dict[int, _Handler] = {
+        self._handlers: dict[int, Handler] = {
             protocol.API_VERSIONS: self._api_versions,
             protocol.CREATE_TOPICS: self._create_topics,
             protocol.DELETE_RECORDS: self._delete_records,
             protocol.DESCRIBE_CONFIGS: self._describe_configs,
             protocol.FETCH: self._fetch,
-            protocol.FIND_COORDINATOR: self._find_coordinator,
-            protocol.HEARTBEAT: self._heartbeat,
             protocol.INIT_PRODUCER_ID: self._init_producer_id,
-            protocol.JOIN_GROUP: self._join_group,
-            protocol.LEAVE_GROUP: self._leave_group,
             protocol.LIST_OFFSETS: self._list_offsets,
             protocol.METADATA: self._metadata,
-            protocol.OFFSET_COMMIT: self._offset_commit,
-            protocol.OFFSET_FETCH: self._offset_fetch,
             protocol.PRODUCE: self._produce,
-            protocol.SYNC_GROUP: self._sync_group,
+            **self.groups.handlers,
         }
 
     async def handle(self, key: int, request: Message, connection: Connection) -> Message:
         """Returns the response to a request of the kind `key`."""
         response = self._handlers[key](request, connection)
         return response if isinstance(response, dict) else await response
-
-    def disconnected(self, connection: Connection) -> None:
-        """Notes that a client has gone."""
-        for group, member in connection.members:
-            self.groups[group].disconnected(member)
 
     def create_topic(self, name: str, partitions: int, configs: dict[str, str]) -> int:
         """Creates a topic, and returns an error code."""
@@ -108,16 +74,6 @@ class Requests:
         self._configs[name] = configs
         self.logs.update({(name, index): Log() for index in range(partitions)})
         return NO_ERROR
-
-    async def wait_for_commits(self, is_enough: Callable[[], bool], timeout: float) -> bool:
-        """Waits for commits until enough is committed; returns whether it is."""
-        deadline = asyncio.get_running_loop().time() + timeout
-        while not is_enough():
-            try:
-                await asyncio.wait_for(self._committed.wait(), deadline - asyncio.get_running_loop().time())
-            except asyncio.TimeoutError:
-                return is_enough()
-        return True
 
     # the cluster and its topics
 
@@ -201,8 +157,9 @@ class Requests:
             error, offset = (UNKNOWN_TOPIC_OR_PARTITION, -1) if log is None else log.append(asked["records"] or b"")
             return {"error": error, "offset": offset, "append_time": -1}
 
-        response = {"topics": _for_each(request["topics"], append), "throttle": 0}
-        self._written = _replaced(self._written)
+        response = {"topics": for_each(request["topics"], append), "throttle": 0}
+        self._written.set()
+        self._written = asyncio.Event()
         return response
 
     async def _fetch(self, request: Message, _connection: Connection) -> Message:
@@ -234,7 +191,7 @@ class Requests:
                 "error": error, "high_watermark": end, "last_stable_offset": end, "aborted": None, "records": records,
             }  # fmt: skip
 
-        return _for_each(request["topics"], read)
+        return for_each(request["topics"], read)
 
     def _list_offsets(self, request: Message, _connection: Connection) -> Message:
         def find(partition: Partition, asked: Message) -> Message:
@@ -242,7 +199,7 @@ class Requests:
             found = (UNKNOWN_TOPIC_OR_PARTITION, NOT_FOUND, NOT_FOUND) if log is None else log.find(asked["timestamp"])
             return dict(zip(("error", "timestamp", "offset"), found, strict=True))
 
-        return {"throttle": 0, "topics": _for_each(request["topics"], find)}
+        return {"throttle": 0, "topics": for_each(request["topics"], find)}
 
     def _delete_records(self, request: Message, _connection: Connection) -> Message:
         def delete(partition: Partition, asked: Message) -> Message:
@@ -251,91 +208,4 @@ class Requests:
                 return {"error": UNKNOWN_TOPIC_OR_PARTITION, "low_watermark": -1}
             return {"error": log.delete_before(asked["offset"]), "low_watermark": log.start}
 
-        return {"throttle": 0, "topics": _for_each(request["topics"], delete)}
-
-    # groups
-
-    def _find_coordinator(self, request: Message, _connection: Connection) -> Message:
-        brokers = self._brokers()
-        chosen = brokers[zlib.crc32(request["key"].encode()) % len(brokers)]
-        return {
-            "throttle": 0, "error": NO_ERROR, "error_message": None,
-            "id": chosen.id, "host": chosen.host, "port": chosen.port,
-        }  # fmt: skip
-
-    async def _join_group(self, request: Message, connection: Connection) -> Message:
-        response = await self.groups[request["group"]].join(
-            request["member"],
-            {each["name"]: each["metadata"] for each in request["protocols"]},
-            session_timeout=request["session_timeout"] / 1000,
-            rebalance_timeout=request["rebalance_timeout"] / 1000,
-        )
-        connection.members.add((request["group"], response["member"]))
-        return response
-
-    async def _sync_group(self, request: Message, connection: Connection) -> Message:
-        assignments = {each["member"]: each["assignment"] for each in request["assignments"]}
-        error, assignment = await self._group(request, connection).sync(
-            request["member"], request["generation"], assignments
-        )
-        return {"error": error, "assignment": assignment}
-
-    def _heartbeat(self, request: Message, connection: Connection) -> Message:
-        return {"error": self._group(request, connection).heartbeat(request["member"], request["generation"])}
-
-    def _leave_group(self, request: Message, connection: Connection) -> Message:
-        return {"error": self._group(request, connection).remove(request["member"])}
-
-    def _offset_commit(self, request: Message, connection: Connection) -> Message:
-        group = self._group(request, connection)
-        if self.commit_errors:
-            error = self.commit_errors.popleft()
-        else:
-            error = group.check(request["member"], request["generation"])
-
-        def commit(partition: Partition, asked: Message) -> Message:
-            if error == NO_ERROR:
-                group.committed[partition] = asked["offset"], asked["metadata"]
-            return {"error": error}
-
-        response = {"topics": _for_each(request["topics"], commit)}
-        self._committed = _replaced(self._committed)
-        return response
-
-    def _offset_fetch(self, request: Message, _connection: Connection) -> Message:
-        committed = self.groups[request["group"]].committed
-        wanted = request["topics"]
-        if wanted is None:  # all there are
-            wanted = [{"name": topic, "partitions": [index]} for topic, index in committed]
-        topics = []
-        for topic in wanted:
-            partitions = []
-            for index in topic["partitions"]:
-                offset, metadata = committed.get((topic["name"], index), (-1, None))
-                partitions.append({"index": index, "offset": offset, "metadata": metadata, "error": NO_ERROR})
-            topics.append({"name": topic["name"], "partitions": partitions})
-        return {"topics": topics, "error": NO_ERROR}
-
-    def _group(self, request: Message, connection: Connection) -> Group:
-        connection.members.add((request["group"], request["member"]))
-        return self.groups[request["group"]]
-
-
-def _replaced(event: asyncio.Event) -> asyncio.Event:
-    """Wakes whoever waits for the event, and returns another one."""
-    event.set()
-    return asyncio.Event()
-
-
-def _for_each(topics: list[Message], function: Callable[[Partition, Message], Message]) -> list[Message]:
-    """Calls the function with each partition of a request and what is asked of it, and nests the results likewise."""
-    return [
-        {
-            "name": topic["name"],
-            "partitions": [
-                {"index": asked["index"], **function((topic["name"], asked["index"]), asked)}
-                for asked in topic["partitions"]
-            ],
-        }
-        for topic in topics
-    ]
+        return {"throttle": 0, "topics": for_each(request["topics"], delete)}
