@@ -58,12 +58,23 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
+from rbhq_stream.health import (
+    Gap,
+    Health,
+    HealthFigures,
+    HealthReason,
+    HealthRules,
+    HealthState,
+    PartitionHealth,
+    Schedule,
+    TopicHealth,
+)
 from rbhq_stream.offsets import SqlOffsets
 from rbhq_stream.plain_data import to_dict
 from rbhq_stream.positions import Positions
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.retry import NO_RETRY, Retry
-from rbhq_stream.signals import PartitionsLost, Signal
+from rbhq_stream.signals import HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
 from rbhq_stream.source import Owner, PartitionEnd, Source, SourceStatus, TopicPartition
 
 __all__ = [
@@ -104,6 +115,13 @@ __all__ = [
     "FieldSize",
     "Finality",
     "ForkedFeedError",
+    "Gap",
+    "Health",
+    "HealthChanged",
+    "HealthFigures",
+    "HealthReason",
+    "HealthRules",
+    "HealthState",
     "InDoubt",
     "KafkaProperties",
     "LateScratching",
@@ -114,7 +132,10 @@ __all__ = [
     "Outcome",
     "Owner",
     "PartitionEnd",
+    "PartitionHealth",
+    "PartitionsAssigned",
     "PartitionsLost",
+    "PartitionsRevoked",
     "Payout",
     "PayoutFactors",
     "PayoutReason",
@@ -138,6 +159,7 @@ __all__ = [
     "ResultId",
     "Retry",
     "RunnerResult",
+    "Schedule",
     "Scratching",
     "ScratchingHistory",
     "Secret",
@@ -148,6 +170,7 @@ __all__ = [
     "SqlOffsets",
     "Step",
     "TlsError",
+    "TopicHealth",
     "TopicPartition",
     "Topics",
     "UnknownTopicError",

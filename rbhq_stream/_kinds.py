@@ -20,7 +20,7 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.signals import PartitionsLost, Signal
+from rbhq_stream.signals import HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
 
 
 @frozen
@@ -48,4 +48,4 @@ EVENT_KINDS = (
     EventKind(RaceResultEvent, "race_results", "race result", ((RunnerResult, "results"),)),
 )
 
-SIGNALS: tuple[type[Signal], ...] = (PartitionsLost,)
+SIGNALS: tuple[type[Signal], ...] = (HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked)

@@ -81,16 +81,21 @@ class Record:
                 not UTF-8 is read safely. The client's own `headers()` raises `SystemError` for it and can then crash
                 the process.
         """
-        kind, milliseconds = raw.timestamp()
         return cls(
             topic=raw.topic() or "",
             partition=_number(raw.partition()),
             offset=_number(raw.offset()),
-            timestamp=from_milliseconds(milliseconds) if kind else None,
+            timestamp=cls.time_of(raw),
             key=raw.key(),
             value=raw.value(),
             headers=_headers(raw),
         )
+
+    @staticmethod
+    def time_of(raw: RawRecord) -> datetime | None:
+        """Returns the timestamp of a message of the Kafka client, as `Record.timestamp` has it."""
+        kind, milliseconds = raw.timestamp()
+        return from_milliseconds(milliseconds) if kind else None
 
     @property
     def coordinates(self) -> tuple[str, int, int]:

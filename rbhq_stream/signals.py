@@ -7,6 +7,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from rbhq_stream.health import Gap, Health
 from rbhq_stream.source import TopicPartition
 
 
@@ -33,3 +34,37 @@ class PartitionsLost(Signal):
     """For each partition of which this process had processed more than was committed, the offset of the next record.
     Events before it are delivered again, here or at another member, although they were already processed here.
     """
+
+
+@frozen(kw_only=True)
+class PartitionsAssigned(Signal):
+    """These partitions are assigned to this process from now on. Their events follow."""
+
+    partitions: tuple[TopicPartition, ...]
+
+
+@frozen(kw_only=True)
+class PartitionsRevoked(Signal):
+    """These partitions are no longer assigned to this process: another member of the consumer group continues there.
+
+    What was processed of them is committed. None of their buffered events is handed over. What the application knows of
+    their races is not kept up to date from now on.
+    """
+
+    partitions: tuple[TopicPartition, ...]
+
+
+@frozen(kw_only=True)
+class HealthChanged(Signal):
+    """The feed's health has changed: its reason, and perhaps its state.
+
+    It is delivered in line with the events, so `LIVE` comes after the events that the feed had to catch up with. A
+    handler that must hear of it while the application is busy is registered with `on(HealthChanged, immediately=True)`.
+    """
+
+    health: Health
+    """The new health."""
+    previous: Health
+    """The health before it."""
+    gap: Gap | None = None
+    """For the change back to `LIVE`: the time since the feed stopped being live. `None` for every other change."""

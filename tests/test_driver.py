@@ -10,6 +10,7 @@ import pytest
 
 from rbhq_stream import PriceEvent, Retry
 from rbhq_stream._engine.driver import Call, Driver, LetOthersRun, Raise, Steps, Wait
+from rbhq_stream._engine.immediate import ImmediateThread
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import PRICES, memory_config, prices
 from tests.waiting import wait_for
@@ -23,6 +24,7 @@ class ByHand(Driver):
     def __init__(self, source: MemorySource, **options: Any) -> None:
         self.now = 100.0
         self.waits: list[float | None] = []
+        self._immediate = ImmediateThread(self._note_failed_handler)
         super().__init__(
             memory_config(),
             **{
@@ -30,6 +32,7 @@ class ByHand(Driver):
                 "on_bad_record": "raise",
                 "source": source,
                 "positions": None,
+                "health": None,
                 "may_await": False,
                 "wake": lambda: None,
                 "clock": lambda: self.now,

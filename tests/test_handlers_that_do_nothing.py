@@ -22,7 +22,6 @@ from rbhq_stream import (
     PriceEvent,
     PriceUpdate,
     Retry,
-    Signal,
     TopicPartition,
 )
 from rbhq_stream.testing import MemorySource
@@ -348,7 +347,7 @@ def test_a_handler_of_parts_is_named_in_the_error(make_facade: MakeFacade, memor
 
 def test_a_handler_of_signals_is_checked_too(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     facade = make_facade()
-    facade.feed.on(Signal)(returns_a_generator)
+    facade.feed.on(PartitionsLost)(returns_a_generator)
     facade.enter()
     memory_source.lose("prices")
     for _ in range(2):

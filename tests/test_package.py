@@ -24,6 +24,8 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     PartitionsLost Positions Signal SqlOffsets TopicPartition
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
     PartitionEnd SourceStatus
+    Gap Health HealthChanged HealthFigures HealthReason HealthRules HealthState PartitionHealth PartitionsAssigned
+    PartitionsRevoked Schedule TopicHealth
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 FeedInUseError ForkedFeedError

@@ -84,7 +84,7 @@ def test_a_loss_is_told_before_the_next_event(stage: Stage) -> None:
 
 @both_facades
 def test_a_loss_is_told_while_nothing_comes(stage: Stage) -> None:
-    stage.driven.feed.on(Signal)(stage.told.append)
+    stage.driven.feed.on(PartitionsLost)(stage.told.append)
     stage.driven.enter()
     stage.source.lose("status")
     for _ in range(100):
@@ -188,7 +188,11 @@ def test_without_a_handler_it_goes_on(stage: Stage) -> None:
 @both_facades
 def test_handlers_of_all_events_hear_no_signals_and_the_other_way_round(stage: Stage) -> None:
     feed = stage.driven.feed
-    feed.on(Signal)(lambda signal: stage.told.append(type(signal)))
+
+    @feed.on(Signal)
+    def note(signal: Signal) -> None:
+        if isinstance(signal, PartitionsLost):
+            stage.told.append(type(signal))
 
     @feed.on(RaceStatusEvent)
     def handle(event: RaceStatusEvent) -> None:

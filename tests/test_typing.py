@@ -19,6 +19,11 @@ from rbhq_stream import (
     Event,
     Feed,
     FeedConfig,
+    Gap,
+    Health,
+    HealthChanged,
+    HealthReason,
+    HealthState,
     PartitionsLost,
     PayoutFactors,
     PriceEvent,
@@ -110,6 +115,17 @@ def handlers(feed: Feed) -> None:
         assert_type(signal.uncommitted, Mapping[TopicPartition, int])
         assert_type(signal.at, datetime)
         return len(signal.partitions)
+
+    @feed.on(HealthChanged, immediately=True)
+    def health(signal: HealthChanged) -> bool:
+        assert_type(signal.health, Health)
+        assert_type(signal.health.state, HealthState)
+        assert_type(signal.health.reason, HealthReason)
+        assert_type(signal.gap, Gap | None)
+        return signal.health.ok
+
+    assert_type(health, Callable[[HealthChanged], bool])
+    assert_type(feed.health, Health)
 
     @feed.on(Signal)
     def every_signal(signal: Signal) -> None: ...

@@ -49,13 +49,23 @@ from rbhq_stream import (
     FieldSize,
     Finality,
     ForkedFeedError,
+    Gap,
+    Health,
+    HealthChanged,
+    HealthFigures,
+    HealthReason,
+    HealthRules,
+    HealthState,
     InDoubt,
     KafkaProperties,
     LateScratching,
     LedgerEntry,
     Outcome,
     PartitionEnd,
+    PartitionHealth,
+    PartitionsAssigned,
     PartitionsLost,
+    PartitionsRevoked,
     Payout,
     PayoutFactors,
     PayoutReason,
@@ -84,6 +94,7 @@ from rbhq_stream import (
     SourceStatus,
     Step,
     TlsError,
+    TopicHealth,
     TopicPartition,
     Topics,
     UnknownTopicError,
@@ -106,6 +117,8 @@ from rbhq_stream.testing import (
 
 AT = datetime(2022, 11, 27, 20, 25, 30, tzinfo=timezone.utc)
 PARTITION = TopicPartition("prices", 0)
+HEALTH = Health(reason=HealthReason.UP_TO_DATE, detail="fine", since=AT, at=AT)
+GAP = Gap(began=AT, ended=AT, records={PARTITION: 7})
 RECORD = Record("prices", 0, 5, AT, b"1-2", b"{", (("trace", None),), delivery_tag="3:tag")
 UPDATE = PriceUpdate(3, PriceType.WIN, 12, Decimal("4.40"), extra={"new": [Decimal("1.0")]})
 RESULT = RunnerResult(3, "Third Home", 3, Decimal(1), PayoutFactors(place3=Decimal("0.5")))
@@ -189,6 +202,17 @@ VALUES: dict[type[Any], list[Any]] = {
     CardMeeting: [*CARD.meetings],
     CardRace: [*CARD.races],
     CardRunner: [CardRunner(4, "Fourth Estate", weight=Decimal(56), extra={"silks": "red"})],
+    PartitionsAssigned: [PartitionsAssigned(at=AT, partitions=(PARTITION,))],
+    PartitionsRevoked: [PartitionsRevoked(at=AT, partitions=(PARTITION,))],
+    HealthChanged: [HealthChanged(at=AT, health=HEALTH, previous=HEALTH, gap=GAP)],
+    Health: [HEALTH],
+    HealthFigures: [HealthFigures(), HealthFigures(partitions={PARTITION: PartitionHealth(lag=3)})],
+    HealthState: [*HealthState],
+    HealthReason: [*HealthReason],
+    HealthRules: [HealthRules(max_silence={PriceEvent: 60.0})],
+    TopicHealth: [TopicHealth(newest=AT, silent_for=1.5)],
+    PartitionHealth: [PartitionHealth(processed=7, end=9, lag=2, delay=0.5)],
+    Gap: [GAP],
     # configuration
     FeedConfig: [CONFIG],
     Topics: [Topics(prices="p", race_results="r")],

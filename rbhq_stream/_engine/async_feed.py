@@ -18,9 +18,11 @@ from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import OnBadRecord
 from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
 from rbhq_stream._engine.event_count import EventCount
+from rbhq_stream._engine.immediate import ImmediateTasks
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream.errors import FeedInUseError
 from rbhq_stream.events import Event
+from rbhq_stream.health import HealthRules
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.source import Source
@@ -44,6 +46,7 @@ class AsyncFeed(Driver):
         on_bad_record: as for `Feed`. A callable is called in the event loop's thread and should not block for long.
         source: as for `Feed`.
         positions: as for `Feed`. A callable is a plain function and is called on the poll thread.
+        health: as for `Feed`.
     """
 
     def __init__(
@@ -54,14 +57,18 @@ class AsyncFeed(Driver):
         on_bad_record: OnBadRecord = "raise",
         source: Source | None = None,
         positions: Positions | None = None,
+        health: HealthRules | None = None,
     ) -> None:
         self._changes = EventCount()
+        self._tasks = ImmediateTasks(self._note_failed_handler)
+        self._immediate = self._tasks
         super().__init__(
             config,
             commit=commit,
             on_bad_record=on_bad_record,
             source=source,
             positions=positions,
+            health=health,
             may_await=True,
             wake=self._changes.notify,
             events_per_turn=EVENTS_PER_TURN,
@@ -239,6 +246,7 @@ class AsyncFeed(Driver):
             elif isinstance(step, Wait):
                 if not self._session.is_closed:
                     self._check_alone()
+                self._tasks.use(asyncio.get_running_loop())
                 await self._changes.wait(since, step.timeout)
             elif isinstance(step, Raise):
                 raise step.error

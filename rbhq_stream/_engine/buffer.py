@@ -11,7 +11,8 @@ other thread sees completely or not at all, or one call of a deque's method, whi
 | `Chunk.processed`, `head` | application | both | how far the application has processed the chain |
 | `Chunk.counted`, `_counting` | poll thread | poll thread | how much of that has been entered into the ledger |
 | `ownership` | poll thread | application | which partitions are assigned, as one frozen value that is replaced |
-| `signals` | poll thread appends, application removes | application | what to deliver before the next event |
+| `signals` | poll and health thread append, application removes | application | what to deliver before the next event |
+| `progress` | poll thread | health thread | how far the partitions are read, processed and committed |
 | `_acknowledged` | any thread appends, poll thread removes | poll thread | events acknowledged one by one |
 | `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected and ended, and why |
 | `is_closing` | application, once | poll thread | the application asked the poll thread to end |
@@ -31,6 +32,7 @@ from typing import NamedTuple
 
 from attrs import Factory, define, frozen
 
+from rbhq_stream._health.observation import Progress
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import Signal
 
@@ -93,6 +95,8 @@ class Buffer:
         """The partitions that are assigned now. All records of a chunk that was read in its epoch are still owned."""
         self.signals: deque[Signal] = deque()
         """Signals to deliver before the next event, the oldest first."""
+        self.progress: Progress | None = None
+        """How far the partitions are read, processed and committed."""
         self.failure: BaseException | None = None
         """Why the poll thread ended, if it failed."""
         self.is_open = False
@@ -113,10 +117,20 @@ class Buffer:
     # any thread
 
     @property
+    def processed_records(self) -> int:
+        """How many records have been processed so far, in all."""
+        head = self.head
+        return head.records_before + head.processed
+
+    @property
+    def fill(self) -> float:
+        """How full the buffer is, in records or in bytes: 1 at its bounds."""
+        return max(self.waiting_records / self._max_records, self.waiting_bytes / max(1, self._max_bytes))
+
+    @property
     def waiting_records(self) -> int:
         """How many records are in the buffer and not processed."""
-        head = self.head
-        processed = head.records_before + head.processed  # read first, so that the result is never negative
+        processed = self.processed_records  # read first, so that the result is never negative
         return self._appended[0] - processed
 
     @property
@@ -131,6 +145,11 @@ class Buffer:
         return self.waiting_records < self._max_records * fraction and self.waiting_bytes < max(
             1, self._max_bytes * fraction
         )
+
+    def add_signal(self, signal: Signal) -> None:
+        """Adds a signal, which the application delivers before the next event. From any thread."""
+        self.signals.append(signal)
+        self.wake_application()
 
     def wake_poll_thread(self) -> None:
         """Ends `wait_for_room`, now or at its next call."""
@@ -189,10 +208,9 @@ class Buffer:
         """Replaces the partition assignment that the application sees."""
         self.ownership = ownership
 
-    def add_signal(self, signal: Signal) -> None:
-        """Adds a signal, which the application delivers before the next event."""
-        self.signals.append(signal)
-        self.wake_application()
+    def set_progress(self, progress: Progress) -> None:
+        """Replaces what the health thread knows of the progress."""
+        self.progress = progress
 
     def wait_for_room(self, timeout: float) -> None:
         """Waits until the application calls `note_room` or `request_close`, at most `timeout` seconds."""

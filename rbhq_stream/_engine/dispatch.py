@@ -68,8 +68,8 @@ class Handlers:
     @overload
     def on(self, kind: type[RunnerResult]) -> OnPart[RunnerResult, RaceResultEvent]: ...
     @overload
-    def on(self, kind: type[_W]) -> OnEvent[_W]: ...
-    def on(self, kind: type[Any]) -> Callable[[Any], Any]:
+    def on(self, kind: type[_W], *, immediately: bool = False) -> OnEvent[_W]: ...
+    def on(self, kind: type[Any], *, immediately: bool = False) -> Callable[[Any], Any]:
         """Returns a decorator that registers a handler: `@feed.on(PriceEvent)`, `@feed.on(Scratching)`, ….
 
         A handler is called with the event. A handler for a part (`PriceUpdate`, `Scratching`, `Unscratching`,
@@ -77,18 +77,30 @@ class Handlers:
         the part. `RaceEvent` stands for every event. For each event, the handlers for whole events are called first, in
         the order of their registration; then those for its parts: scratchings, unscratchings and price updates.
 
-        Handlers for events are called by `run`. Handlers for a signal (`PartitionsLost`; `Signal` stands for every
-        signal) are called however the feed is read, in the same thread or task, after the current event and before the
-        next one is handed over. If such a handler raises, the call that requested the next event raises the exception,
-        and the signal is delivered again.
+        Handlers for events are called by `run`. Handlers for a signal (`HealthChanged` for example; `Signal` stands for
+        every signal) are called however the feed is read, in the same thread or task, after the current event and
+        before the next one is handed over. If such a handler raises, the call that requested the next event raises the
+        exception, and the signal is delivered again.
+
+        With `immediately=True`, a handler of a signal is called at once, even while the application is busy with an
+        event: by a `Feed` on a separate thread, by an `AsyncFeed` in a task of its event loop. The handler therefore
+        runs concurrently with the rest of the application. It may read `feed.health` and `feed.stats`, call
+        `feed.stop()`, and use whatever else is safe to use from another thread or task. It must not iterate, poll or
+        close the feed. Signals are handled one at a time, in order. An exception that the handler raises is logged, and
+        the next request for an event raises it; the signal is not delivered to that handler again.
 
         An event is processed when its handlers have returned, so a handler must do its work before it returns. If it
         returns a generator, or an awaitable that nothing awaits, its work is not done, and `run` raises `TypeError`. A
         handler that passes its event to another thread needs `commit="manual"`.
 
+        Args:
+            kind: the class of the events, parts or signals.
+            immediately: call the handler at once. Only for signals.
+
         Raises:
-            TypeError: the feed has no events of this kind, or the handler can't be called with one, or it is a
-                generator function, or it is a coroutine function and the feed is not an `AsyncFeed`.
+            TypeError: the feed has no events of this kind, or they are not signals and can't be handled immediately, or
+                the handler can't be called with one, or it is a generator function, or it is a coroutine function and
+                the feed is not an `AsyncFeed`.
             ForkedFeedError: the feed was entered before this process was forked.
         """
 
@@ -96,7 +108,7 @@ class Handlers:
 
         def register(handler: Handler) -> Handler:
             check_function(handler, f"on({getattr(kind, '__name__', kind)})", may_await=self._may_await)
-            self._dispatcher.add(kind, handler)
+            self._dispatcher.add(kind, handler, immediately=immediately)
             return handler
 
         return register
@@ -112,9 +124,15 @@ class Dispatcher:
     def __init__(self) -> None:
         self._whole: dict[type[Any], list[Handler]] = {kind: [] for kind in _PARTS}
         self._parts: dict[type[Any], list[tuple[Handler, bool]]] = {kind: [] for kind in _KINDS}
+        self._immediate: dict[type[Signal], list[Handler]] = {kind: [] for kind in SIGNALS}
 
-    def add(self, kind: type[Any], handler: Handler) -> None:
+    def add(self, kind: type[Any], handler: Handler, *, immediately: bool = False) -> None:
         """Registers the handler.
+
+        Args:
+            kind: what it is registered for.
+            handler: the handler.
+            immediately: it is called at once. Only for signals.
 
         Raises:
             TypeError: the feed has no events or signals of that kind, or the handler can't be called with one.
@@ -122,7 +140,13 @@ class Dispatcher:
         if kind not in _KINDS:
             known = ", ".join(sorted(known.__name__ for known in _KINDS))
             raise TypeError(f"on({kind!r}): the feed has no such events; it has {known}")
-        if kind in self._whole:
+        if immediately:
+            if not issubclass(kind, Signal):
+                raise TypeError(f"on({kind.__name__}, immediately=True): only signals are handled immediately")
+            for member, handlers in self._immediate.items():
+                if issubclass(member, kind):
+                    handlers.append(_checked(handler, kind, 1))
+        elif kind in self._whole:
             self._whole[kind].append(_checked(handler, kind, 1))
         elif kind in _FAMILIES:
             for member, handlers in self._whole.items():
@@ -132,6 +156,15 @@ class Dispatcher:
             takes_event = _positional(handler) >= 2  # the part and its event
             checked = _checked(handler, kind, 2 if takes_event else 1)
             self._parts[kind].append((checked, takes_event))
+
+    @property
+    def has_immediate(self) -> bool:
+        """Whether a handler is to be called at once."""
+        return any(self._immediate.values())
+
+    def immediate(self, signal: Signal) -> list[Handler]:
+        """Returns the handlers to call at once for the signal."""
+        return self._immediate.get(type(signal), [])
 
     def calls(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
         """Yields each handler to call for the event or signal, with its arguments, in order."""

@@ -17,8 +17,10 @@ from typing import Literal, NamedTuple, TypeVar, Union
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
 from rbhq_stream._engine.dispatch import Handler, Handlers
-from rbhq_stream._engine.session import Session
+from rbhq_stream._engine.immediate import Immediate
+from rbhq_stream._engine.session import FailedHandler, Session
 from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream.health import Health, HealthRules
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.signals import Signal
@@ -27,6 +29,10 @@ from rbhq_stream.source import Source
 _log = logging.getLogger("rbhq_stream")
 _T = TypeVar("_T")
 
+LAST_SIGNALS_TIMEOUT = 1.0
+"""Seconds that closing waits at most until handlers that are called immediately have handled the last signals."""
+LAST_SIGNALS_INTERVAL = 0.02
+"""Seconds between two looks whether they have."""
 CLOSE_CHECK_INTERVAL = 0.1
 """Seconds between two checks whether the poll thread has ended. They are needed because another thread may have
 consumed the wake-up."""
@@ -59,13 +65,15 @@ Steps = Generator[Union[Wait, Call, LetOthersRun, Raise], Union[Exception, None]
 
 
 class Driver(Handlers):
-    """The base class of `Feed` and `AsyncFeed`, which perform its steps.
+    """The base class of `Feed` and `AsyncFeed`, which perform its steps. They set `_immediate` first.
 
     Args:
         wake: wakes the thread or task that performs a `Wait`. Called from any thread.
         events_per_turn: while events are waiting, let other tasks run after this many events.
         clock: the time in seconds, monotonic.
     """
+
+    _immediate: Immediate
 
     def __init__(
         self,
@@ -75,13 +83,24 @@ class Driver(Handlers):
         on_bad_record: OnBadRecord,
         source: Source | None,
         positions: Positions | None,
+        health: HealthRules | None,
         may_await: bool,
         wake: Callable[[], None],
         events_per_turn: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(may_await=may_await)
-        self._session = Session(config, commit, on_bad_record, source, wake, positions=positions, clock=clock)
+        self._session = Session(
+            config,
+            commit,
+            on_bad_record,
+            source,
+            wake,
+            rules=health or HealthRules(),
+            immediate=self._deliver_immediately,
+            positions=positions,
+            clock=clock,
+        )
         self._cursor = self._session.cursor
         self._signals = self._session.signals
         self._wake = wake
@@ -117,6 +136,16 @@ class Driver(Handlers):
         self._session.check_process()
         return self._cursor.stats(self._handed_over)
 
+    @property
+    def health(self) -> Health:
+        """Whether the feed can be trusted at present, and why. From any thread, at any time.
+
+        Raises:
+            ForkedFeedError: the feed was entered before this process was forked.
+        """
+        self._session.check_process()
+        return self._session.health
+
     def ack(self, event: RaceEvent) -> None:
         """Acknowledges an event, with `commit="manual"`. From any thread, in any order.
 
@@ -133,6 +162,14 @@ class Driver(Handlers):
         """
         self._session.check_process()
         self._session.acknowledge(event)
+
+    def _deliver_immediately(self, signal: Signal) -> None:
+        handlers = self._dispatcher.immediate(signal)
+        if handlers:
+            self._immediate.deliver(signal, handlers)
+
+    def _note_failed_handler(self, error: Exception) -> None:
+        self._session.note_failed_handler(error)
 
     def _check_usable(self) -> None:
         self._session.check_process()
@@ -230,7 +267,11 @@ class Driver(Handlers):
     def _deliver_signal(self, retry: Retry) -> Steps[None]:
         """Calls the handlers for the oldest signal. The current event is processed first."""
         self._cursor.settle(self._handed_over)
-        if (yield from self._handle(self._signals[0], retry)):
+        signal = self._signals[0]
+        if isinstance(signal, FailedHandler):
+            self._signals.popleft()
+            yield Raise(_not_an_end(signal.error))  # and is never resumed
+        if (yield from self._handle(signal, retry)):
             self._signals.popleft()  # not before: a signal that was not handled is delivered again
 
     def _close(self, *, is_normal: bool) -> Steps[None]:
@@ -250,6 +291,10 @@ class Driver(Handlers):
         while (left := session.time_to_close) > 0:
             yield Wait(min(left, CLOSE_CHECK_INTERVAL))
         session.finish_closing()
+        if self._dispatcher.has_immediate:
+            deadline = self._clock() + LAST_SIGNALS_TIMEOUT
+            while (session.is_watched or not self._immediate.is_idle) and self._clock() < deadline:
+                yield Wait(LAST_SIGNALS_INTERVAL)
 
     def _finish(self) -> Steps[None]:
         """Ends an iteration: closes a feed that was not entered by `with`."""

@@ -14,8 +14,10 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import OnBadRecord
 from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.immediate import ImmediateThread
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream.events import Event
+from rbhq_stream.health import HealthRules
 from rbhq_stream.positions import Positions
 from rbhq_stream.retry import NO_RETRY, Retry
 from rbhq_stream.source import Source
@@ -44,6 +46,7 @@ class Feed(Driver):
             partitions are assigned. It is called on the feed's poll thread, and an exception that it raises ends the
             feed. See `SqlOffsets`. Partitions that are not named start at the group's committed offsets or, if there
             are none, at `config.start`.
+        health: the limits by which `feed.health` is judged; by default those of `HealthRules()`.
     """
 
     def __init__(
@@ -54,14 +57,17 @@ class Feed(Driver):
         on_bad_record: OnBadRecord = "raise",
         source: Source | None = None,
         positions: Positions | None = None,
+        health: HealthRules | None = None,
     ) -> None:
         self._bell: SimpleQueue[None] = SimpleQueue()
+        self._immediate = ImmediateThread(self._note_failed_handler)
         super().__init__(
             config,
             commit=commit,
             on_bad_record=on_bad_record,
             source=source,
             positions=positions,
+            health=health,
             may_await=False,
             wake=self._ring,
         )

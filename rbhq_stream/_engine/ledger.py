@@ -113,6 +113,13 @@ class Ledger:
         state = self._partitions.get(partition)
         return None if state is None else state.expected
 
+    def positions(self) -> dict[TopicPartition, tuple[int | None, int | None, int | None]]:
+        """Returns of each assigned partition the expected, the processed and the committed offset, as far as known."""
+        return {
+            TopicPartition(*partition): (state.expected, state.next, state.committed)
+            for partition, state in self._partitions.items()
+        }
+
     def processed(self, partition: _Key) -> int | None:
         """Returns the offset before which all records are processed, or `None` where that is not known."""
         state = self._partitions.get(partition)

@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 
 from rbhq_stream._engine.buffer import RESUME_BELOW, Buffer, Ownership, newest_offsets
+from rbhq_stream._engine.health_watch import HealthWatch
 from rbhq_stream._engine.holdups import Holdups
 from rbhq_stream._engine.ledger import Ledger
+from rbhq_stream._engine.progress_report import ProgressReport
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream.record import RawRecord
-from rbhq_stream.signals import PartitionsLost
+from rbhq_stream.signals import PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
 from rbhq_stream.source import Source, TopicPartition
 
 _log = logging.getLogger("rbhq_stream")
@@ -30,6 +32,8 @@ PAUSE_AFTER = 0.5
 """Seconds to wait for room in a full buffer before the partitions are paused. Pausing at once would be wasteful,
 because it discards what the Kafka client has fetched ahead.
 """
+REPORT_INTERVAL = 0.2
+"""Seconds between two reports of the progress for the feed's health."""
 
 
 class PollThread:
@@ -39,6 +43,8 @@ class PollThread:
         self,
         source: Source,
         buffer: Buffer,
+        health: HealthWatch,
+        deliver: Callable[[Signal], None],
         *,
         starting_positions: StartingPositions,
         acknowledge_one_by_one: bool,
@@ -48,6 +54,8 @@ class PollThread:
     ) -> None:
         self._source = source
         self._buffer = buffer
+        self._health = health
+        self._deliver = deliver
         self._starting_positions = starting_positions
         self._one_by_one = acknowledge_one_by_one
         self._has_group = has_group
@@ -55,6 +63,7 @@ class PollThread:
         self._close_timeout = close_timeout
         self._ledger = Ledger()
         self._holdups = Holdups()
+        self._report = ProgressReport()
         self._is_paused = False
         self._unclaimed = [True]
         self._thread: threading.Thread | None = None
@@ -90,11 +99,13 @@ class PollThread:
         except IndexError:
             return  # another thread does the work
         self._thread = threading.current_thread()
+        self._health.start()
         try:
             self._source.open(self)
             self._buffer.mark_open()
             self._poll_until_closing()
         except BaseException as error:  # noqa: BLE001  # a thread has no caller: the application's thread raises it
+            self._health.note_failure(error)  # first, so that the application hears that the feed is down
             self._buffer.fail(error)
             self._let_application_finish()
         try:
@@ -105,6 +116,7 @@ class PollThread:
                 _log.exception("closing the feed failed; what was not committed is delivered again after a restart")
         finally:
             self._buffer.mark_ended()
+            self._health.end()
 
     def _let_application_finish(self) -> None:
         """After a failure the application may still process what was read before it, and have that committed."""
@@ -115,6 +127,7 @@ class PollThread:
 
     def _poll_until_closing(self) -> None:
         next_commit = time.monotonic() + self._commit_interval
+        next_report = 0.0
         while not self._buffer.is_closing:
             self._keep_within_bounds()
             records = self._source.poll(POLL_TIMEOUT)
@@ -124,6 +137,10 @@ class PollThread:
             if now >= next_commit:
                 self._commit()
                 next_commit = now + self._commit_interval
+            if now >= next_report:
+                self._enter_processed()
+                self._buffer.set_progress(self._report.made(self._ledger, self._source.status(), now))
+                next_report = now + REPORT_INTERVAL
 
     def _append(self, records: Sequence[RawRecord]) -> None:
         ledger = self._ledger
@@ -134,6 +151,8 @@ class PollThread:
         else:
             for partition, offset in newest.items():
                 ledger.read_up_to(partition, offset)
+        topics = {topic for topic, _ in newest}
+        self._report.arrived(records, topics, time.monotonic(), datetime.now(timezone.utc))
         self._buffer.append(records, ledger.epoch, newest)
         self._enter_processed(whole_chunks_only=True)  # so that the buffer can drop them
 
@@ -187,6 +206,9 @@ class PollThread:
 
     def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         self._ledger.assign(partitions)
+        self._report.assigned(partitions, time.monotonic())
+        if partitions:
+            self._deliver(PartitionsAssigned(at=datetime.now(timezone.utc), partitions=tuple(sorted(partitions))))
         self._publish_ownership()
         positions = self._starting_positions.of(partitions)
         for partition, offset in positions.items():
@@ -198,15 +220,22 @@ class PollThread:
         self._publish_ownership()
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        self._enter_processed()
-        uncommitted = self._ledger.revoke(partitions)
-        self._publish_ownership()
+        uncommitted = self._remove(partitions, is_evicted=False)
+        if partitions:
+            self._deliver(PartitionsRevoked(at=datetime.now(timezone.utc), partitions=tuple(sorted(partitions))))
         return uncommitted
 
     def lost(self, partitions: Collection[TopicPartition]) -> None:
-        uncommitted = self.revoked(partitions)
+        uncommitted = self._remove(partitions, is_evicted=True)
         now = datetime.now(timezone.utc)
-        self._buffer.add_signal(PartitionsLost(at=now, partitions=tuple(sorted(partitions)), uncommitted=uncommitted))
+        self._deliver(PartitionsLost(at=now, partitions=tuple(sorted(partitions)), uncommitted=uncommitted))
+
+    def _remove(self, partitions: Collection[TopicPartition], *, is_evicted: bool) -> dict[TopicPartition, int]:
+        self._enter_processed()
+        uncommitted = self._ledger.revoke(partitions)
+        self._report.removed(partitions, is_evicted=is_evicted)
+        self._publish_ownership()
+        return uncommitted
 
     def expected(self, partition: TopicPartition) -> int | None:
         return self._ledger.expected(partition)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Literal
+
+from attrs import frozen
 
 from rbhq_stream._config import FeedConfig, read_ahead_bytes
 from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
+from rbhq_stream._engine.health_watch import HealthWatch
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._engine.unfinished_work import check_function
@@ -17,10 +21,19 @@ from rbhq_stream._forks import forks
 from rbhq_stream._kafka import kafka_source
 from rbhq_stream.errors import FeedClosedError, ForkedFeedError
 from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream.health import Health, HealthRules
 from rbhq_stream.positions import Positions
+from rbhq_stream.signals import Signal
 from rbhq_stream.source import Source
 
 _log = logging.getLogger("rbhq_stream")
+
+
+@frozen(kw_only=True)
+class FailedHandler(Signal):
+    """A handler that was called immediately has failed. No handler gets this signal: the error is raised."""
+
+    error: Exception
 
 
 class Session:
@@ -34,6 +47,8 @@ class Session:
         source: Source | None,
         wake: Callable[[], None],
         *,
+        rules: HealthRules,
+        immediate: Callable[[Signal], None],
         positions: Positions | None,
         clock: Callable[[], float],
     ) -> None:
@@ -49,9 +64,21 @@ class Session:
             max_bytes=config.buffer_bytes - 2 * read_ahead_bytes(config),
             wake_application=wake,
         )
+        self._immediate = immediate
+        self._health = HealthWatch(
+            rules=rules,
+            topics=config.topics.kinds,
+            buffer=self._buffer,
+            counts=self._counts,
+            is_closed=lambda: self.is_closed,
+            deliver=self._deliver,
+            failed=self.note_failed_handler,
+        )
         self._poll_thread = PollThread(
             source if source is not None else kafka_source(config),
             self._buffer,
+            self._health,
+            self._deliver,
             starting_positions=StartingPositions(positions, config.topics.names),
             acknowledge_one_by_one=self._manual,
             has_group=config.group_id is not None,
@@ -124,6 +151,28 @@ class Session:
             assert self._pid is not None, "it was started"
             raise ForkedFeedError(self._pid)
 
+    @property
+    def health(self) -> Health:
+        """The health of the feed. From any thread."""
+        return self._health.current()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the health of the feed is still being determined."""
+        return self._health.is_running
+
+    def _counts(self) -> tuple[int, int]:
+        stats = self.cursor.stats(None)
+        return stats.events, stats.bad_records
+
+    def _deliver(self, signal: Signal) -> None:
+        self._buffer.add_signal(signal)
+        self._immediate(signal)
+
+    def note_failed_handler(self, error: Exception) -> None:
+        """A handler that was called immediately has failed: the application gets the error with the next request."""
+        self._buffer.add_signal(FailedHandler(at=datetime.now(timezone.utc), error=error))
+
     def is_connected(self) -> bool:
         """Returns whether the subscription works.
 
@@ -179,6 +228,8 @@ class Session:
     def finish_closing(self) -> None:
         """Finishes closing, and logs a warning if it took too long."""
         self._poll_thread.join()
+        if self._buffer.is_ended:
+            self._health.join(POLL_TIMEOUT)
         if self._poll_thread.is_started and not self._buffer.is_ended:
             _log.warning(
                 "the feed could not be closed within %s s; uncommitted events are delivered again after a restart",

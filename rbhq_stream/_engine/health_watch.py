@@ -1,0 +1,190 @@
+"""`HealthWatch`: the thread that determines the feed's health.
+
+It is a thread of its own because the others can be busy: the poll thread with brokers that do not reply, the
+application with a slow handler. It looks at intervals, has the state machine judge what it sees, publishes the result
+and delivers the signals.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from queue import Empty, SimpleQueue
+
+import attrs
+
+from rbhq_stream._engine.buffer import Buffer
+from rbhq_stream._health.machine import SUSPENDED_AFTER, HealthMachine
+from rbhq_stream._health.observation import Observation
+from rbhq_stream.events import Event
+from rbhq_stream.health import Health, HealthReason, HealthRules, HealthState
+from rbhq_stream.signals import Signal
+
+_log = logging.getLogger("rbhq_stream")
+
+LOOK_INTERVAL = 0.2
+"""Seconds between two looks at the feed."""
+REPLY_TIMEOUT = 0.5
+"""Seconds that the poll thread waits at most until its failure has been taken in."""
+
+
+class HealthWatch:
+    """Owns the thread and the state machine.
+
+    Args:
+        rules: the limits.
+        topics: the class of the events in each topic.
+        buffer: what is looked at.
+        counts: returns how many events were handed over and how many records were bad. Called on the health thread.
+        is_closed: returns whether the application has closed the feed.
+        deliver: delivers a signal.
+        failed: takes in what a logging handler of the application raised.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: HealthRules,
+        topics: Mapping[str, type[Event]],
+        buffer: Buffer,
+        counts: Callable[[], tuple[int, int]],
+        is_closed: Callable[[], bool],
+        deliver: Callable[[Signal], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._machine = HealthMachine(rules, topics, time.monotonic(), datetime.now(timezone.utc))
+        self._buffer = buffer
+        self._counts = counts
+        self._is_closed = is_closed
+        self._deliver = deliver
+        self._failed = failed
+        self._failure: BaseException | None = None  # written by the poll thread, once
+        self._is_started = self._is_ending = False  # likewise
+        self._thread: threading.Thread | None = None  # likewise
+        self._requests: SimpleQueue[threading.Event] = SimpleQueue()
+        self._looked_at = 0.0  # when; written by the health thread, as the rest
+        self._has_ended = False
+        self._busy_since: tuple[int, float] | None = None  # how many records were processed, and since when so many
+
+    def current(self) -> Health:
+        """Returns the health. From any thread."""
+        health = self._machine.current
+        now = datetime.now(timezone.utc)
+        if not self.is_running:
+            if self._is_closed() and health.state is not HealthState.CLOSED:
+                return attrs.evolve(health, reason=HealthReason.CLOSED, detail="the feed was closed", since=now, at=now)
+            return health
+        age = time.monotonic() - self._looked_at
+        return _aged(health, age, now) if age > SUSPENDED_AFTER else health
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the health thread runs. From any thread."""
+        return self._is_started and not self._has_ended
+
+    def join(self, timeout: float) -> None:
+        """Waits until the health thread has ended, once `end` was called; at most `timeout` seconds."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    # the poll thread's side
+
+    def start(self) -> None:
+        """Starts to look."""
+        self._looked_at = time.monotonic()
+        self._is_started = True
+        self._thread = threading.Thread(target=self._run, name="rbhq_stream health", daemon=True)
+        self._thread.start()
+
+    def note_failure(self, error: BaseException) -> None:
+        """The feed has ended with an error. Returns when that has been taken in."""
+        self._failure = error
+        self._look_soon().wait(REPLY_TIMEOUT)
+
+    def end(self) -> None:
+        """The poll thread has ended. Looks once more and ends."""
+        self._is_ending = True
+        self._look_soon()
+
+    def _look_soon(self) -> threading.Event:
+        looked = threading.Event()
+        self._requests.put(looked)
+        return looked
+
+    # the thread
+
+    def _run(self) -> None:
+        try:
+            is_last = False
+            while not is_last:
+                request = None
+                with suppress(Empty):
+                    request = self._requests.get(timeout=LOOK_INTERVAL)
+                is_last = self._is_ending  # read before the look
+                self._look()
+                if request is not None:
+                    request.set()
+        except Exception:
+            # no health from now on: `current` reports that within seconds
+            _log.exception("the feed's health can't be determined any more")
+            raise
+        self._has_ended = True
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        buffer = self._buffer
+        events, bad_records = self._counts()
+        waiting = buffer.waiting_records
+        changed = self._machine.step(
+            Observation(
+                now=now,
+                wall=datetime.now(timezone.utc),
+                is_open=buffer.is_open,
+                is_closed=self._is_closed(),
+                failure=self._failure,
+                progress=buffer.progress,
+                handler_running=self._handler_running(now, waiting),
+                waiting_records=waiting,
+                waiting_bytes=buffer.waiting_bytes,
+                buffer_fill=buffer.fill,
+                events=events,
+                bad_records=bad_records,
+            )
+        )
+        self._looked_at = now
+        if changed is not None:
+            health = changed.health
+            level = logging.INFO if health.ok or changed.previous.state is HealthState.CONNECTING else logging.WARNING
+            level = logging.INFO if health.state in (HealthState.CONNECTING, HealthState.CLOSED) else level
+            self._deliver(changed)
+            try:
+                _log.log(level, "health: %s (%s): %s", health.state.value, health.reason.value, health.detail)
+            except Exception as error:  # noqa: BLE001  # from a logging handler of the application: it is passed on
+                self._failed(error)
+
+    def _handler_running(self, now: float, waiting: int) -> float:
+        """Returns for how many seconds nothing was processed although something waits."""
+        processed = self._buffer.processed_records
+        if not waiting:
+            self._busy_since = None
+            return 0.0
+        if self._busy_since is None or self._busy_since[0] != processed:
+            self._busy_since = processed, now
+        return now - self._busy_since[1]
+
+
+def _aged(health: Health, seconds: float, at: datetime) -> Health:
+    """Returns what a snapshot means that was not renewed in time, as nothing that it says can be relied on.
+
+    Args:
+        health: the snapshot.
+        seconds: its age.
+        at: the time now (UTC).
+    """
+    detail = f"the feed's health has not been determined for {seconds:.0f} s: the process stood still, or is starved"
+    since = health.since if health.reason is HealthReason.SUSPENDED else health.at
+    return attrs.evolve(health, reason=HealthReason.SUSPENDED, detail=detail, since=since, at=at)

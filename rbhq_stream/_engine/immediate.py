@@ -1,0 +1,133 @@
+"""Handlers of signals that are called at once, whatever the application is doing: on a thread, or as a task.
+
+Both kinds call the handlers one signal after the other, in the order in which the signals were delivered. A handler
+that fails does not keep the next signal from being handled: its error is logged, and raised where the application
+requests the next event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rbhq_stream._engine.unfinished_work import check_result
+from rbhq_stream.signals import Signal
+
+_log = logging.getLogger("rbhq_stream")
+
+Handler = Callable[..., object]
+Failed = Callable[[Exception], None]
+
+
+class Immediate(Protocol):
+    """How handlers of signals are called at once."""
+
+    def deliver(self, signal: Signal, handlers: Sequence[Handler]) -> None: ...
+
+    @property
+    def is_idle(self) -> bool: ...
+
+
+class ImmediateThread:
+    """Calls the handlers on a thread of its own, which exists while there are signals to handle.
+
+    Args:
+        failed: takes in the error of a handler.
+    """
+
+    def __init__(self, failed: Failed) -> None:
+        self._failed = failed
+        self._waiting: deque[tuple[Signal, Sequence[Handler]]] = deque()
+        self._lock = threading.Lock()  # never taken by the application's thread, which an interrupt could strike
+        self._is_running = False
+
+    def deliver(self, signal: Signal, handlers: Sequence[Handler]) -> None:
+        """Has the handlers called. Called by the poll thread and by the health thread."""
+        with self._lock:
+            self._waiting.append((signal, handlers))
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="rbhq_stream signals", daemon=True).start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was delivered has been handled."""
+        return not self._is_running
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._is_running = False
+                    return
+                signal, handlers = self._waiting.popleft()
+            for handler in handlers:
+                try:
+                    result = handler(signal)
+                    if result is not None:
+                        check_result(result, f"the handler of {type(signal).__name__}", handler)
+                except Exception as error:  # noqa: BLE001  # the application's: it is passed on
+                    _report(handler, signal, error, self._failed)
+
+
+class ImmediateTasks:
+    """Calls the handlers in a task of the event loop that the feed is read in.
+
+    Args:
+        failed: takes in the error of a handler.
+    """
+
+    def __init__(self, failed: Failed) -> None:
+        self._failed = failed
+        self._waiting: deque[tuple[Signal, Sequence[Handler]]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None  # only the event loop's thread touches it
+
+    def use(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The feed is read in this event loop from now on. Called in it."""
+        if loop is not self._loop:
+            self._loop = loop
+            self._task = None
+            self._start()
+
+    def deliver(self, signal: Signal, handlers: Sequence[Handler]) -> None:
+        """Has the handlers called. Called by the poll thread and by the health thread."""
+        self._waiting.append((signal, handlers))
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._start)
+            except RuntimeError:  # the event loop is closed: they are called in the next one that reads the feed
+                _log.debug("the event loop is closed; its handlers of signals are not called")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was delivered has been handled."""
+        return not self._waiting and (self._task is None or self._task.done())
+
+    def _start(self) -> None:
+        if self._waiting and self._loop is not None and (self._task is None or self._task.done()):
+            self._task = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._waiting:
+            signal, handlers = self._waiting[0]
+            for handler in handlers:
+                try:
+                    result = handler(signal)
+                    if inspect.isawaitable(result):
+                        result = await result
+                    if result is not None:
+                        check_result(result, f"the handler of {type(signal).__name__}", handler)
+                except Exception as error:  # noqa: BLE001  # the application's: it is passed on
+                    _report(handler, signal, error, self._failed)
+            self._waiting.popleft()  # not before: what is cancelled is handled in the next event loop
+
+
+def _report(handler: Handler, signal: Signal, error: Exception, failed: Failed) -> None:
+    _log.error("the immediate handler %r of %s failed", handler, type(signal).__name__, exc_info=error)
+    failed(error)

@@ -1,0 +1,128 @@
+"""What the arrival of records says: whether a topic is silent, and whether the clocks agree."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from rbhq_stream._health.observation import Arrival, Progress
+from rbhq_stream.events import Event, PriceEvent
+from rbhq_stream.health import HealthReason, HealthRules, TopicHealth
+
+SCHEDULE_INTERVAL = 5.0
+"""Seconds between two calls of the application's schedule."""
+AGES = 3
+"""How many records in a row must have a wrong time. One alone may have been held up somewhere."""
+
+
+class Arrivals:
+    """The newest record of each topic.
+
+    Args:
+        rules: the limits.
+        topics: the class of the events in each topic.
+    """
+
+    def __init__(self, rules: HealthRules, topics: Mapping[str, type[Event]]) -> None:
+        self._rules = rules
+        self._kinds = topics
+        self._reading_since: dict[str, float] = {}
+        self._newest: Mapping[str, Arrival] = {}
+        self._ages: deque[float] = deque(maxlen=AGES)  # of records that arrived when nothing was left to catch up with
+        self._next_call = float("-inf")
+        self._next_jump: datetime | None = None
+        self._schedule_failed: str | None = None
+
+    def look(self, progress: Progress, now: float, *, is_current: bool) -> None:
+        """Takes in what has arrived.
+
+        Args:
+            progress: what the poll thread knows.
+            now: the time now (monotonic).
+            is_current: whether new records come as they are published, so that their age means something.
+        """
+        topics = {partition.topic for partition in progress.partitions}
+        self._reading_since = {topic: self._reading_since.get(topic, now) for topic in topics}
+        for topic, arrival in progress.arrivals.items():
+            known = self._newest.get(topic)
+            if is_current and arrival.age is not None and (known is None or known.at != arrival.at):
+                self._ages.append(arrival.age)
+        self._newest = progress.arrivals
+
+    def topics(self, now: float) -> dict[str, TopicHealth]:
+        """Returns the newest record of each topic, as figures."""
+        return {
+            topic: TopicHealth(
+                newest=self._newest[topic].timestamp if topic in self._newest else None,
+                silent_for=self._silent_for(topic, now),
+            )
+            for topic in self._reading_since
+        }
+
+    def verdict(self, now: float, wall: datetime, delay: float) -> tuple[HealthReason, str] | None:
+        """Returns what is wrong, if anything is.
+
+        Args:
+            now: the time now (monotonic).
+            wall: the same by this host's clock.
+            delay: by how much the feed itself may hold records up, in seconds.
+        """
+        return self._silence(now) or self._silence_before_jump(now, wall) or self._clocks(delay)
+
+    def _silence(self, now: float) -> tuple[HealthReason, str] | None:
+        for topic in self._reading_since:
+            kind = self._kinds.get(topic)
+            limit = None if kind is None else self._rules.max_silence.get(kind)
+            silent = self._silent_for(topic, now)
+            if limit is not None and silent > limit:
+                return HealthReason.TOPIC_SILENT, f"no record from {topic!r} for {silent:.0f} s (limit: {limit:g} s)"
+        return None
+
+    def _silence_before_jump(self, now: float, wall: datetime) -> tuple[HealthReason, str] | None:
+        if self._rules.schedule is None:
+            return None
+        self._call_schedule(now, wall)
+        if self._schedule_failed is not None:
+            return HealthReason.SCHEDULE_FAILED, self._schedule_failed
+        jump = self._next_jump
+        if jump is None or not timedelta(0) <= jump - wall <= timedelta(seconds=self._rules.before_jump):
+            return None
+        limit = self._rules.max_silence_before_jump
+        for topic in self._reading_since:
+            silent = self._silent_for(topic, now)
+            if self._kinds.get(topic) is PriceEvent and silent > limit:
+                text = f"no price for {silent:.0f} s (limit: {limit:g} s), and a race jumps at {jump:%H:%M:%S} UTC"
+                return HealthReason.SILENT_BEFORE_JUMP, text
+        return None
+
+    def _call_schedule(self, now: float, wall: datetime) -> None:
+        is_over = self._next_jump is not None and self._next_jump < wall
+        if self._rules.schedule is None or (now < self._next_call and not is_over):
+            return
+        self._next_call = now + SCHEDULE_INTERVAL
+        try:
+            until = wall + timedelta(seconds=self._rules.before_jump + 2 * SCHEDULE_INTERVAL)
+            self._next_jump = min((jump for jump in self._rules.schedule(wall, until) if jump >= wall), default=None)
+            self._schedule_failed = None
+        except Exception as error:  # noqa: BLE001  # the application's function: what it raises becomes the reason
+            self._next_jump = None
+            self._schedule_failed = f"the schedule raised {type(error).__name__}: {error}"
+
+    def _clocks(self, delay: float) -> tuple[HealthReason, str] | None:
+        limit = self._rules.max_clock_skew
+        if limit is None or len(self._ages) < AGES:
+            return None
+        youngest, oldest = min(self._ages), max(self._ages)
+        if youngest > limit + delay:
+            text = f"new records are {youngest:.0f} s old when they arrive: the publisher is late, or a clock is wrong"
+            return HealthReason.CLOCK_DISAGREES, text
+        if oldest < -limit:
+            text = f"new records are {-oldest:.0f} s ahead of this host's clock: one of the two clocks is wrong"
+            return HealthReason.CLOCK_DISAGREES, text
+        return None
+
+    def _silent_for(self, topic: str, now: float) -> float:
+        arrival = self._newest.get(topic)
+        since = self._reading_since[topic]
+        return now - (since if arrival is None else max(since, arrival.at))

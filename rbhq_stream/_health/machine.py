@@ -1,0 +1,280 @@
+"""The state machine of a feed's health. Pure: observations and the time in, `HealthChanged` out.
+
+The rules:
+
+1. A feed is `LIVE` only if nothing is wrong. What is wrong is looked for in the order of the table below, and the first
+   that applies is the reason.
+2. What is wrong is reported when it is noticed, and before any recovery. Only a partition that becomes unreachable is
+   given `UNREACHABLE_GRACE` seconds first, as a partition that changes its leader is unreachable for a moment.
+3. After `DOWN` the ends of the partitions are not known any more. They have to be confirmed by the source, and all
+   records before them processed, before the feed is `LIVE` again. So `DOWN` is always followed by `CATCHING_UP`.
+4. A feed that stops being `LIVE` is not `LIVE` again for `LIVE_AGAIN_AFTER` seconds, and a delay counts as over when it
+   is down to half of its limit. So the state does not flap.
+5. `CLOSED` is final. So is `DOWN` when the feed has ended with an error, until it is closed.
+
+| looked for, in this order | reason | state |
+|---|---|---|
+| the feed was closed | CLOSED | CLOSED |
+| it ended with an error | CREDENTIALS_REFUSED, DATA_LOST or FAILED | DOWN |
+| it has not connected yet | NOT_STARTED or CONNECTING | CONNECTING |
+| nothing was observed for `SUSPENDED_AFTER` | SUSPENDED | DOWN |
+| the poll thread has not polled for `NOT_POLLING_AFTER` | NOT_POLLING | DOWN |
+| the consumer group evicted the process | EVICTED | DOWN |
+| the consumer group has not assigned anything yet | JOINING_GROUP | CONNECTING |
+| partitions are unreachable, all or some | BROKERS_UNREACHABLE or PARTITIONS_UNREACHABLE | DOWN |
+| no partition is assigned | NO_PARTITIONS | STALE |
+| the application has had one event for too long | HANDLER_STUCK | DELAYED |
+| the ends are not confirmed, or records before them not processed | CATCHING_UP | CATCHING_UP |
+| the oldest unprocessed record waits for too long | HANDLER_SLOW | DELAYED |
+| a topic is silent for too long | TOPIC_SILENT or SILENT_BEFORE_JUMP | STALE |
+| the schedule can't be read | SCHEDULE_FAILED | STALE |
+| the records' timestamps and the clock differ by too much | CLOCK_DISAGREES | STALE |
+| nothing | UP_TO_DATE | LIVE |
+
+| from | to | when |
+|---|---|---|
+| CONNECTING | CATCHING_UP | partitions are assigned |
+| CATCHING_UP | LIVE | the records up to the confirmed ends are processed |
+| LIVE, DELAYED, STALE | CATCHING_UP | another partition is assigned |
+| LIVE | DELAYED, STALE | a limit is exceeded |
+| DELAYED, STALE | LIVE | it is not any more, and `LIVE_AGAIN_AFTER` is over |
+| any but CLOSED | DOWN | see above |
+| DOWN | CATCHING_UP, CONNECTING or STALE | the reason is gone |
+| any | CLOSED | the feed was closed |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from rbhq_stream._health.arrivals import Arrivals
+from rbhq_stream._health.lag import Lag
+from rbhq_stream._health.observation import Membership, Observation, Progress
+from rbhq_stream.errors import AuthenticationError, AuthorizationError, DataLossError
+from rbhq_stream.events import Event
+from rbhq_stream.health import (
+    Gap,
+    Health,
+    HealthFigures,
+    HealthReason,
+    HealthRules,
+    HealthState,
+    PartitionHealth,
+)
+from rbhq_stream.signals import HealthChanged
+from rbhq_stream.source import TopicPartition
+
+UNREACHABLE_GRACE = 1.0
+"""Seconds that a partition may be unreachable before that counts."""
+SUSPENDED_AFTER = 3.0
+"""Seconds without an observation after which the process counts as having stood still."""
+NOT_POLLING_AFTER = 5.0
+"""Seconds that the poll thread may do something else than poll."""
+LIVE_AGAIN_AFTER = 1.0
+"""Seconds for which a feed that stopped being live is not live again, at least."""
+LISTED = 3
+"""How many partitions a text names."""
+
+_Verdict = tuple[HealthReason, str]
+
+
+class HealthMachine:
+    """The health of one feed. Used by one thread.
+
+    Args:
+        rules: the limits.
+        topics: the class of the events in each topic.
+        now: the time now (monotonic).
+        wall: the same by this host's clock.
+    """
+
+    def __init__(self, rules: HealthRules, topics: Mapping[str, type[Event]], now: float, wall: datetime) -> None:
+        self._rules = rules
+        self._arrivals = Arrivals(rules, topics)
+        self._lags: dict[TopicPartition, Lag] = {}
+        self._unreachable_since: dict[TopicPartition, float] = {}
+        self._seen_at = now
+        self._not_live_since = float("-inf")  # when it stopped being live
+        self._gap_from: tuple[datetime, dict[TopicPartition, int]] | None = None
+        self.current = Health(
+            reason=HealthReason.NOT_STARTED, detail="the feed has not been started", since=wall, at=wall
+        )
+        """The health as of the last observation."""
+
+    def step(self, seen: Observation) -> HealthChanged | None:
+        """Takes in an observation.
+
+        Returns:
+            The signal to deliver, if the reason has changed.
+        """
+        now = seen.now
+        stood_still, self._seen_at = now - self._seen_at, now
+        progress = seen.progress or Progress(at=now)
+        self._look(progress, now)
+        previous = self.current
+        reason, detail = self._verdict(seen, progress, stood_still)
+        if previous.state in _BEFORE_CATCHING_UP and reason.state in _AFTER_CATCHING_UP:
+            reason, detail = HealthReason.CATCHING_UP, "it is confirmed that nothing was missed"
+        elif reason.state is HealthState.LIVE and now < self._not_live_since + LIVE_AGAIN_AFTER:
+            reason, detail = previous.reason, previous.detail
+        if reason.state is HealthState.DOWN:
+            is_partial = reason is HealthReason.PARTITIONS_UNREACHABLE
+            for partition in self._unreachable(now) if is_partial else self._lags:
+                self._lags[partition].confirm_from(now)
+        is_changed = reason is not previous.reason
+        since = seen.wall if is_changed else previous.since
+        figures = self._figures(seen, progress)
+        self.current = Health(reason=reason, detail=detail, since=since, at=seen.wall, figures=figures)
+        if not is_changed:
+            return None
+        gap = None
+        if previous.ok:
+            self._not_live_since = now
+            self._gap_from = seen.wall, self._processed()
+        elif self.current.ok and self._gap_from is not None:
+            gap = self._gap(*self._gap_from, seen.wall)
+        return HealthChanged(at=seen.wall, health=self.current, previous=previous, gap=gap)
+
+    def _look(self, progress: Progress, now: float) -> None:
+        lags = {
+            partition: known
+            if (known := self._lags.get(partition)) is not None and known.assigned_at == assigned_at
+            else Lag(assigned_at)
+            for partition, (assigned_at, _, _) in progress.partitions.items()
+        }
+        self._lags = lags
+        for partition, lag in lags.items():
+            lag.look(progress.partitions[partition], progress.source.ends.get(partition), now)
+        unreachable = progress.source.unreachable
+        self._unreachable_since = {
+            partition: self._unreachable_since.get(partition, now) for partition in unreachable if partition in lags
+        }
+        self._arrivals.look(progress, now, is_current=self.current.ok or _is_about_clocks(self.current))
+
+    def _verdict(self, seen: Observation, progress: Progress, stood_still: float) -> _Verdict:
+        """Returns the first reason of the table that applies, and the text for it."""
+        for verdict in (
+            self._of_the_feed(seen, progress, stood_still),
+            self._of_partitions(progress, seen.now),
+            self._of_the_application(seen),
+            self._arrivals.verdict(seen.now, seen.wall, self._delay(seen.now)),
+        ):
+            if verdict is not None:
+                return verdict
+        return HealthReason.UP_TO_DATE, "everything that was published is processed"
+
+    def _of_the_feed(self, seen: Observation, progress: Progress, stood_still: float) -> _Verdict | None:
+        if seen.is_closed:
+            return HealthReason.CLOSED, "the feed was closed"
+        if seen.failure is not None:
+            return _failure_reason(seen.failure), f"the feed has ended: {type(seen.failure).__name__}: {seen.failure}"
+        if not seen.is_started:
+            return HealthReason.NOT_STARTED, "the feed has not been started"
+        if not seen.is_open:
+            return HealthReason.CONNECTING, "the feed is connecting"
+        if stood_still > SUSPENDED_AFTER and self.current.state is not HealthState.CONNECTING:
+            return HealthReason.SUSPENDED, f"the process stood still for {stood_still:.1f} s"
+        idle = seen.now - progress.at
+        if idle > NOT_POLLING_AFTER:
+            return HealthReason.NOT_POLLING, f"the feed has not polled for {idle:.0f} s"
+        if progress.membership is Membership.EVICTED:
+            return HealthReason.EVICTED, "the consumer group evicted this process, which is rejoining it"
+        if progress.membership is Membership.JOINING:
+            return HealthReason.JOINING_GROUP, "the feed is connected and waits for the assignment of partitions"
+        return None
+
+    def _of_partitions(self, progress: Progress, now: float) -> _Verdict | None:
+        unreachable = self._unreachable(now)
+        if unreachable:
+            reasons = [f"{partition}: {progress.source.unreachable[partition]}" for partition in unreachable]
+            if len(unreachable) == len(self._lags):
+                return HealthReason.BROKERS_UNREACHABLE, f"no partition can be read: {_listed(reasons)}"
+            text = f"{len(unreachable)} of {len(self._lags)} partitions can't be read: {_listed(reasons)}"
+            return HealthReason.PARTITIONS_UNREACHABLE, text
+        if not self._lags:
+            return HealthReason.NO_PARTITIONS, "the consumer group has assigned no partition to this process"
+        return None
+
+    def _of_the_application(self, seen: Observation) -> _Verdict | None:
+        limit = self._rules.max_delay
+        if seen.handler_running > limit:
+            text = f"the application has had one event for {seen.handler_running:.0f} s (max_delay is {limit:g} s)"
+            return HealthReason.HANDLER_STUCK, text
+        delay = self._delay(seen.now)
+        is_catching_up = self.current.state in (HealthState.CATCHING_UP, *_BEFORE_CATCHING_UP)
+        behind = [partition for partition, lag in self._lags.items() if not lag.is_caught_up]
+        if behind or (is_catching_up and delay > limit):
+            return HealthReason.CATCHING_UP, self._catching_up(behind or list(self._lags))
+        if delay > (limit / 2 if self.current.reason is HealthReason.HANDLER_SLOW else limit):
+            records = sum(lag.records or 0 for lag in self._lags.values())
+            text = (
+                f"{records} records wait for the application, the oldest for {delay:.1f} s (max_delay is {limit:g} s)"
+            )
+            return HealthReason.HANDLER_SLOW, text
+        return None
+
+    def _catching_up(self, partitions: list[TopicPartition]) -> str:
+        unknown = [str(partition) for partition in partitions if self._lags[partition].target is None]
+        if unknown:
+            return f"it is not known yet where these partitions end: {_listed(unknown)}"
+        records = sum(self._lags[partition].records or 0 for partition in partitions)
+        return f"{records} records are published and not processed, in {_listed([str(p) for p in partitions])}"
+
+    def _unreachable(self, now: float) -> list[TopicPartition]:
+        """Returns the partitions that have been unreachable for longer than the grace."""
+        return [p for p, since in self._unreachable_since.items() if now - since >= UNREACHABLE_GRACE]
+
+    def _delay(self, now: float) -> float:
+        return max((lag.delay(now) for lag in self._lags.values()), default=0.0)
+
+    def _processed(self) -> dict[TopicPartition, int]:
+        return {partition: lag.processed for partition, lag in self._lags.items() if lag.processed is not None}
+
+    def _gap(self, began: datetime, before: Mapping[TopicPartition, int], ended: datetime) -> Gap:
+        after = self._processed()
+        records = {p: after[p] - offset for p, offset in before.items() if p in after and after[p] >= offset}
+        return Gap(began=began, ended=ended, records=records)
+
+    def _figures(self, seen: Observation, progress: Progress) -> HealthFigures:
+        return HealthFigures(
+            brokers_known=progress.source.brokers_known,
+            brokers_up=progress.source.brokers_up,
+            topics=self._arrivals.topics(seen.now),
+            partitions={
+                partition: PartitionHealth(
+                    processed=lag.processed,
+                    end=lag.end,
+                    lag=lag.records,
+                    delay=lag.delay(seen.now),
+                    unreachable=progress.source.unreachable.get(partition),
+                )
+                for partition, lag in self._lags.items()
+            },
+            waiting_records=seen.waiting_records,
+            waiting_bytes=seen.waiting_bytes,
+            buffer_fill=seen.buffer_fill,
+            handler_running=seen.handler_running,
+            events=seen.events,
+            bad_records=seen.bad_records,
+            uncommitted=progress.uncommitted,
+        )
+
+
+_BEFORE_CATCHING_UP = (HealthState.CONNECTING, HealthState.DOWN)
+_AFTER_CATCHING_UP = (HealthState.LIVE, HealthState.DELAYED, HealthState.STALE)
+
+
+def _is_about_clocks(health: Health) -> bool:
+    return health.reason is HealthReason.CLOCK_DISAGREES
+
+
+def _failure_reason(failure: BaseException) -> HealthReason:
+    if isinstance(failure, (AuthenticationError, AuthorizationError)):
+        return HealthReason.CREDENTIALS_REFUSED
+    return HealthReason.DATA_LOST if isinstance(failure, DataLossError) else HealthReason.FAILED
+
+
+def _listed(texts: list[str]) -> str:
+    more = len(texts) - LISTED
+    return ", ".join(texts[:LISTED]) + (f" and {more} more" if more > 0 else "")

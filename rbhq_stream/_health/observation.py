@@ -1,0 +1,81 @@
+"""What is observed of a feed. The poll thread makes a `Progress`; the health thread adds what it sees itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum, auto
+from typing import NamedTuple
+
+from attrs import Factory, frozen
+
+from rbhq_stream.source import SourceStatus, TopicPartition
+
+
+class Membership(Enum):
+    """What the consumer group has assigned to this process."""
+
+    JOINING = auto()
+    """Nothing yet."""
+    MEMBER = auto()
+    """The partitions that are listed, perhaps none."""
+    EVICTED = auto()
+    """Nothing any more: it evicted this process."""
+
+
+class PartitionProgress(NamedTuple):
+    """How far a partition is read and processed."""
+
+    assigned_at: float
+    """When it was assigned (monotonic)."""
+    read: int | None
+    """The offset after the newest record that was read."""
+    processed: int | None
+    """The offset before which all records are processed."""
+
+
+class Arrival(NamedTuple):
+    """The newest record of a topic."""
+
+    at: float
+    """When it arrived (monotonic)."""
+    timestamp: datetime | None
+    """The record's own time."""
+    age: float | None
+    """How many seconds that was before it arrived, by this host's clock."""
+
+
+@frozen
+class Progress:
+    """What the poll thread knows."""
+
+    at: float
+    """When (monotonic)."""
+    membership: Membership = Membership.JOINING
+    partitions: Mapping[TopicPartition, PartitionProgress] = Factory(dict)
+    source: SourceStatus = SourceStatus()
+    arrivals: Mapping[str, Arrival] = Factory(dict)
+    uncommitted: int = 0
+
+
+@frozen(kw_only=True)
+class Observation:
+    """Everything that the health is determined from, at one time."""
+
+    now: float
+    """When (monotonic)."""
+    wall: datetime
+    """The same by this host's clock."""
+    is_started: bool = True
+    is_open: bool = True
+    """Whether the feed has connected."""
+    is_closed: bool = False
+    failure: BaseException | None = None
+    """What ended the feed."""
+    progress: Progress | None = None
+    handler_running: float = 0.0
+    waiting_records: int = 0
+    waiting_bytes: int = 0
+    buffer_fill: float = 0.0
+    events: int = 0
+    bad_records: int = 0

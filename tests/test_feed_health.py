@@ -1,0 +1,272 @@
+"""The health of a feed and the signals about it, for both facades over records from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from rbhq_stream import (
+    AsyncFeed,
+    Feed,
+    HealthChanged,
+    HealthReason,
+    HealthRules,
+    HealthState,
+    PartitionsAssigned,
+    PartitionsLost,
+    PartitionsRevoked,
+    PriceEvent,
+    Signal,
+    TopicPartition,
+    UnreachableError,
+)
+from rbhq_stream.testing import MemorySource
+from tests.memory_feeds import PRICES, MakeFacade, memory_config, price, prices
+from tests.waiting import wait_for
+
+R = HealthReason
+
+
+def wait_until_live(facade: Any) -> None:
+    """Reads until the feed is live; there must be no events."""
+    deadline = time.monotonic() + 10
+    while not facade.feed.health.ok and time.monotonic() < deadline:
+        assert facade.poll(0.05) is None
+    assert facade.feed.health.ok
+
+
+def wait_for_reason(facade: Any, reason: HealthReason) -> None:
+    deadline = time.monotonic() + 10
+    while facade.feed.health.reason is not reason and time.monotonic() < deadline:
+        facade.poll(0.05)
+    assert facade.feed.health.reason is reason
+
+
+def test_a_feed_that_is_made_entered_and_closed(make_facade: MakeFacade) -> None:
+    facade = make_facade()
+    assert facade.feed.health.reason is R.NOT_STARTED
+    facade.enter()
+    wait_until_live(facade)
+    facade.leave()
+    assert facade.feed.health.state is HealthState.CLOSED
+
+
+def test_health_signals_come_in_line_with_the_events(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(3))
+    facade = make_facade()
+    told: list[object] = []
+    facade.feed.on(HealthChanged)(lambda signal: told.append(signal.health.state))
+    facade.enter()
+    for _ in range(3):
+        told += [facade.next()]
+    wait_until_live(facade)
+    assert [item for item in told if isinstance(item, PriceEvent)] == prices(3)
+    assert told[-2:] == [HealthState.CATCHING_UP, HealthState.LIVE] or told[-1] is HealthState.LIVE
+    assert told.index(HealthState.LIVE) > told.index(price(3)), "live comes after what had to be caught up with"
+
+
+def test_an_outage_is_down_then_caught_up_with_then_live(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    signals: list[HealthChanged] = []
+    facade.feed.on(HealthChanged)(signals.append)
+    facade.enter()
+    wait_until_live(facade)
+    facade.poll(0)  # delivers the last signal
+    signals.clear()
+    memory_source.cut_off()
+    wait_for_reason(facade, R.BROKERS_UNREACHABLE)
+    memory_source.publish(*prices(2))
+    memory_source.reconnect()
+    assert [facade.next(), facade.next()] == prices(2)
+    wait_until_live(facade)
+    facade.poll(0)
+    assert [signal.health.reason for signal in signals] == [R.BROKERS_UNREACHABLE, R.CATCHING_UP, R.UP_TO_DATE]
+    gap = signals[-1].gap
+    assert gap is not None
+    assert gap.records[PRICES] == 2
+
+
+def test_one_topic_that_is_cut_off_is_told_apart_from_an_outage(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    facade = make_facade()
+    facade.enter()
+    wait_until_live(facade)
+    memory_source.cut_off("status")
+    wait_for_reason(facade, R.PARTITIONS_UNREACHABLE)
+    assert "status[0]" in facade.feed.health.detail
+
+
+def test_an_immediate_handler_hears_of_a_stuck_handler_while_it_is_stuck(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    memory_source.publish(price(1))
+    facade = make_facade(health=HealthRules(max_delay=0.3))
+    reasons: list[HealthReason] = []
+    heard = threading.Event()
+
+    @facade.feed.on(HealthChanged, immediately=True)
+    def suspend(signal: HealthChanged) -> None:
+        reasons.append(signal.health.reason)
+        if signal.health.reason is R.HANDLER_STUCK:
+            heard.set()
+
+    heard_in_time: list[bool] = []
+    if isinstance(facade.feed, AsyncFeed):
+
+        @facade.feed.on(PriceEvent)
+        async def handle_async(_event: PriceEvent) -> None:
+            deadline = time.monotonic() + 10
+            while not heard.is_set() and time.monotonic() < deadline:  # noqa: ASYNC110  # as the other facade's
+                await asyncio.sleep(0.01)
+            heard_in_time.append(heard.is_set())
+            facade.feed.stop()
+
+    else:
+
+        @facade.feed.on(PriceEvent)
+        def handle(_event: PriceEvent) -> None:
+            heard_in_time.append(heard.wait(10))
+            facade.feed.stop()
+
+    facade.run()
+    assert heard_in_time == [True]
+    assert reasons[-1] is R.CLOSED, "closing waits for the last signal"
+
+
+def test_an_error_of_an_immediate_handler_reaches_the_application(
+    make_facade: MakeFacade, caplog: pytest.LogCaptureFixture
+) -> None:
+    facade = make_facade()
+
+    @facade.feed.on(HealthChanged, immediately=True)
+    def fail(signal: HealthChanged) -> None:
+        if signal.health.ok:
+            raise ValueError("the board is gone")
+
+    facade.enter()
+    with pytest.raises(ValueError, match="the board is gone"):
+        facade.next()
+    assert any("immediate handler" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    assert facade.poll(0.01) is None, "it is raised once"
+
+
+def test_a_coroutine_function_is_an_immediate_handler_of_an_async_feed(memory_source: MemorySource) -> None:
+    async def main() -> list[HealthState]:
+        states: list[HealthState] = []
+        feed = AsyncFeed(memory_config(), source=memory_source)
+
+        @feed.on(HealthChanged, immediately=True)
+        async def note(signal: HealthChanged) -> None:
+            await asyncio.sleep(0)
+            states.append(signal.health.state)
+            if signal.health.ok:
+                feed.stop()
+
+        await feed.run()
+        return states
+
+    states = asyncio.run(main())
+    assert states[-2:] == [HealthState.LIVE, HealthState.CLOSED]
+
+
+def test_immediate_handlers_are_kept_from_one_event_loop_to_the_next(memory_source: MemorySource) -> None:
+    told: list[HealthState] = []
+    feed = AsyncFeed(memory_config(), source=memory_source)
+    feed.on(HealthChanged, immediately=True)(lambda signal: told.append(signal.health.state))
+
+    async def read_until(state: HealthState) -> None:
+        deadline = time.monotonic() + 10
+        while state not in told and time.monotonic() < deadline:
+            await feed.poll(0.05)
+        assert state in told
+
+    asyncio.run(read_until(HealthState.LIVE))
+    memory_source.cut_off()
+    wait_for(lambda: feed.health.state is HealthState.DOWN, "the feed is down")
+    asyncio.run(read_until(HealthState.DOWN))
+    asyncio.run(feed.close())
+
+
+def test_only_signals_are_handled_immediately(make_facade: MakeFacade) -> None:
+    with pytest.raises(TypeError, match="only signals are handled immediately"):
+        make_facade().feed.on(PriceEvent, immediately=True)(print)
+
+
+def test_a_handler_of_every_signal_may_be_immediate(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    kinds: list[type[Signal]] = []
+    facade.feed.on(Signal, immediately=True)(lambda signal: kinds.append(type(signal)))
+    facade.enter()
+    wait_until_live(facade)
+    memory_source.lose("status")
+    wait_for_reason(facade, R.EVICTED)
+    facade.leave()
+    assert {PartitionsAssigned, HealthChanged, PartitionsLost} <= set(kinds)
+
+
+def test_the_changes_of_the_assignment_are_told(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    told: list[object] = []
+    facade.feed.on(PartitionsAssigned)(lambda signal: told.append(("assigned", signal.partitions)))
+    facade.feed.on(PartitionsRevoked)(lambda signal: told.append(("revoked", signal.partitions)))
+    facade.enter()
+    memory_source.revoke("status")
+    memory_source.assign("status")
+    while len(told) < 3:
+        facade.poll(0.05)
+    status = TopicPartition("status", 0)
+    assert told[0] == ("assigned", (PRICES, TopicPartition("results", 0), status))
+    assert told[1:] == [("revoked", (status,)), ("assigned", (status,))]
+
+
+def test_down_is_told_before_the_error_that_ends_the_feed(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade()
+    told: list[HealthReason] = []
+    facade.feed.on(HealthChanged)(lambda signal: told.append(signal.health.reason))
+    facade.enter()
+    wait_until_live(facade)
+    memory_source.fail(UnreachableError("nobody is there"))
+    with pytest.raises(UnreachableError):
+        facade.next()
+    assert told[-1] is R.FAILED
+    assert "nobody is there" in facade.feed.health.detail
+
+
+def test_a_health_that_is_not_renewed_is_not_believed(make_facade: MakeFacade, monkeypatch: pytest.MonkeyPatch) -> None:
+    facade = make_facade()
+    facade.enter()
+    wait_until_live(facade)
+    later = time.monotonic() + 60
+    monkeypatch.setattr("rbhq_stream._engine.health_watch.time.monotonic", lambda: later)
+    # the thread may look at any time, on the same clock: then it reports the same
+    assert facade.feed.health.reason is R.SUSPENDED
+    monkeypatch.undo()
+
+
+def test_the_health_of_a_feed_that_keeps_up_is_never_delayed_by_a_batch(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    facade = make_facade()
+    reasons: list[HealthReason] = []
+    facade.feed.on(HealthChanged)(lambda signal: reasons.append(signal.health.reason))
+    facade.enter()
+    wait_until_live(facade)
+    facade.poll(0)
+    reasons.clear()
+    for _ in range(20):
+        memory_source.publish(*prices(50))
+        for _ in range(50):
+            facade.next()
+        time.sleep(0.02)
+    assert reasons == []
+
+
+def test_feed_and_async_feed_take_rules() -> None:
+    for feed in (Feed, AsyncFeed):
+        assert feed(memory_config(), health=HealthRules(max_delay=1)).health.reason is R.NOT_STARTED

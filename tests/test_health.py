@@ -1,0 +1,553 @@
+"""The state machine of the feed's health, on a clock of its own: each reason and transition, and what always holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbhq_stream import (
+    AuthenticationError,
+    DataLossError,
+    HealthChanged,
+    HealthReason,
+    HealthRules,
+    HealthState,
+    PartitionEnd,
+    PriceEvent,
+    RaceStatusEvent,
+    SourceStatus,
+    TopicPartition,
+    UnreachableError,
+)
+from rbhq_stream._health.lag import RESOLUTION, Lag
+from rbhq_stream._health.machine import (
+    LIVE_AGAIN_AFTER,
+    NOT_POLLING_AFTER,
+    SUSPENDED_AFTER,
+    UNREACHABLE_GRACE,
+    HealthMachine,
+)
+from rbhq_stream._health.observation import Arrival, Membership, Observation, PartitionProgress, Progress
+
+START = datetime(2026, 11, 28, 3, 0, tzinfo=timezone.utc)
+PRICES, STATUS = TopicPartition("prices", 0), TopicPartition("status", 0)
+KINDS = {"prices": PriceEvent, "status": RaceStatusEvent}
+STEP = 0.2
+R = HealthReason
+
+
+class World:
+    """A feed as the machine sees it. A test changes what is observed; `run` lets time pass."""
+
+    def __init__(self, **rules: Any) -> None:
+        self.now = 1000.0
+        self.machine = HealthMachine(HealthRules(**rules), KINDS, self.now, self.wall)
+        self.signals: list[HealthChanged] = []
+        self.feed: dict[str, Any] = {"is_open": False}
+        self.membership = Membership.JOINING
+        self.assigned: dict[TopicPartition, float] = {}
+        self.read: dict[TopicPartition, int] = {}
+        self.processed: dict[TopicPartition, int] = {}
+        self.ends: dict[TopicPartition, int] = {}
+        self.unreachable: dict[TopicPartition, str] = {}
+        self.arrivals: dict[str, Arrival] = {}
+        self.is_polling = True
+        self.progress: Progress | None = None
+
+    @property
+    def wall(self) -> datetime:
+        return START + timedelta(seconds=self.now - 1000)
+
+    def live(self) -> World:
+        """Connects, is assigned both partitions, and is caught up."""
+        self.feed["is_open"] = True
+        self.run()
+        self.assign(PRICES, STATUS)
+        self.run(2)
+        assert self.machine.current.ok
+        self.signals.clear()
+        return self
+
+    def assign(self, *partitions: TopicPartition, at: int = 0) -> None:
+        self.membership = Membership.MEMBER
+        for partition in partitions:
+            self.assigned[partition] = self.now
+            self.read[partition] = self.processed[partition] = self.ends[partition] = at
+
+    def remove(self, *partitions: TopicPartition) -> None:
+        for partition in partitions:
+            del self.assigned[partition]
+
+    def publish(self, partition: TopicPartition, count: int = 1) -> None:
+        self.ends[partition] += count
+
+    def arrive(self, partition: TopicPartition, age: float = 0.01) -> None:
+        """All that was published is read."""
+        self.read[partition] = self.ends[partition]
+        self.arrivals[partition.topic] = Arrival(self.now, self.wall - timedelta(seconds=age), age)
+
+    def process(self, partition: TopicPartition) -> None:
+        self.processed[partition] = self.read[partition]
+
+    def flow(self, partition: TopicPartition = PRICES, age: float = 0.01) -> None:
+        """A record is published, read and processed."""
+        self.publish(partition)
+        self.arrive(partition, age)
+        self.process(partition)
+
+    def observe(self) -> None:
+        if self.is_polling:
+            reachable = [partition for partition in self.assigned if partition not in self.unreachable]
+            self.progress = Progress(
+                self.now,
+                self.membership,
+                {p: PartitionProgress(at, self.read[p], self.processed[p]) for p, at in self.assigned.items()},
+                SourceStatus(
+                    brokers_known=1,
+                    brokers_up=1,
+                    ends={p: PartitionEnd(self.ends[p], self.now) for p in reachable},
+                    unreachable=self.unreachable,
+                ),
+                dict(self.arrivals),
+            )
+        changed = self.machine.step(Observation(now=self.now, wall=self.wall, progress=self.progress, **self.feed))
+        if changed is not None:
+            self.signals.append(changed)
+
+    def run(self, seconds: float = STEP) -> HealthReason:
+        """Observes at intervals."""
+        for _ in range(max(1, round(seconds / STEP))):
+            self.now += STEP
+            self.observe()
+        return self.machine.current.reason
+
+    def jump(self, seconds: float) -> HealthReason:
+        """Nobody observes anything for so long."""
+        self.now += seconds
+        self.observe()
+        return self.machine.current.reason
+
+    @property
+    def reasons(self) -> list[HealthReason]:
+        return [signal.health.reason for signal in self.signals]
+
+
+def test_from_the_start_to_live() -> None:
+    world = World()
+    assert world.machine.current.reason is R.NOT_STARTED
+    world.run()
+    world.feed["is_open"] = True
+    world.run()
+    world.assign(PRICES, at=5)
+    world.publish(PRICES, 3)
+    world.run(3)
+    world.arrive(PRICES)
+    world.process(PRICES)
+    world.run()
+    assert world.reasons == [R.CONNECTING, R.JOINING_GROUP, R.CATCHING_UP, R.UP_TO_DATE]
+    assert [s.previous.reason for s in world.signals] == [R.NOT_STARTED, R.CONNECTING, R.JOINING_GROUP, R.CATCHING_UP]
+    assert world.signals[-1].gap is None, "it was not live before"
+
+
+def test_it_is_not_live_before_the_end_is_known() -> None:
+    world = World()
+    world.feed["is_open"] = True
+    world.membership = Membership.MEMBER
+    world.assign(PRICES)
+    del world.ends[PRICES]
+    world.unreachable = {PRICES: "no end yet"}  # within the grace
+    world.run(0.4)
+    assert world.machine.current.reason is R.CATCHING_UP
+    assert "where these partitions end" in world.machine.current.detail
+
+
+def test_it_is_not_live_before_what_was_published_is_processed() -> None:
+    world = World()
+    world.feed["is_open"] = True
+    world.assign(PRICES)
+    world.publish(PRICES, 10)
+    world.run(2)
+    world.read[PRICES] = 10
+    for processed in range(10):
+        world.processed[PRICES] = processed
+        assert world.run() is R.CATCHING_UP
+    world.processed[PRICES] = 10
+    assert world.run() is R.UP_TO_DATE
+
+
+def test_records_that_come_after_the_start_need_not_be_processed_to_be_live() -> None:
+    world = World()
+    world.feed["is_open"] = True
+    world.assign(PRICES)
+    world.publish(PRICES, 10)
+    world.run()
+    world.publish(PRICES, 5)
+    world.run()
+    world.read[PRICES] = world.processed[PRICES] = 10
+    assert world.run() is R.UP_TO_DATE
+    assert world.machine.current.figures.lag == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AuthenticationError("refused"), R.CREDENTIALS_REFUSED),
+        (DataLossError("prices", 0, 5, 9), R.DATA_LOST),
+        (UnreachableError("down"), R.FAILED),
+        (RuntimeError("a defect"), R.FAILED),
+    ],
+)
+def test_an_error_that_ends_the_feed_is_a_reason_until_it_is_closed(error: Exception, reason: HealthReason) -> None:
+    world = World().live()
+    world.feed["failure"] = error
+    assert world.run() is reason
+    assert type(error).__name__ in world.machine.current.detail
+    assert world.run(60) is reason
+    world.feed["is_closed"] = True
+    assert world.run() is R.CLOSED
+    assert world.reasons == [reason, R.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("partitions", "reason"), [([PRICES, STATUS], R.BROKERS_UNREACHABLE), ([STATUS], R.PARTITIONS_UNREACHABLE)]
+)
+def test_unreachable_partitions_are_down_after_the_grace(
+    partitions: list[TopicPartition], reason: HealthReason
+) -> None:
+    world = World().live()
+    world.unreachable = dict.fromkeys(partitions, "the broker is dead")
+    assert world.run(UNREACHABLE_GRACE) is R.UP_TO_DATE
+    assert world.run() is reason
+    assert "the broker is dead" in world.machine.current.detail
+    world.unreachable = {}
+    assert world.run() is R.CATCHING_UP
+    world.run(2)
+    assert world.reasons == [reason, R.CATCHING_UP, R.UP_TO_DATE]
+
+
+def test_a_partition_that_changes_its_leader_is_no_alarm() -> None:
+    world = World().live()
+    for _ in range(10):
+        world.unreachable = {PRICES: "it has no leader"}
+        world.run(UNREACHABLE_GRACE - STEP)
+        world.unreachable = {}
+        world.run(1)
+    assert world.reasons == []
+
+
+def test_after_an_outage_it_is_live_when_what_was_published_meanwhile_is_processed() -> None:
+    world = World().live()
+    world.unreachable = {PRICES: "dead", STATUS: "dead"}
+    world.run(5)
+    world.publish(PRICES, 7)
+    world.unreachable = {}
+    assert world.run(4) is R.CATCHING_UP
+    world.arrive(PRICES)
+    world.process(PRICES)
+    assert world.run() is R.UP_TO_DATE
+    gap = world.signals[-1].gap
+    assert gap is not None
+    assert gap.records == {PRICES: 7, STATUS: 0}
+    assert gap.began == world.signals[0].at
+    assert gap.ended == world.signals[-1].at
+
+
+def test_evicted_and_back() -> None:
+    world = World().live()
+    world.remove(PRICES, STATUS)
+    world.membership = Membership.EVICTED
+    assert world.run(10) is R.EVICTED
+    world.assign(PRICES, at=3)
+    assert world.run() is R.CATCHING_UP
+    assert world.run() is R.UP_TO_DATE
+
+
+def test_a_member_without_partitions_is_stale() -> None:
+    world = World().live()
+    world.remove(PRICES, STATUS)
+    assert world.run() is R.NO_PARTITIONS
+
+
+def test_another_partition_has_to_be_caught_up_with() -> None:
+    world = World().live()
+    other = TopicPartition("prices", 1)
+    world.assign(other)
+    world.publish(other, 2)
+    assert world.run(3) is R.CATCHING_UP
+    world.arrive(other)
+    world.process(other)
+    assert world.run() is R.UP_TO_DATE
+
+
+def test_a_partition_that_comes_back_has_to_be_caught_up_with_again() -> None:
+    world = World().live()
+    world.remove(PRICES)
+    world.run()
+    world.assign(PRICES, at=9)
+    world.publish(PRICES)
+    assert world.run(2) is R.CATCHING_UP
+
+
+def test_a_process_that_stood_still_has_to_catch_up() -> None:
+    world = World().live()
+    assert world.jump(SUSPENDED_AFTER - 0.1) is R.UP_TO_DATE
+    assert world.jump(SUSPENDED_AFTER + 0.1) is R.SUSPENDED
+    assert world.run() is R.CATCHING_UP
+    assert world.run(2) is R.UP_TO_DATE
+    assert world.signals[-1].gap is not None
+
+
+def test_a_poll_thread_that_does_not_poll_is_down() -> None:
+    world = World().live()
+    world.is_polling = False
+    assert world.run(NOT_POLLING_AFTER - STEP) is R.UP_TO_DATE
+    assert world.run(2 * STEP) is R.NOT_POLLING
+    world.is_polling = True
+    assert world.run() is R.CATCHING_UP
+
+
+def test_one_event_that_takes_too_long_is_a_delay() -> None:
+    world = World(max_delay=5).live()
+    world.feed["handler_running"] = 5.1
+    assert world.run() is R.HANDLER_STUCK
+    world.feed["handler_running"] = 0.0
+    assert world.run(2) is R.UP_TO_DATE
+
+
+def test_a_handler_that_falls_behind_is_a_delay_until_half_of_the_limit() -> None:
+    world = World(max_delay=4).live()
+    for _ in range(25):
+        world.publish(PRICES)
+        world.run()
+    assert world.machine.current.reason is R.HANDLER_SLOW
+    assert "25 records wait for the application" in world.machine.current.detail
+    world.arrive(PRICES)
+    world.processed[PRICES] = 10  # the oldest that waits is 3 s old
+    assert world.run() is R.HANDLER_SLOW
+    world.process(PRICES)
+    assert world.run(2) is R.UP_TO_DATE
+
+
+def test_a_silent_topic_is_stale_by_its_own_limit() -> None:
+    world = World(max_silence={PriceEvent: 60}).live()
+    world.run(30)
+    world.flow(PRICES)
+    assert world.run(59) is R.UP_TO_DATE
+    assert world.run(2) is R.TOPIC_SILENT
+    assert "'prices'" in world.machine.current.detail
+    world.flow(PRICES)
+    assert world.run() is R.UP_TO_DATE
+
+
+def test_silence_at_night_is_normal_and_silence_before_a_jump_is_not() -> None:
+    jump = START + timedelta(hours=3)
+    world = World(schedule=lambda since, until: [jump] if since <= jump <= until else []).live()
+    world.run(3 * 3600 - (world.now - 1000) - 121)
+    assert world.reasons == [], "nothing came for hours"
+    assert world.run(10) is R.SILENT_BEFORE_JUMP
+    assert "03:00" not in world.machine.current.detail
+    assert "06:00:00" in world.machine.current.detail
+    world.flow(PRICES)
+    assert world.run(2) is R.UP_TO_DATE
+    assert world.run(31) is R.SILENT_BEFORE_JUMP
+    assert world.run(120) is R.UP_TO_DATE, "the race has jumped"
+
+
+def test_a_schedule_that_fails_is_a_reason_by_itself() -> None:
+    jumps: list[datetime] = []
+
+    def schedule(_since: datetime, _until: datetime) -> Iterable[datetime]:
+        if not jumps:
+            raise ConnectionError("the card server is down")
+        return jumps
+
+    world = World(schedule=schedule)
+    world.feed["is_open"] = True
+    world.assign(PRICES)
+    world.run(2)
+    assert world.machine.current.reason is R.SCHEDULE_FAILED
+    assert "ConnectionError: the card server is down" in world.machine.current.detail
+    jumps.append(START + timedelta(days=1))
+    assert world.run(6) is R.UP_TO_DATE
+
+
+@pytest.mark.parametrize("age", [15.0, -15.0])
+def test_a_clock_that_disagrees_is_noticed_by_three_records(age: float) -> None:
+    world = World().live()
+    for _ in range(2):
+        world.flow(age=age)
+        assert world.run() is R.UP_TO_DATE
+    world.flow(age=age)
+    assert world.run() is R.CLOCK_DISAGREES
+    world.run(60)
+    assert world.machine.current.reason is R.CLOCK_DISAGREES, "silence is no proof of the contrary"
+    world.flow(age=0.1)
+    assert world.run() is R.UP_TO_DATE
+
+
+def test_old_records_are_no_sign_of_a_wrong_clock_while_catching_up() -> None:
+    world = World()
+    world.feed["is_open"] = True
+    world.assign(PRICES)
+    world.publish(PRICES, 100)
+    for _ in range(5):
+        world.arrive(PRICES, age=3600)
+        assert world.run() is R.CATCHING_UP
+    world.process(PRICES)
+    assert world.run(10) is R.UP_TO_DATE
+
+
+def test_closed_is_final() -> None:
+    world = World().live()
+    world.feed["is_closed"] = True
+    world.run(3)
+    world.feed["failure"] = RuntimeError("late")
+    assert world.run() is R.CLOSED
+    assert world.reasons == [R.CLOSED]
+
+
+def test_the_figures_are_those_observed() -> None:
+    world = World().live()
+    world.publish(PRICES, 4)
+    world.arrive(PRICES, age=0.5)
+    world.run(1)
+    figures = world.machine.current.figures
+    assert figures.partitions[PRICES].lag == figures.lag == 4
+    assert figures.partitions[PRICES].end == 4
+    assert figures.delay == pytest.approx(0.8)
+    assert figures.topics["prices"].newest == world.arrivals["prices"].timestamp
+    assert figures.topics["prices"].silent_for == pytest.approx(1.0)
+    assert figures.topics["status"].newest is None
+
+
+def test_every_reason_has_a_state_and_says_what_clears_it() -> None:
+    assert {reason.state for reason in R} == set(HealthState)
+    assert all(reason.clears_when for reason in R)
+    assert len({reason.value for reason in R}) == len(R)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 1000), st.integers(0, 5), st.floats(0, 1)), min_size=1, max_size=300))
+def test_the_delay_is_never_understated_and_overstated_by_a_small_part(steps: list[tuple[float, int, float]]) -> None:
+    lag = Lag(0.0)
+    now, end, processed, longest = 0.0, 0, 0, 0.0
+    known: list[float] = []  # when each offset was first known to exist
+    for seconds, more, share in steps:
+        now += seconds
+        known += [now] * more
+        end += more
+        processed += int((end - processed) * share)
+        lag.look(PartitionProgress(0.0, end, processed), PartitionEnd(end, now), now)
+        exact = now - known[processed] if processed < end else 0.0
+        longest = max(longest, exact)
+        assert exact <= lag.delay(now) <= exact + longest / RESOLUTION + 1e-6
+
+
+def test_the_marks_of_a_long_delay_take_little_memory() -> None:
+    lag = Lag(0.0)
+    for number in range(1, 100_000):
+        lag.look(PartitionProgress(0.0, 0, 0), PartitionEnd(number, number / 5), number / 5)
+    assert len(lag._marks) < 10 * RESOLUTION
+
+
+# laws
+
+ACTIONS = st.sampled_from(
+    "outage partial reach evict assign revoke publish read process freeze stuck unstuck stall_polls poll".split()  # noqa: SIM905
+)
+
+
+def act(world: World, action: str) -> None:
+    """Changes what is observed."""
+    if action == "outage":
+        world.unreachable = dict.fromkeys(world.assigned, "dead")
+    elif action == "partial":
+        world.unreachable = dict.fromkeys(list(world.assigned)[:1], "dead")
+    elif action == "reach":
+        world.unreachable = {}
+    elif action == "evict":
+        world.remove(*list(world.assigned))
+        world.membership = Membership.EVICTED
+    elif action == "assign":
+        world.assign(*(p for p in (PRICES, STATUS) if p not in world.assigned), at=world.ends.get(PRICES, 0))
+    elif action == "revoke":
+        world.remove(*list(world.assigned)[:1])
+    elif action == "publish":
+        for partition in world.assigned:
+            world.publish(partition, 3)
+    elif action == "read":
+        for partition in world.assigned:
+            if partition not in world.unreachable:
+                world.arrive(partition)
+    elif action == "process":
+        for partition in world.assigned:
+            world.process(partition)
+    elif action == "stuck":
+        world.feed["handler_running"] = 9.0
+    elif action == "unstuck":
+        world.feed["handler_running"] = 0.0
+    elif action == "stall_polls":
+        world.is_polling = False
+    elif action == "poll":
+        world.is_polling = True
+
+
+@given(st.lists(st.tuples(ACTIONS, st.integers(1, 40)), max_size=30))
+def test_whatever_happens_the_rules_hold(steps: list[tuple[str, int]]) -> None:
+    world = World().live()
+    live_left = float("-inf")
+    was_live = True
+    for action, ticks in steps:
+        act(world, action)
+        if action == "freeze":
+            world.jump(SUSPENDED_AFTER + ticks)
+            assert not world.machine.current.ok
+            live_left, was_live = (world.now if was_live else live_left), False
+        for _ in range(ticks):
+            world.run()
+            health = world.machine.current
+            if health.ok:
+                assert world.progress is not None
+                assert world.progress.partitions
+                assert not world.feed.get("handler_running")
+                if not was_live:
+                    assert world.now >= live_left + LIVE_AGAIN_AFTER, "no flapping"
+            elif was_live:
+                live_left = world.now
+            was_live = health.ok
+    order = [(s.previous.state, s.health.state) for s in world.signals]
+    for before, after in order:
+        if before is HealthState.DOWN:
+            assert after in (HealthState.CATCHING_UP, HealthState.CONNECTING, HealthState.DOWN, HealthState.CLOSED)
+    chain = [world.signals[0].previous, *(s.health for s in world.signals)] if world.signals else []
+    assert all(s.previous.reason is before.reason for s, before in zip(world.signals, chain, strict=False))
+
+
+@given(st.lists(ACTIONS, max_size=20), st.integers(1, 10))
+def test_an_outage_is_never_reported_late_and_is_over_only_when_caught_up(actions: list[str], backlog: int) -> None:
+    world = World().live()
+    for action in actions:
+        act(world, action)
+        world.run()
+    if not world.assigned:
+        world.assign(PRICES)
+    world.is_polling = True
+    world.unreachable = dict.fromkeys(world.assigned, "dead")
+    world.run(UNREACHABLE_GRACE + STEP)
+    assert world.machine.current.state is HealthState.DOWN
+    world.unreachable = {}
+    for partition in world.assigned:
+        world.publish(partition, backlog)
+    world.feed["handler_running"] = 0.0
+    for _ in range(5):
+        world.run()
+        assert not world.machine.current.ok
+    for partition in world.assigned:
+        world.arrive(partition)
+        world.process(partition)
+    world.run(6)
+    assert world.machine.current.ok
