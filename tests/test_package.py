@@ -39,8 +39,8 @@ TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode to
 
 EXPORTED_FOR_TESTING = set(
     """
-BrokerClosedError Code EmbeddedBroker Happening Meeting MemoryRecord MemorySource PublishError Race Runner Simulator
-TimedEvent
+BrokerClosedError Code EmbeddedBroker Happening Meeting MemoryRecord MemorySource PublishError Race RaceTruth Runner
+Simulator TimedEvent
 """.split()  # noqa: SIM905  # easier to read and to add to
 )
 

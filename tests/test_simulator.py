@@ -494,3 +494,30 @@ def test_the_card_has_the_races_of_the_day() -> None:
     race = races[0]
     assert all(simulator.card.runner_name(race.race_id, r.number) == r.name for r in race.runners)
     assert [meeting.meeting_type for meeting in simulator.card.meetings] == ["R", "G"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_truth_is_what_the_events_add_up_to(seed: int) -> None:
+    simulator = Simulator(seed, meetings=1, price_records=40)
+    happened = by_race(small_day(seed))
+    truth = simulator.truth()
+    assert truth.keys() == happened.keys()
+    for race_id, events in happened.items():
+        scratched: dict[int, Scratching] = {}
+        for event in events:
+            if isinstance(event, PriceEvent):
+                scratched.update({fact.runner_number: fact for fact in event.scratchings})
+                for fact in event.unscratchings:
+                    del scratched[fact.runner_number]
+        results = [event for event in events if isinstance(event, RaceResultEvent)]
+        told = truth[race_id]
+        assert told.scratchings == tuple(scratched[runner] for runner in sorted(scratched))
+        assert not {*told.starters} & {*scratched}
+        assert (told.status is RaceStatus.ABANDONED) == (not results) == (not told.placings) == (told.jumped_at is None)
+        for listed in results[-1].results if results else ():
+            assert listed.runner_number in told.starters
+            factors = listed.payout_factors
+            stated = (factors.win, factors.place2, factors.place3, factors.place4)
+            for places, factor in enumerate(stated, 1):
+                assert factor in (None, told.payout_factor(listed.runner_number, places))
+        assert sum(told.payout_factor(runner, 1) for runner in told.starters) == bool(results)

@@ -110,6 +110,7 @@ from rbhq_stream.testing import (
     MemoryRecord,
     PublishError,
     Race,
+    RaceTruth,
     Runner,
     Simulator,
     TimedEvent,
@@ -254,6 +255,7 @@ VALUES: dict[type[Any], list[Any]] = {
     Meeting: [*Simulator(1).meetings][:1],
     MemoryRecord: [MemoryRecord("prices", 0, 5, b"{}", b"k", 1.5)],
     Race: [RACE],
+    RaceTruth: [*Simulator(1, meetings=1, races=2, price_records=5).truth().values()],
     Runner: [*RACE.runners],
     TimedEvent: [next(iter(Simulator(1).events()))],
 }

@@ -7,6 +7,7 @@ from rbhq_stream.testing._publisher import PublishError
 from rbhq_stream.testing._racecard import Code, Meeting, Race, Runner
 from rbhq_stream.testing._simulated_race import Happening, TimedEvent
 from rbhq_stream.testing._simulator import Simulator
+from rbhq_stream.testing._truth import RaceTruth
 
 __all__ = [
     "BrokerClosedError",
@@ -18,6 +19,7 @@ __all__ = [
     "MemorySource",
     "PublishError",
     "Race",
+    "RaceTruth",
     "Runner",
     "Simulator",
     "TimedEvent",

@@ -21,8 +21,9 @@ from rbhq_stream.events import (
     Unscratching,
 )
 from rbhq_stream.testing._market import Market, deductions, places_paid
-from rbhq_stream.testing._outcome import Settlement, dead_heat, disqualify, run_race, swap_first_two
+from rbhq_stream.testing._outcome import Placings, Settlement, dead_heat, disqualify, run_race, swap_first_two
 from rbhq_stream.testing._racecard import Code, Meeting, Race
+from rbhq_stream.testing._truth import RaceTruth
 
 
 class Happening(str, Enum):
@@ -86,6 +87,7 @@ class SimulatedRace:
         self._reserves = [runner.number for runner in race.runners if runner.is_reserve]
         self._field_size = len(race.starters)
         self._scratched: dict[int, Scratching] = {}
+        self._placings: Placings = ()
         self._large = 0.0
         self._plan: list[tuple[datetime, int, _Step]] = []
 
@@ -100,6 +102,18 @@ class SimulatedRace:
         for at, _, step in sorted(self._plan, key=lambda step: step[:2]):
             for event in step(at):
                 yield TimedEvent(at, event)
+
+    def truth(self) -> RaceTruth:
+        """Returns what happened in the race. It must have been iterated to its end."""
+        is_abandoned = Happening.ABANDONED in self._happenings
+        return RaceTruth(
+            self._race.race_id,
+            RaceStatus.ABANDONED if is_abandoned else RaceStatus.FINAL,
+            tuple(sorted(self._market.runners)),
+            tuple(self._scratched[runner] for runner in sorted(self._scratched)),
+            self._placings,
+            None if is_abandoned else self._jump,
+        )
 
     def _add(self, at: datetime, step: _Step) -> None:
         # the number keeps steps of the same moment in the order in which they were planned

@@ -11,6 +11,7 @@ from rbhq_stream._race_card import RaceCard
 from rbhq_stream.events import RaceId
 from rbhq_stream.testing._racecard import Meeting, as_card_meeting, draw_card
 from rbhq_stream.testing._simulated_race import Happening, SimulatedRace, TimedEvent
+from rbhq_stream.testing._truth import RaceTruth
 
 # the first Tuesday of November 2026, 11 a.m. in Melbourne
 _START = datetime(2026, 11, 3, tzinfo=timezone.utc)
@@ -95,20 +96,28 @@ class Simulator:
 
     def events(self) -> Iterator[TimedEvent]:
         """Iterates the events of the whole day in the order of time. Each call begins anew."""
-        races = (
-            SimulatedRace(
-                _random(f"{self._seed} {race.race_id}"),
-                meeting,
-                race,
-                self._happenings[race.race_id],
-                opens=self._opens_before,
-                price_records=self._price_records,
-            )
-            for meeting in self._meetings
-            for race in meeting.races
-        )
         # of events at the same moment, that of the race that is earlier on the card comes first
-        return merge(*races, key=lambda timed: timed.at)
+        return merge(*self._races(), key=lambda timed: timed.at)
+
+    def truth(self) -> Mapping[RaceId, RaceTruth]:
+        """Returns what happened in each race, by the simulation itself: what the events of the day must add up to."""
+        races = tuple(self._races())
+        for race in races:
+            for _ in race:
+                pass  # a race changes as its events come
+        return {truth.race_id: truth for truth in (race.truth() for race in races)}
+
+    def _races(self) -> Iterator[SimulatedRace]:
+        for meeting in self._meetings:
+            for race in meeting.races:
+                yield SimulatedRace(
+                    _random(f"{self._seed} {race.race_id}"),
+                    meeting,
+                    race,
+                    self._happenings[race.race_id],
+                    opens=self._opens_before,
+                    price_records=self._price_records,
+                )
 
 
 def _random(name: str) -> Random:
