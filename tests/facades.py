@@ -12,7 +12,7 @@ from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, Retry
 
 
 class Facade(Protocol):
-    """A feed, entered or not, driven from a plain test."""
+    """A feed, entered or not, that a synchronous test drives."""
 
     feed: Feed | AsyncFeed
 

@@ -1,4 +1,4 @@
-"""Feeds on records from memory: the fixtures of the tests that drive `Feed` and `AsyncFeed` alike."""
+"""Feeds on records from memory: the fixtures of the tests that run with both `Feed` and `AsyncFeed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of the documentation and their examples, and an environment in which these run as they stand."""
+"""The pages of the documentation and their examples, and an environment in which the examples run unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def examples(page: str) -> list[str]:
 
 
 def run_example(page: str, number: int, names: dict[str, Any]) -> None:
-    """Runs one of the examples of a page; `names` are those that it takes for granted, and gets those that it makes."""
+    """Runs an example of a page. `names` are the names that it uses; those that it defines are added."""
     code = compile(examples(page)[number], page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     result = eval(code, names)  # it is ours
     if code.co_flags & inspect.CO_COROUTINE:

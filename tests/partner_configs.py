@@ -10,7 +10,7 @@ from tests.broker.kafka import KafkaCluster
 
 
 def partner_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedConfig:
-    """What RBHQ would have given the partner."""
+    """Returns the configuration with the access data that RBHQ would have given the partner."""
     given: dict[str, Any] = {
         "bootstrap_servers": cluster.bootstrap,
         "username": partner.username,

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for all that the feed says, as events and as the documents they may come in."""
+"""Hypothesis strategies for everything that the feed delivers, as events and as documents."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def from_json(raw: bytes) -> Any:
 
 @st.composite
 def documents(draw: DrawFn, event: Event) -> bytes:
-    """One of the forms that this event may come in: all of them must decode to it."""
+    """One of the documents of this event: all of them must decode to it."""
     document = from_json(encode(event))
     if isinstance(event, PriceEvent) and draw(st.booleans()):
         document = draw(_ids_on_parts(document))
@@ -186,7 +186,7 @@ def _ids_on_parts(draw: DrawFn, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _can_go(fields: dict[str, Any], name: str) -> bool:
-    """Whether the field says nothing that the others don't."""
+    """Whether the field is redundant."""
     if name == "property":
         return bool(PROPERTY_IDS.get(fields.get("propertyId", 0)) == fields[name])
     return (

@@ -1,4 +1,4 @@
-"""`ack` believes only in events that this feed handed over; whatever else it is given changes nothing."""
+"""`ack` accepts only events that this feed handed over; anything else is refused and changes nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_events_of_another_feed_are_refused_and_change_nothing(
     assert same_records.committed[PRICES] == 50
 
 
-def test_events_of_a_feed_that_acknowledges_by_itself_are_refused(
+def test_ack_is_refused_by_a_feed_that_acknowledges_automatically(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(2))
@@ -109,7 +109,7 @@ def test_events_with_a_record_that_was_not_handed_over_are_refused(
 
 
 @pytest.mark.parametrize("wrong", [None, "prices", Record("prices", 0, 0), 7])
-def test_what_is_no_event_is_refused(make_facade: MakeFacade, wrong: Any) -> None:
+def test_ack_refuses_anything_but_an_event(make_facade: MakeFacade, wrong: Any) -> None:
     with pytest.raises(TypeError, match="expected an event"):
         make_facade(commit="manual").feed.ack(wrong)
 
@@ -122,7 +122,7 @@ def test_what_is_no_event_is_refused(make_facade: MakeFacade, wrong: Any) -> Non
 def test_a_copy_of_an_event_counts_as_the_event(
     make_facade: MakeFacade, memory_source: MemorySource, copied: Callable[[Event], Event]
 ) -> None:
-    """A process pool, for example, returns a copy of what it was given."""
+    """For example, a process pool returns a copy of the event that was passed to it."""
     memory_source.publish(*prices(2))
     memory_source.publish_raw("status", TWO_EVENTS)
     facade = make_facade(commit="manual")
@@ -148,7 +148,7 @@ def test_a_second_acknowledgement_changes_nothing(make_facade: MakeFacade, memor
     assert memory_source.committed[PRICES] == 1
 
 
-def test_a_second_acknowledgement_of_one_event_is_not_one_of_its_neighbour(
+def test_acknowledging_one_event_twice_does_not_acknowledge_the_next_one(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish_raw("status", TWO_EVENTS)
@@ -165,7 +165,7 @@ def test_a_second_acknowledgement_of_one_event_is_not_one_of_its_neighbour(
 def test_an_event_of_a_partition_that_was_lost_changes_nothing(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
-    """It is no mistake: a rebalance may come between the hand-over and the acknowledgement."""
+    """This is not an error: a rebalance may happen between the hand-over and the acknowledgement."""
     memory_source.publish(*prices(3))
     memory_source.publish(status(1))
     facade = make_facade(commit="manual")
@@ -208,7 +208,7 @@ def test_an_event_from_before_a_loss_does_not_acknowledge_the_record_that_was_re
 def test_an_event_may_be_acknowledged_after_the_feed_was_closed(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
-    """A worker may finish its last event after that. Nothing is committed any more, and the event comes again."""
+    """A worker may finish its last event later. It is not committed any more, and is delivered again."""
     memory_source.publish(*prices(2))
     facade = make_facade(commit="manual")
     facade.enter()
@@ -242,7 +242,7 @@ def test_threads_may_acknowledge_the_events_of_one_record_at_once(
     assert memory_source.committed[STATUS] == 50
 
 
-def test_what_marks_an_event_as_handed_over_is_no_part_of_its_value(
+def test_the_delivery_tag_is_not_part_of_the_value_of_an_event(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(1))

@@ -1,4 +1,4 @@
-"""How long a question to the brokers may take, by laws: short over a fast line, and long enough over a slow one."""
+"""The time-out of requests to the brokers: short over a fast network, and long enough over a slow one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOPIC = "rbhq.prices"
 
 
 class Clock:
-    """The time, which passes only when somebody waits."""
+    """A clock that advances only when something waits."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def line(clock: Clock, takes: float) -> Callable[[float], bool]:
-    """A question over a line where the reply takes so many seconds."""
+    """Returns a request whose reply takes so many seconds."""
 
     def question(timeout: float) -> bool:
         clock.now += min(timeout, takes)
@@ -52,7 +52,7 @@ def line(clock: Clock, takes: float) -> Callable[[float], bool]:
 
 
 def reply_to(timeout: ReplyTimeout, question: Callable[[float], bool]) -> int:
-    """Asks until there is a reply. Returns how often that was."""
+    """Repeats a request until there is a reply. Returns the number of requests."""
     for count in range(1, 100):
         try:
             assert timeout.ask(question)
@@ -63,7 +63,7 @@ def reply_to(timeout: ReplyTimeout, question: Callable[[float], bool]) -> int:
 
 
 @given(takes=st.floats(0, MAX_TIMEOUT))
-def test_whatever_the_line_a_reply_comes_after_a_few_questions(takes: float) -> None:
+def test_a_reply_is_received_after_a_few_requests_however_slow_the_network(takes: float) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asking, "time", clock)
@@ -74,7 +74,7 @@ def test_whatever_the_line_a_reply_comes_after_a_few_questions(takes: float) -> 
         assert FIRST_TIMEOUT <= timeout.seconds <= MAX_TIMEOUT
 
 
-def test_a_line_that_is_fast_again_shortens_the_limit(clock: Clock) -> None:
+def test_a_network_that_becomes_fast_again_shortens_the_time_out(clock: Clock) -> None:
     timeout = ReplyTimeout()
     reply_to(timeout, line(clock, 3.0))
     assert timeout.seconds > 3.0
@@ -82,7 +82,7 @@ def test_a_line_that_is_fast_again_shortens_the_limit(clock: Clock) -> None:
     assert timeout.seconds == FIRST_TIMEOUT
 
 
-def test_what_fails_at_once_does_not_lengthen_the_limit(clock: Clock) -> None:
+def test_a_request_that_fails_at_once_does_not_lengthen_the_time_out(clock: Clock) -> None:
     def question(timeout: float) -> bool:
         raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
 
@@ -92,7 +92,7 @@ def test_what_fails_at_once_does_not_lengthen_the_limit(clock: Clock) -> None:
     assert timeout.seconds == FIRST_TIMEOUT
 
 
-def test_the_limit_keeps_within_the_time_that_is_left(clock: Clock) -> None:
+def test_the_time_out_is_at_most_the_remaining_time(clock: Clock) -> None:
     limits: list[float] = []
 
     def question(timeout: float) -> bool:
@@ -107,7 +107,7 @@ def test_the_limit_keeps_within_the_time_that_is_left(clock: Clock) -> None:
 
 
 class Client:
-    """A client that says nothing, unless `tell` has something to say when it is polled."""
+    """A client that reports nothing, unless `tell` reports something when it is polled."""
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
         self._tell = tell
@@ -122,8 +122,8 @@ def an_asker(reports: Reports, tell: Callable[[], None] = lambda: None) -> Asker
 
 
 @pytest.mark.parametrize("takes", [0.0, 0.5, 3.0])
-def test_a_refused_password_is_heard_while_asking(clock: Clock, takes: float) -> None:
-    """Soon after the brokers said so, which takes several round trips: there is hardly time for a second log-in."""
+def test_a_refused_password_is_detected_during_a_request(clock: Clock, takes: float) -> None:
+    """It is detected soon after the brokers have refused it, so there is hardly time for a second log-in."""
     reports, began = Reports("app"), clock.now
     refusal = KafkaError(KafkaError._AUTHENTICATION, "sasl_ssl://b1:9196/bootstrap: SASL authentication error: no")
 
@@ -137,7 +137,7 @@ def test_a_refused_password_is_heard_while_asking(clock: Clock, takes: float) ->
 
 
 @pytest.mark.parametrize("after", [0.2, 9.0])
-def test_the_other_brokers_get_as_long_again_when_one_cannot_be_talked_to(clock: Clock, after: float) -> None:
+def test_the_other_brokers_get_as_much_time_when_one_fails_permanently(clock: Clock, after: float) -> None:
     reports, began = Reports("app"), clock.now
 
     def tell() -> None:
@@ -150,22 +150,22 @@ def test_the_other_brokers_get_as_long_again_when_one_cannot_be_talked_to(clock:
     assert after + max(2.0, after) <= took <= 3.5 * after + 2.0 + FIRST_TIMEOUT
 
 
-def test_a_broker_that_is_away_does_not_keep_the_limit_short(clock: Clock) -> None:
-    """The client reports it again and again, while another one is far away and about to reply."""
+def test_a_broker_that_is_down_does_not_keep_the_time_out_short(clock: Clock) -> None:
+    """The client reports it repeatedly, while a reply from another, distant broker is on its way."""
     reports = Reports("app")
     away = KafkaError(KafkaError._TRANSPORT, "sasl_ssl://b1:9196/bootstrap: Connection refused")
     asker = an_asker(reports, lambda: reports.error(away))
     assert asker.ask(line(clock, 3.0), clock.now + 60.0, TOPIC)
 
 
-def test_no_reply_in_time_says_what_is_known(clock: Clock) -> None:
+def test_the_error_about_a_missing_reply_has_the_known_causes(clock: Clock) -> None:
     reports, began = Reports("app"), clock.now
     with pytest.raises(UnreachableError, match="no broker answered in time"):
         an_asker(reports).ask(line(clock, 1000.0), began + 30.0, TOPIC)
     assert clock.now == pytest.approx(began + 30.0, abs=0.02)
 
 
-def test_a_right_that_is_missing_is_not_asked_for_again(clock: Clock) -> None:
+def test_a_request_without_permission_is_not_repeated(clock: Clock) -> None:
     def question(timeout: float) -> bool:
         raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
 
@@ -203,8 +203,10 @@ UNKNOWN = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 @pytest.mark.parametrize("takes", [0.0, 3.0])
-def test_that_there_is_no_topic_is_believed_after_it_was_said_for_a_while(clock: Clock, takes: float) -> None:
-    """However long the first reply took: a topic that was just created isn't known to all brokers yet."""
+def test_an_unknown_topic_is_an_error_after_the_brokers_have_reported_it_for_a_while(
+    clock: Clock, takes: float
+) -> None:
+    """However long the first reply took, because a topic that was just created isn't known to all brokers yet."""
     broker: Any = Broker(clock, takes, UNKNOWN)
     lookup = TopicLookup(TOPIC, 2.0)
     assert lookup.ask(broker, 10.0) is None
@@ -217,7 +219,7 @@ def test_that_there_is_no_topic_is_believed_after_it_was_said_for_a_while(clock:
 
 
 def watched(clock: Clock, broker: Any, seconds: float) -> float:
-    """Watches two quiet topics for so long. Returns how much of that was spent on asking."""
+    """Watches two quiet topics for so many seconds. Returns the share of that time that requests took."""
     watch, timeout = TopicWatch(["a", "b"]), ReplyTimeout()
     spent, until = 0.0, clock.now + seconds
     while clock.now < until:
@@ -231,7 +233,7 @@ def watched(clock: Clock, broker: Any, seconds: float) -> float:
     return spent
 
 
-def test_quiet_topics_are_asked_about_in_turn(clock: Clock) -> None:
+def test_quiet_topics_are_checked_in_turn(clock: Clock) -> None:
     broker = Broker(clock)
     watched(clock, broker, 60.0)
     assert [topic for topic, _ in broker.asked][:4] == ["a", "b", "a", "b"]
@@ -239,14 +241,14 @@ def test_quiet_topics_are_asked_about_in_turn(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("takes", [0.6, 3.0, 1000.0])
-def test_asking_about_topics_takes_little_of_the_time(clock: Clock, takes: float) -> None:
-    """No record comes meanwhile. So it is asked less often over a slow line, and in an outage."""
+def test_checking_topics_takes_a_small_share_of_the_time(clock: Clock, takes: float) -> None:
+    """No record can be read during a check, so there are fewer checks over a slow network and in an outage."""
     broker = Broker(clock, takes)
     assert watched(clock, broker, 3600.0) < 3600.0 * 0.07
     assert len(broker.asked) > 10
 
 
-def test_a_topic_from_which_records_come_is_not_asked_about(clock: Clock) -> None:
+def test_a_topic_from_which_records_arrive_is_not_checked(clock: Clock) -> None:
     broker: Any = Broker(clock)
     watch, timeout = TopicWatch(["a"]), ReplyTimeout()
     for offset in range(100):

@@ -1,4 +1,4 @@
-"""Bad records among good ones, on a real broker, with the consumer killed in the middle: nothing is missed or mixed up.
+"""Bad records among good ones, on a real broker, with the consumer killed in the middle: nothing is missed or confused.
 
 Run as a program, this module is that consumer.
 """
@@ -80,7 +80,7 @@ KINDS: dict[str, Callable[[random.Random], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_bad(kind: str) -> None:
+def test_a_bad_document_raises_a_decode_error(kind: str) -> None:
     with pytest.raises(DecodeError):
         decode(PriceEvent, KINDS[kind](random.Random(1)), max_bytes=MAX_RECORD_BYTES)
 
@@ -182,7 +182,7 @@ def _consumer(log: Path, dead: Path, environ: dict[str, str]) -> subprocess.Pope
 
 
 def _handled(log: Path) -> list[tuple[int, int, int]]:
-    """Partition, offset and content of each event in a log; a torn last line is none."""
+    """Partition, offset and content of each event in a log. An incomplete last line is ignored."""
     lines = log.read_text().split("\n")[:-1]
     return [(int(partition), int(offset), int(number)) for partition, offset, number in map(str.split, lines)]
 

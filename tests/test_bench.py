@@ -1,4 +1,4 @@
-"""The benchmark runs: the part of it that needs no broker, at its smallest. What it finds is not judged here."""
+"""The part of the benchmark that needs no broker runs, with few records. Its results are not checked here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.run import Run, Settings
 from tests.bench.work import Checksum
 
 
-def test_decode_only(tmp_path: Path) -> None:
+def test_the_decode_benchmark_runs(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nlast week\n{report.END}\nafter\n")
     target = tmp_path / "bench.json"
@@ -50,7 +50,7 @@ def test_decode_only(tmp_path: Path) -> None:
     assert "decode ÷ json.loads, cold large" in text
 
 
-def test_records_are_as_the_goals_say() -> None:
+def test_the_records_have_the_sizes_that_the_goals_require() -> None:
     records = [value for _, value in data.realistic(3_000)]
     small, large = data.small_and_large(records)
     assert len(large) == pytest.approx(300, abs=5)
@@ -68,7 +68,7 @@ def test_in_cold_records_only_numbers_repeat() -> None:
     assert shares["price"] == pytest.approx(1 - len(set(market)) / 2000, abs=0.1)
 
 
-def test_checksum_is_of_the_values_in_any_order() -> None:
+def test_the_checksum_covers_the_values_in_any_order() -> None:
     def of(*races: int) -> object:
         checksum = Checksum()
         for race in races:
@@ -79,7 +79,7 @@ def test_checksum_is_of_the_values_in_any_order() -> None:
     assert of(1, 2) != of(1, 3)
 
 
-def test_a_peer_that_did_not_run_is_told() -> None:
+def test_a_peer_that_did_not_run_is_reported() -> None:
     run = Run(Settings())
     run.facts |= {
         "records": 1,
@@ -102,5 +102,5 @@ def test_a_peer_that_did_not_run_is_told() -> None:
         ((1.1,), None, ""),
     ],
 )
-def test_the_median_decides(values: tuple[float, ...], goal: Goal | None, verdict: str) -> None:
+def test_a_goal_is_compared_with_the_median(values: tuple[float, ...], goal: Goal | None, verdict: str) -> None:
     assert Figure("part", "name", values=values, goal=goal).verdict == verdict

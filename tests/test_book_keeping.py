@@ -1,4 +1,4 @@
-"""What the book-keeping of acknowledgements costs, and what it says of a record that is never acknowledged."""
+"""The memory that acknowledgements take, and the report about a record that is never acknowledged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_event_that_is_never_acknowledged_costs_no_memory(step: int) -> None
     assert ledger.committable() == {A: (count - 1) * step + 1}
 
 
-def test_nothing_is_kept_of_a_partition_that_was_revoked(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_revoked_partition_leaves_nothing_in_memory(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     """Not of records of several events either, of which the first is acknowledged and the second never."""
     facade = make_facade(commit="manual", config=memory_config(commit_interval=60))
     facade.enter()
@@ -122,7 +122,7 @@ def test_a_hold_up_is_reported_after_a_minute_and_each_time_it_has_lasted_twice_
     assert reported == [(160, 60), (220, 120), (340, 240), (580, 480)]
 
 
-def test_a_hold_up_begins_anew_with_another_record() -> None:
+def test_a_hold_up_starts_again_with_another_record() -> None:
     holdups = Holdups()
     holdups.look({A: (7, 0), B: (3, 0)}, 0)
     holdups.look({A: (8, 0), B: (3, 0)}, 50)
@@ -131,7 +131,7 @@ def test_a_hold_up_begins_anew_with_another_record() -> None:
     assert holdups.look({B: (3, 0)}, 190) == [], "it was away meanwhile"
 
 
-def test_only_what_was_handed_over_and_not_acknowledged_holds_up() -> None:
+def test_only_a_record_that_was_handed_over_and_not_acknowledged_is_a_hold_up() -> None:
     ledger = Ledger()
     ledger.assign([A])
     for offset in (3, 4, 6, 7):
@@ -149,7 +149,7 @@ def test_only_what_was_handed_over_and_not_acknowledged_holds_up() -> None:
     ledger.assign([A])
     ledger.read(A, 6)
     ledger.handed_over(A, 7, before)
-    assert ledger.unacknowledged() == {}, "what was read before the partition came back says nothing"
+    assert ledger.unacknowledged() == {}, "records read before the partition was assigned again don't count"
 
 
 def test_a_warning_names_the_record_that_is_not_acknowledged(
@@ -182,7 +182,7 @@ def test_a_warning_names_the_record_that_is_not_acknowledged(
         wait_for(lambda: memory_source.committed.get(PRICES) == 5, "all is committed")
 
 
-def test_a_feed_that_acknowledges_by_itself_reports_nothing(
+def test_a_feed_that_acknowledges_automatically_reports_no_hold_up(
     make_facade: MakeFacade,
     memory_source: MemorySource,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""The test broker itself: that it really checks what the other tests rely on it to check."""
+"""Tests of the test broker itself: it really enforces what the other tests rely on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def checked(message: Message) -> Message:
 
 
 def first_error(settings: dict[str, Any], topic: str, *codes: int) -> KafkaError:
-    """The first error with one of the codes that a consumer with these settings meets."""
+    """Returns the first error with one of the codes that a consumer with these settings gets."""
     errors: list[KafkaError] = []
     more = {"error_cb": errors.append, "log_level": 0, "group.id": "any"}
     with closing(Consumer({**settings, **more})) as consumer:
@@ -97,7 +97,7 @@ def test_a_broker_of_an_unknown_authority_is_refused(kafka: KafkaCluster, partne
     assert "certificate" in error.str()
 
 
-def test_what_was_not_granted_is_refused(kafka: KafkaCluster, partner: Partner) -> None:
+def test_an_operation_without_permission_is_refused(kafka: KafkaCluster, partner: Partner) -> None:
     topic = partner.topics.prices
     login = kafka.client_settings(partner.username, partner.password)
     group = KafkaError.GROUP_AUTHORIZATION_FAILED
@@ -123,7 +123,7 @@ def test_topics_can_be_changed(kafka: KafkaCluster, make_partner: MakePartner) -
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """A broker behind a proxy, for what must not happen to the shared one."""
+    """A broker behind a proxy, for faults that must not happen to the shared broker."""
     with KafkaCluster(tmp_path_factory.mktemp("faulty"), proxied=True) as cluster:
         yield cluster
 
@@ -181,7 +181,7 @@ def test_a_faulty_certificate_is_refused(faulty: KafkaCluster, fault: str) -> No
     assert read(faulty, partner, partner.topics.prices, 1) == [b"1"]
 
 
-def test_three_brokers_go_on_without_one(kafka3: KafkaCluster) -> None:
+def test_three_brokers_continue_without_one(kafka3: KafkaCluster) -> None:
     partner = new_partner(kafka3)
     topic = partner.topics.prices
     kafka3.publish(topic, [(None, b"1")])

@@ -1,4 +1,4 @@
-"""The buffer between the two threads, from one thread: its bounds, its wake-ups and what it says is processed."""
+"""The buffer between the two threads, used from one thread: its bounds, its wake-ups and the processed records."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_poll_thread_is_woken_when_half_of_the_buffer_is_free_and_not_before
 
 
 def woken(buffer: Buffer) -> bool:
-    """Whether a wake-up is waiting for the poll thread; takes it."""
+    """Returns whether a wake-up is waiting for the poll thread, and removes it."""
     was_empty = buffer._room.empty()
     buffer.discard_stale_wake_up()
     return not was_empty
@@ -89,7 +89,7 @@ def test_a_request_to_close_wakes_the_poll_thread() -> None:
     assert woken(buffer)
 
 
-def test_processed_records_are_told_once_with_their_epoch() -> None:
+def test_processed_records_are_returned_once_with_their_epoch() -> None:
     buffer = a_buffer()
     first = append(buffer, records(0, 3), epoch=1)
     second = append(buffer, records(3, 3), epoch=2)
@@ -103,7 +103,7 @@ def test_processed_records_are_told_once_with_their_epoch() -> None:
     assert processed(buffer) == [(2, {("prices", 0): 3})]
 
 
-def test_processed_chunks_are_forgotten() -> None:
+def test_processed_chunks_are_released() -> None:
     buffer = a_buffer()
     last = None
     for number in range(10):
@@ -124,7 +124,7 @@ def test_marking_twice_is_marking_once() -> None:
     assert buffer.waiting_records == 1
 
 
-def test_a_chunk_of_an_earlier_epoch_is_owned_while_its_partition_was_not_assigned_anew() -> None:
+def test_a_chunk_of_an_earlier_epoch_is_owned_until_its_partition_is_assigned_again() -> None:
     buffer = a_buffer()
     chunk = append(buffer, records(0, 1), epoch=1)
     (record,) = chunk.records

@@ -1,4 +1,4 @@
-"""What waits for the application is bounded in bytes as well as in records, with what the Kafka client reads ahead."""
+"""The records in memory are bounded in bytes as well as in number, including what the Kafka client reads ahead."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OneAtATime(MemorySource):
 
 @pytest.mark.parametrize(("size", "bound"), [(64 * KIB, MIB), (900_000, 100), (10, 10_000)])
 def test_no_more_is_read_than_the_bound_in_bytes(make_facade: MakeFacade, size: int, bound: int) -> None:
-    """One record more, at most: it has been read when its size is known."""
+    """At most one record more, because its size is known only after it was read."""
     source = OneAtATime()
     count = 3 * bound // size + 10
     for number in range(1, count + 1):
@@ -85,7 +85,7 @@ def test_the_clients_read_ahead_is_part_of_the_bound(bound: int) -> None:
 
 
 def test_large_documents_and_a_blocked_handler_on_a_real_broker(kafka: KafkaCluster, partner: Partner) -> None:
-    """Several times the bound is waiting on the broker. All of it arrives once the handler goes on."""
+    """Several times the bound is waiting on the broker. All of it arrives once the handler continues."""
     count, size, bound = 16, 900_000, 4 * MIB
     documents = [(b"k", document(number, size)) for number in range(1, count + 1)]
     kafka.publish(partner.topics.race_status, documents, partition=0)

@@ -27,7 +27,7 @@ def anyone(kafka: KafkaCluster) -> Partner:
 
 @pytest.fixture
 def environment(kafka: KafkaCluster, anyone: Partner, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The variables of a configuration that works; they are set, too."""
+    """Sets the variables of a configuration that works, and returns them."""
     for name in [name for name in os.environ if name.startswith("RBHQ_")]:
         monkeypatch.delenv(name)
     variables = {
@@ -45,7 +45,7 @@ def environment(kafka: KafkaCluster, anyone: Partner, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def toml(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same as a file; the variables are not set then."""
+    """The same configuration as a file. The variables are not set."""
     for name in environment:
         monkeypatch.delenv(name)
     file = tmp_path / "feed.toml"
@@ -59,7 +59,7 @@ def toml(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
 Captured = pytest.CaptureFixture[str]
 
 
-def test_all_is_well(environment: dict[str, str], capsys: Captured) -> None:
+def test_a_working_configuration_passes_every_step(environment: dict[str, str], capsys: Captured) -> None:
     assert cli.main(["check"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -74,7 +74,9 @@ def test_all_is_well(environment: dict[str, str], capsys: Captured) -> None:
     assert "\033" not in out
 
 
-def test_something_failed(environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_step_makes_the_exit_status_1(
+    environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RBHQ_PASSWORD", CANARY)
     assert cli.main(["check", "--timeout", "10"]) == 1
     out, err = capsys.readouterr()
@@ -84,7 +86,9 @@ def test_something_failed(environment: dict[str, str], capsys: Captured, monkeyp
     assert CANARY not in out + err
 
 
-def test_for_programs(environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_printed_for_programs(
+    environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cli.main(["check", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is True
@@ -98,12 +102,14 @@ def test_for_programs(environment: dict[str, str], capsys: Captured, monkeypatch
     assert environment["RBHQ_PASSWORD"] not in out
 
 
-def test_the_configuration_from_a_file(toml: Path, capsys: Captured) -> None:
+def test_the_configuration_can_be_read_from_a_file(toml: Path, capsys: Captured) -> None:
     assert cli.main(["check", "--config", str(toml)]) == 0
     assert "9 ok" in capsys.readouterr().out
 
 
-def test_another_prefix(environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prefix_of_the_variables_can_be_changed(
+    environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(f"TEST_{name}", value)
         monkeypatch.delenv(name)
@@ -111,20 +117,20 @@ def test_another_prefix(environment: dict[str, str], capsys: Captured, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "expected"),
     [
         ("RBHQ_GROUP_ID", "", "group_id (from environment variable RBHQ_GROUP_ID): is required but not set"),
         ("RBHQ_KAFKA_FETCH_MIN_BYTES", "-5", "the Kafka client refuses it"),
         ("RBHQ_TYPO", "1", "is not a setting of the feed"),
     ],
 )
-def test_the_configuration_is_wrong(
+def test_a_wrong_configuration_makes_the_exit_status_2(
     environment: dict[str, str],
     capsys: Captured,
     monkeypatch: pytest.MonkeyPatch,
     variable: str,
     value: str,
-    told: str,
+    expected: str,
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert cli.main(["check"]) == 2
@@ -132,11 +138,11 @@ def test_the_configuration_is_wrong(
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("rbhq-stream: ")
-    assert told in line
+    assert expected in line
     assert environment["RBHQ_PASSWORD"] not in line
 
 
-def test_a_file_that_is_no_toml(tmp_path: Path, capsys: Captured) -> None:
+def test_a_file_that_is_not_toml_is_reported(tmp_path: Path, capsys: Captured) -> None:
     file = tmp_path / "feed.toml"
     file.write_text(f'password = "{CANARY}"\nnonsense')
     assert cli.main(["check", "--config", str(file)]) == 2
@@ -148,14 +154,14 @@ def test_a_file_that_is_no_toml(tmp_path: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--timeout", "0"], ["--timeout", "soon"], ["--config", "x", "--env-prefix", "Y_"]]
 )
-def test_arguments_that_make_no_sense(arguments: list[str], capsys: Captured) -> None:
+def test_meaningless_arguments_are_refused(arguments: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(["check", *arguments])
     assert end.value.code == 2
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
-def test_colour_is_for_terminals(
+def test_colour_is_used_in_terminals_only(
     environment: dict[str, str],
     capsys: Captured,
     monkeypatch: pytest.MonkeyPatch,
@@ -172,7 +178,9 @@ def test_colour_is_for_terminals(
     assert ("\033[1;31mFAILED" in capsys.readouterr().out) is coloured
 
 
-def test_it_is_stopped(environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_it_quietly(
+    environment: dict[str, str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(_: FeedConfig, *, timeout: float) -> None:
         assert timeout == 30
         raise KeyboardInterrupt
@@ -183,7 +191,7 @@ def test_it_is_stopped(environment: dict[str, str], capsys: Captured, monkeypatc
 
 
 def run(environment: dict[str, str], *arguments: str, piped_to: str = "cat") -> subprocess.CompletedProcess[str]:
-    """The command as a shell runs it; the exit status is its own, not that of what reads it."""
+    """Runs the command as a shell does. The exit status is that of the command, not of the reader of its output."""
     command = [sys.executable, "-W", "error", "-m", "rbhq_stream._cli", "check", *arguments]
     script = f'"$@" | {piped_to}; exit "${{PIPESTATUS[0]}}"'
     return subprocess.run(
@@ -196,13 +204,13 @@ def run(environment: dict[str, str], *arguments: str, piped_to: str = "cat") -> 
     )
 
 
-def test_as_a_command(environment: dict[str, str]) -> None:
+def test_it_runs_as_a_command(environment: dict[str, str]) -> None:
     done = run(environment, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["ok"] is True
 
 
-def test_as_a_command_that_nobody_reads(environment: dict[str, str]) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(environment: dict[str, str]) -> None:
     environment["RBHQ_PASSWORD"] = CANARY
     done = run(environment, piped_to="true")
     assert (done.returncode, done.stderr) == (1, "")

@@ -1,4 +1,4 @@
-"""The fields of `FeedConfig` and `Topics`: what each takes, what it refuses, and how it says so."""
+"""The fields of `FeedConfig` and `Topics`: which values each accepts, which it refuses, and with which error."""
 
 from __future__ import annotations
 
@@ -233,19 +233,19 @@ def test_a_password_may_have_any_printable_characters(value: str) -> None:
     assert config(password=Secret(value)) == config(password=value)
 
 
-def test_what_is_missing_is_named() -> None:
+def test_a_missing_field_is_named() -> None:
     assert refused(username=None).field == "username"
     assert refused(client_id=None).field == "client_id"
 
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE"])
-def test_a_group_cannot_have_the_name_by_which_a_setting_says_that_there_is_none(name: str) -> None:
+def test_a_group_cannot_have_the_name_that_stands_for_no_group(name: str) -> None:
     error = refused(group_id=name)
     assert error.field == "group_id"
     assert "give None in code" in error.problem
 
 
-def test_what_concerns_groups_may_be_set_without_one() -> None:
+def test_fields_about_groups_may_be_set_without_a_group() -> None:
     member = config(group_instance_id="host-1", session_timeout=10, kafka={"group.protocol": "classic"})
     assert attrs.evolve(member, group_id=None).group_id is None
     assert config(group_id=None, session_timeout=20, max_poll_interval=10).group_id is None

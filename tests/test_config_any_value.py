@@ -1,4 +1,4 @@
-"""Whatever a configuration is given, it takes it or raises a `ConfigError` that a log can write."""
+"""A configuration accepts any value or raises a `ConfigError` that can be logged."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ NASTY: list[Any] = [
 
 
 @pytest.mark.parametrize("name", [attribute.name for attribute in attrs.fields(FeedConfig)])
-def test_a_value_of_any_kind_is_taken_or_refused_with_an_error_that_can_be_printed(name: str) -> None:
+def test_a_value_of_any_kind_is_accepted_or_refused_with_an_error_that_can_be_printed(name: str) -> None:
     for value in NASTY:
         made, refusal = attempt(FeedConfig, **{**LEAST, name: value})
         if refusal is None:
@@ -67,7 +67,7 @@ def test_a_value_of_any_kind_is_taken_or_refused_with_an_error_that_can_be_print
 @pytest.mark.parametrize(
     "variable", ["CA_FILE", "CA_PEM", "PASSWORD_FILE", "GROUP_ID", "START", "\ud800", "BUFFER_RECORDS"]
 )
-def test_a_variable_of_any_kind_is_taken_or_refused_with_an_error_that_can_be_printed(variable: str) -> None:
+def test_a_variable_of_any_kind_is_accepted_or_refused_with_an_error_that_can_be_printed(variable: str) -> None:
     fields = {"BOOTSTRAP_SERVERS": "a", "USERNAME": "u", "PASSWORD": "p", "GROUP_ID": "g", "TOPIC_PRICES": "p"}
     environ = {f"RBHQ_{name}": value for name, value in fields.items() if name not in variable}
     for value in NASTY:

@@ -1,4 +1,4 @@
-"""What a `FeedConfig` becomes for the Kafka client, and which raw properties it takes."""
+"""The Kafka client's properties that a `FeedConfig` makes, and which raw properties it accepts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def refused(properties: Any) -> ConfigError:
 
 
 def made(config: FeedConfig) -> None:
-    """Have librdkafka check the properties. Without a broker to connect to it touches no network."""
+    """Lets librdkafka check the properties. Without a broker to connect to, it does not use the network."""
     properties = config.kafka_properties()
     del properties["bootstrap.servers"]
     confluent_kafka.Consumer(properties).close()
@@ -139,7 +139,7 @@ def test_the_other_fields_become_properties() -> None:
     st.sampled_from(["classic", "consumer", "Consumer", None]),
     st.sampled_from(["app", None]),
 )
-def test_librdkafka_takes_whatever_the_fields_take(
+def test_librdkafka_accepts_every_value_that_the_fields_accept(
     session: float, poll: float, instance: str | None, protocol: str | None, group_id: str | None
 ) -> None:
     fields: dict[str, Any] = {"group_id": group_id, "group_instance_id": instance, "max_poll_interval": poll}
@@ -167,7 +167,7 @@ def test_without_a_group_no_property_of_one_is_sent() -> None:
 # the group protocol of KIP-848
 
 
-def test_the_consumer_protocol_leaves_to_the_broker_what_the_broker_decides() -> None:
+def test_the_consumer_protocol_leaves_session_and_assignment_to_the_broker() -> None:
     properties = config(kafka={"group.protocol": "consumer"}).kafka_properties()
     assert properties["group.protocol"] == "consumer"
     for name in ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"):
@@ -265,7 +265,7 @@ def test_other_properties_are_accepted(name: str) -> None:
     assert refusal(name) is None
 
 
-def test_each_refusal_says_what_to_do_where_there_is_something_to_do() -> None:
+def test_each_refusal_names_the_alternative_if_there_is_one() -> None:
     fields = {attribute.name for attribute in attrs.fields(FeedConfig)}
     for reason in {*REFUSED.values(), *REFUSED_PATTERNS.values()}:
         named = reason.partition("use the field ")[2].split(" ")[0].rstrip(".")
@@ -307,8 +307,8 @@ REVIEWED = """
     topic.metadata.propagation.max.ms topic.metadata.refresh.fast.cnt topic.metadata.refresh.fast.interval.ms
     topic.metadata.refresh.sparse transaction.timeout.ms transactional.id
 """
-"""The properties that may be set to anything librdkafka takes: none breaks a guarantee. Those of a producer, and those
-for ways to log in that the feed doesn't use (`sasl.kerberos.*`, `sasl.oauthbearer.*`), have no effect."""
+"""The properties that may be set to anything that librdkafka accepts: none breaks a guarantee. Those of a producer, and
+those for ways to log in that the feed doesn't use (`sasl.kerberos.*`, `sasl.oauthbearer.*`), have no effect."""
 
 
 def documented_properties(library: ctypes.CDLL, path: Path) -> set[str]:
@@ -335,7 +335,7 @@ def hidden_properties(library: ctypes.CDLL) -> set[str]:
 
 
 def test_every_property_of_librdkafka_was_reviewed(tmp_path: Path) -> None:
-    """A new version may have one that breaks a guarantee: look at what it does, then refuse it or add it above."""
+    """A new version may have one that breaks a guarantee: read what it does, then refuse it or add it above."""
     library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
     known = documented_properties(library, tmp_path / "properties.md") | hidden_properties(library)
     assert {"isolation.level", "ssl.ca.pem", "enable.sparse.connections"} <= known
@@ -451,7 +451,7 @@ def test_kafka_properties_print_masked() -> None:
             assert "'sasl.username': 'partner'" in text
 
 
-def test_librdkafka_takes_what_it_documents() -> None:
+def test_librdkafka_accepts_the_properties_that_it_documents() -> None:
     made(config(kafka={"fetch.min.bytes": "2", "check.crcs": True, "log_level": 7}))
 
 
@@ -459,6 +459,8 @@ def test_librdkafka_takes_what_it_documents() -> None:
     ("properties", "problem"),
     [({"no.such": 1}, "No such configuration property"), ({"fetch.min.bytes": -1}, "outside allowed range")],
 )
-def test_what_only_librdkafka_knows_to_be_wrong(properties: dict[str, Any], problem: str) -> None:
+def test_a_property_that_only_librdkafka_knows_to_be_wrong_is_refused_on_entering(
+    properties: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(confluent_kafka.KafkaException, match=problem):
         made(config(kafka=properties))

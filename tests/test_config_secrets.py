@@ -1,4 +1,4 @@
-"""A password is in no text that anyone prints: each test looks for a canary in all of them."""
+"""No printed text contains a password: each test searches for a canary in all of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def assert_clean(error: BaseException) -> None:
 
 
 def captured(error: BaseException) -> Iterator[tuple[str, str, str]]:
-    """The locals of the library's frames, as Sentry, `pytest -l` or a debugger shows them."""
+    """Returns the local variables of the library's frames, as Sentry, `pytest -l` or a debugger shows them."""
     report = traceback.TracebackException.from_exception(error, capture_locals=True)
     for one in filter(None, (report, report.__cause__, report.__context__)):
         for frame in one.stack:
@@ -161,7 +161,7 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-def test_the_wrong_values_are_of_every_field() -> None:
+def test_every_field_has_a_wrong_value_in_the_table() -> None:
     assert set(WRONG) == {attribute.name for attribute in attrs.fields(FeedConfig)}
 
 
@@ -278,7 +278,7 @@ def test_an_interrupt_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class AMapping(Mapping[str, Any]):
-    """One that breaks when it is read."""
+    """A mapping that raises when it is read."""
 
     def __getitem__(self, name: str) -> Any:
         raise ZeroDivisionError(name)

@@ -1,4 +1,4 @@
-"""`FeedConfig` from environment variables and from TOML: the same as in code, with errors that say where."""
+"""`FeedConfig` from environment variables and from TOML: the same as in code, with errors that name the origin."""
 
 from __future__ import annotations
 
@@ -150,19 +150,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_law_below_knows_every_field() -> None:
+def test_the_property_tests_below_cover_every_field() -> None:
     assert list(FIELDS) == [attribute.name for attribute in attrs.fields(FeedConfig)]
 
 
 @given(given_fields=fields())
-def test_the_environment_says_the_same_as_code(given_fields: dict[str, Any], folder: Path) -> None:
+def test_the_environment_gives_the_same_configuration_as_code(given_fields: dict[str, Any], folder: Path) -> None:
     if "ca_file" in given_fields:
         given_fields["ca_file"] = str(folder / "ca.pem")
     assert FeedConfig.from_env(as_variables(given_fields)) == FeedConfig(**given_fields)
 
 
 @given(given_fields=fields())
-def test_toml_says_the_same_as_code(given_fields: dict[str, Any], folder: Path) -> None:
+def test_toml_gives_the_same_configuration_as_code(given_fields: dict[str, Any], folder: Path) -> None:
     path = toml(folder, as_toml(given_fields))
     if "ca_file" in given_fields:
         given_fields["ca_file"] = str(folder / "ca.pem")
@@ -192,12 +192,12 @@ WRONG = {
 }
 
 
-def test_the_wrong_values_below_are_of_every_field() -> None:
+def test_every_field_has_a_wrong_value_in_the_table_below() -> None:
     assert {*WRONG, "topics", "kafka"} == {attribute.name for attribute in attrs.fields(FeedConfig)}
 
 
 @pytest.mark.parametrize(("name", "text"), WRONG.items())
-def test_a_wrong_value_says_where_it_came_from(name: str, text: str, tmp_path: Path) -> None:
+def test_the_error_about_a_wrong_value_names_its_origin(name: str, text: str, tmp_path: Path) -> None:
     error = refused_env(**{f"RBHQ_{name.upper()}": text})
     assert error.field == name
     assert error.origin == f"environment variable RBHQ_{name.upper()}"
@@ -255,7 +255,7 @@ def test_an_empty_variable_is_not_set() -> None:
     ],
 )
 @pytest.mark.parametrize("empty", [False, True])
-def test_what_is_missing_names_the_variable(variable: str, field: str, empty: bool) -> None:
+def test_the_error_about_a_missing_field_names_the_variable(variable: str, field: str, empty: bool) -> None:
     environ = {**LEAST, variable: ""} if empty else {name: text for name, text in LEAST.items() if name != variable}
     with pytest.raises(ConfigError) as caught:
         FeedConfig.from_env(environ)
@@ -298,7 +298,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(variable: str, mea
     assert error.problem == f"is not a setting of the feed: did you mean {meant}?"
 
 
-def test_a_variable_like_no_other_is_refused_with_all_names() -> None:
+def test_a_variable_with_no_similar_name_is_refused_with_all_names() -> None:
     assert (
         "expected one of RBHQ_BOOTSTRAP_SERVERS, RBHQ_BUFFER_BYTES, RBHQ_BUFFER_RECORDS, "
         in refused_env(RBHQ_Q="1").problem
@@ -480,7 +480,7 @@ def test_an_unknown_override_is_pythons_own_error(tmp_path: Path) -> None:
         FeedConfig.from_toml(toml(tmp_path, LEAST_TOML), groupid="x")
 
 
-def test_a_class_of_ones_own(tmp_path: Path) -> None:
+def test_a_subclass_can_be_configured(tmp_path: Path) -> None:
     class Own(FeedConfig):
         pass
 
@@ -576,14 +576,16 @@ def test_a_property_written_in_both_ways_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["bootstrap_servers", "username", "password", "topics", "group_id"])
-def test_what_is_missing_names_the_key(field: str, tmp_path: Path) -> None:
+def test_the_error_about_a_missing_field_names_the_key(field: str, tmp_path: Path) -> None:
     error = refused_toml(tmp_path, "\n".join(line for line in LEAST_TOML.splitlines() if not line.startswith(field)))
     assert error.field == field
     assert error.origin == f"key {field} in {tmp_path / 'feed.toml'}"
     assert "is required" in error.problem
 
 
-def test_paths_are_taken_from_the_files_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_folder_of_the_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = toml(folder, f'ca_file = "ca.pem"\n{LEAST_TOML}')
     assert FeedConfig.from_toml(path).ca_file == folder / "ca.pem"
@@ -603,7 +605,7 @@ def test_paths_are_taken_from_the_files_folder(folder: Path, tmp_path: Path, mon
         ("group_id = 'a'".encode("utf-16"), "is not UTF-8, which TOML requires"),
     ],
 )
-def test_what_is_not_toml_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_valid_toml_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "feed.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:

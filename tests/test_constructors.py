@@ -96,7 +96,7 @@ def test_integers_and_strings_become_exact_decimals(cls: type[Any], name: str, g
 
 @pytest.mark.parametrize(("cls", "name"), NUMBERS)
 @pytest.mark.parametrize("wrong", ["", "SCR", "4,40", "4.4.0"])
-def test_a_string_that_is_no_number_is_refused(cls: type[Any], name: str, wrong: str) -> None:
+def test_a_string_that_is_not_a_number_is_refused(cls: type[Any], name: str, wrong: str) -> None:
     with localcontext() as context:
         context.clear_traps()
         with pytest.raises(ValueError, match=f"^{name}='{wrong}': expected a decimal number"):
@@ -104,7 +104,7 @@ def test_a_string_that_is_no_number_is_refused(cls: type[Any], name: str, wrong:
 
 
 @pytest.mark.parametrize(("cls", "name"), [*NUMBERS, *INTEGERS])
-def test_a_bool_is_no_number(cls: type[Any], name: str) -> None:
+def test_a_bool_is_not_accepted_as_a_number(cls: type[Any], name: str) -> None:
     with pytest.raises(TypeError, match=f"^{name}=True: expected"):
         build(cls, **{name: True})
 

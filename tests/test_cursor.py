@@ -1,4 +1,4 @@
-"""The cursor's states by themselves: what is shown, settled and rewound, and what is processed after each."""
+"""The cursor's states: what is shown, settled and rewound, and what is processed after each."""
 
 from __future__ import annotations
 

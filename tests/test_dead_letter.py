@@ -1,4 +1,4 @@
-"""The dead-letter file: exact, durable, rotating, shared; and what it is to a feed."""
+"""The dead-letter file: exact, durable, rotating, shared; and as the sink of a feed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFacto
         assert one.read_bytes().count(b"\n") == 1 or one.stat().st_size <= 3000
 
 
-def test_a_line_can_be_read_without_us(path: Path) -> None:
+def test_a_line_can_be_read_without_this_library(path: Path) -> None:
     value = b'{"meetingId": 1, "x": "\xff\xe2\x82\xac"'
     record = attrs.evolve(RECORD, value=value, headers=(("trace", b"\x00"), ("none", None)))
     DeadLetterFile(path)(DecodeError("PriceEvent", [Fault("$", "'a'", "UTF-8")], record=record))
@@ -166,7 +166,7 @@ def test_its_repr_shows_its_settings(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ({"path": "nowhere/at/all"}, "path: there is no folder {}/nowhere/at: create it first"),
         ({"path": ""}, "path: {} is a folder: give the path of a file, which does not have to exist"),
@@ -177,11 +177,11 @@ def test_its_repr_shows_its_settings(path: Path) -> None:
         ({"lock_timeout": math.inf}, "lock_timeout: expected 0.001 to 3600 seconds"),
     ],
 )
-def test_a_wrong_argument_is_refused_at_once(tmp_path: Path, arguments: dict[str, object], told: str) -> None:
+def test_a_wrong_argument_is_refused_at_once(tmp_path: Path, arguments: dict[str, object], expected: str) -> None:
     arguments = {**arguments, "path": tmp_path / str(arguments.get("path", "dead.jsonl"))}
     with pytest.raises(ConfigError) as caught:
         DeadLetterFile(**arguments)  # type: ignore[arg-type]  # wrong ones
-    assert str(caught.value).startswith(told.format(tmp_path))
+    assert str(caught.value).startswith(expected.format(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_permissions_are_checked_when_the_sink_is_made(
 
 
 def as_unprivileged_user(action: Callable[[], object]) -> str:
-    """Runs the action in a child process, which gives up root; returns the text of the error it raises, or ''."""
+    """Runs the action in a child process without root's permissions. Returns the text of the error it raises, or ''."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -277,7 +277,7 @@ def test_the_file_and_its_folder_are_synced_before_it_returns(path: Path, monkey
     assert len(synced) == 2
 
 
-def test_a_torn_line_stays_alone_and_is_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_incomplete_line_is_skipped_and_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sink = DeadLetterFile(path)
     sink(bad(1))
     whole = path.read_bytes()
@@ -390,7 +390,7 @@ def locked(path: Path) -> Iterator[Path]:
         process.communicate()
 
 
-def test_a_file_that_another_process_holds_locked_is_waited_for_no_longer_than_lock_timeout(locked: Path) -> None:
+def test_waiting_for_a_locked_file_ends_after_lock_timeout(locked: Path) -> None:
     began = time.monotonic()
     with pytest.raises(DeadLetterError) as caught:
         DeadLetterFile(locked, lock_timeout=0.2)(bad(2))
@@ -511,7 +511,7 @@ def test_reading_ends_where_the_file_ended_when_it_began(path: Path) -> None:
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """No file can grow beyond this: as on a full disk, the beginning of what is written still fits."""
+    """Limits the size of files. As on a full disk, the beginning of a write still fits."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -604,7 +604,7 @@ def test_a_feed_does_not_pass_a_record_that_its_sink_could_not_store(path: Path)
     assert offsets(path) == [1]
 
 
-def test_run_ends_with_what_its_sink_raised() -> None:
+def test_run_raises_the_exception_of_its_sink() -> None:
     def refuse(error: DecodeError) -> None:
         raise RuntimeError("no room")
 

@@ -1,4 +1,4 @@
-"""The dead-letter topic, on a real broker: what is written there, and what is said when it can't be."""
+"""The dead-letter topic, on a real broker: what is written there, and which error is raised if that fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ADDED = [
 
 @pytest.fixture
 def topic(kafka: KafkaCluster, partner: Partner) -> str:
-    """A topic of the operator's own, that this user may write to and read."""
+    """An operator's own topic, which this user may write to and read."""
     name = f"{partner.group_prefix}dead"
     kafka.create_topic(name)
     kafka.allow_write(partner.username, name)
@@ -82,8 +82,12 @@ def test_key_value_and_headers_arrive_unchanged(
 
     assert [first.key(), first.value(), first.headers()] == [RECORD.key, RECORD.value, [*RECORD.headers, *ADDED]]
     assert [second.key(), second.value()] == [None, large.value]
-    told = b"; ".join(b"at $ found %d, expected text" % number for number in range(5))
-    assert second.headers() == [*ADDED[:3], ("rbhq.kind", b"RaceStatusEvent"), ("rbhq.fault", told + b"; and 2 more")]
+    expected = b"; ".join(b"at $ found %d, expected text" % number for number in range(5))
+    assert second.headers() == [
+        *ADDED[:3],
+        ("rbhq.kind", b"RaceStatusEvent"),
+        ("rbhq.fault", expected + b"; and 2 more"),
+    ]
     assert third.value() == RECORD.value
 
 
@@ -117,7 +121,7 @@ def test_a_feed_does_not_pass_a_record_that_its_sink_could_not_write() -> None:
         assert broker.committed("g")[prices, 0] == 1
 
 
-def test_it_works_again_when_the_brokers_do() -> None:
+def test_a_sink_works_again_after_an_outage() -> None:
     with EmbeddedBroker(partitions=1) as broker:
         dead = str(broker.topics.prices)
         with DeadLetterTopic(dead, {"bootstrap.servers": broker.bootstrap_servers}, timeout=2) as sink:
@@ -141,7 +145,7 @@ def failure(sink: DeadLetterTopic, within: float) -> DeadLetterError:
     return caught.value
 
 
-def test_nobody_there(partner: Partner) -> None:
+def test_unreachable_brokers_are_an_error_after_the_timeout(partner: Partner) -> None:
     address = f"localhost:{free_port()}"
     login = {"bootstrap.servers": address, "sasl.password": partner.password}
     error = failure(DeadLetterTopic("dead", login, timeout=1), 5)
@@ -157,7 +161,9 @@ def test_a_wrong_password_is_reported_before_the_timeout(login: dict[str, Any], 
     assert "not-this-one" not in str(error)
 
 
-def test_a_user_who_may_not_write(login: dict[str, Any], kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_user_without_permission_to_write_is_an_error(
+    login: dict[str, Any], kafka: KafkaCluster, partner: Partner
+) -> None:
     error = failure(DeadLetterTopic(partner.topics.prices, login), 10)
     assert error.reason.endswith("Cluster authorization failed")  # may write nowhere at all
     kafka.allow_write(partner.username, f"{partner.group_prefix}another")
@@ -165,14 +171,14 @@ def test_a_user_who_may_not_write(login: dict[str, Any], kafka: KafkaCluster, pa
     assert error.reason.endswith("Topic authorization failed")
 
 
-def test_a_topic_that_is_not_there(login: dict[str, Any], kafka: KafkaCluster, partner: Partner) -> None:
+def test_an_unknown_topic_is_an_error(login: dict[str, Any], kafka: KafkaCluster, partner: Partner) -> None:
     topic = f"{partner.group_prefix}nowhere"
     kafka.allow_write(partner.username, topic)
     error = failure(DeadLetterTopic(topic, login, timeout=10), 13)
     assert "nknown topic" in error.reason
 
 
-def test_a_record_larger_than_the_topic_takes(
+def test_a_record_that_is_too_large_for_the_topic_is_an_error(
     login: dict[str, Any], topic: str, kafka: KafkaCluster, partner: Partner
 ) -> None:
     kafka.configure_topic(topic, {"max.message.bytes": 100_000})
@@ -187,7 +193,7 @@ def test_a_record_larger_than_the_topic_takes(
 # --- arguments ---
 
 
-def test_nothing_touches_the_network_before_the_first_record(free_listener: tuple[str, list[str]]) -> None:
+def test_nothing_uses_the_network_before_the_first_record(free_listener: tuple[str, list[str]]) -> None:
     address, connected = free_listener
     sink = DeadLetterTopic("dead", {"bootstrap.servers": address}, timeout=0.2)
     sink.close()
@@ -201,7 +207,7 @@ def test_nothing_touches_the_network_before_the_first_record(free_listener: tupl
 
 @pytest.fixture
 def free_listener() -> Iterator[tuple[str, list[str]]]:
-    """An address where connections are noted, and closed."""
+    """An address at which connections are recorded and closed."""
     connected: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -222,7 +228,7 @@ def free_listener() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("topic", "kafka", "timeout", "told"),
+    ("topic", "kafka", "timeout", "expected"),
     [
         ("", {"bootstrap.servers": "a"}, 1.0, "topic: expected 1 to 249"),
         ("t", {}, 1.0, 'kafka["bootstrap.servers"]: is required'),
@@ -236,11 +242,11 @@ def free_listener() -> Iterator[tuple[str, list[str]]]:
     ],
 )
 def test_a_wrong_argument_is_refused_at_once(
-    topic: str, kafka: Any, timeout: float, told: str, capfd: pytest.CaptureFixture[str]
+    topic: str, kafka: Any, timeout: float, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         DeadLetterTopic(topic, kafka, timeout=timeout)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(expected)
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what is done and may be committed, by examples and by laws."""
+"""The ledger: which records are processed and may be committed, by examples and by properties."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def a_ledger(*partitions: TopicPartition, at: int | None = None) -> Ledger:
     return ledger
 
 
-def test_nothing_is_to_be_committed_before_anything_is_done() -> None:
+def test_nothing_can_be_committed_before_a_record_is_processed() -> None:
     assert a_ledger(A).committable() == {}
 
 
-def test_a_position_holds_the_place_before_the_first_record_is_done() -> None:
+def test_a_position_is_kept_until_the_first_record_is_processed() -> None:
     ledger = a_ledger(A)
     ledger.position(A, 7)
     assert ledger.committable() == {A: 7}
     assert ledger.expected(A) == 7
 
 
-def test_done_is_the_record_and_all_before_it() -> None:
+def test_marking_a_record_as_processed_includes_all_records_before_it() -> None:
     ledger = a_ledger(A, B)
     ledger.mark_processed(A, 4, ledger.epoch)
     assert ledger.committable() == {A: 5}
 
 
-def test_done_never_goes_back() -> None:
+def test_the_processed_position_never_goes_back() -> None:
     ledger = a_ledger(A)
     ledger.mark_processed(A, 4, ledger.epoch)
     ledger.mark_processed(A, 2, ledger.epoch)
     assert ledger.committable() == {A: 5}
 
 
-def test_what_was_committed_is_not_committed_again() -> None:
+def test_a_committed_offset_is_not_committed_again() -> None:
     ledger = a_ledger(A)
     ledger.mark_processed(A, 4, ledger.epoch)
     ledger.committed({A: 5})
@@ -57,7 +57,7 @@ def test_what_was_committed_is_not_committed_again() -> None:
     assert ledger.committable() == {A: 6}
 
 
-def test_what_was_read_before_a_partition_came_back_counts_no_more() -> None:
+def test_records_read_before_a_partition_was_assigned_again_are_ignored() -> None:
     ledger = a_ledger(A)
     before = ledger.epoch
     ledger.read_up_to(A, 9)
@@ -72,7 +72,7 @@ def test_what_was_read_before_a_partition_came_back_counts_no_more() -> None:
     assert ledger.committable() == {A: 4}
 
 
-def test_others_keep_what_they_have_when_a_partition_goes() -> None:
+def test_other_partitions_keep_their_progress_when_one_is_revoked() -> None:
     ledger = a_ledger(A, B)
     epoch = ledger.epoch
     ledger.mark_processed(A, 1, epoch)
@@ -82,7 +82,7 @@ def test_others_keep_what_they_have_when_a_partition_goes() -> None:
     assert ledger.committable() == {B: 3}
 
 
-def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
+def test_commits_of_partitions_that_were_revoked_are_ignored() -> None:
     ledger = a_ledger(A)
     ledger.revoke([A])
     ledger.committed({A: 3})
@@ -93,7 +93,7 @@ def test_answers_for_partitions_that_are_gone_are_ignored() -> None:
     assert ledger.revoke([A]) == {}
 
 
-def test_acknowledged_one_by_one_the_oldest_decides() -> None:
+def test_with_single_acknowledgements_the_oldest_record_limits_the_committed_offset() -> None:
     ledger = a_ledger(A)
     for offset in (3, 4, 6):  # 5 is the end of a transaction
         ledger.read(A, offset)
@@ -106,7 +106,7 @@ def test_acknowledged_one_by_one_the_oldest_decides() -> None:
     assert ledger.committable() == {A: 7}
 
 
-def test_a_position_further_on_counts_when_what_was_taken_in_before_is_done() -> None:
+def test_a_later_position_counts_once_the_records_before_it_are_processed() -> None:
     ledger = a_ledger(A, at=3)
     ledger.read_up_to(A, 5)
     ledger.position(A, 10)  # 6 to 9 are gone
@@ -122,7 +122,7 @@ def test_a_position_further_on_counts_when_what_was_taken_in_before_is_done() ->
     assert ledger.committable() == {A: 20}
 
 
-def test_a_position_further_on_leaves_what_was_awaited() -> None:
+def test_a_later_position_does_not_process_the_records_before_it() -> None:
     ledger = a_ledger(A)
     for offset in (1, 2):
         ledger.read(A, offset)
@@ -172,7 +172,7 @@ def test_an_end_that_moves_on_while_a_handler_is_busy_takes_no_memory() -> None:
     assert ledger.committable() == {A: 999}
 
 
-def test_gaps_are_looked_for_where_offsets_and_records_do_not_match() -> None:
+def test_gaps_are_detected_when_offsets_and_records_do_not_match() -> None:
     ledger = a_ledger(A, B, at=5)
     assert not ledger.has_gaps({A: 7, B: 5}, 4)
     assert ledger.has_gaps({A: 8, B: 5}, 4)
@@ -180,7 +180,7 @@ def test_gaps_are_looked_for_where_offsets_and_records_do_not_match() -> None:
     assert ledger.has_gaps({A: 7, B: 5}, 4), "where B begins is not known"
 
 
-def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
+def test_records_read_before_a_topic_was_recreated_are_ignored() -> None:
     ledger = a_ledger(A, at=1000)
     ledger.read(A, 1005)
     before = ledger.epoch
@@ -196,7 +196,7 @@ def test_what_was_read_before_a_topic_was_made_anew_counts_no_more() -> None:
     assert ledger.committable() == {A: 3}
 
 
-def test_who_acknowledges_records_of_the_old_topic_says_nothing_of_the_new_one() -> None:
+def test_acknowledging_records_of_the_old_topic_does_not_affect_the_new_one() -> None:
     ledger = a_ledger(A, at=5)
     for offset in (5, 6):
         ledger.read(A, offset)
@@ -227,7 +227,7 @@ def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
 
 
 @given(st.permutations(range(12)), st.integers(0, 12))
-def test_in_whatever_order_what_is_committed_was_acknowledged(order: list[int], count: int) -> None:
+def test_every_committed_record_was_acknowledged_whatever_the_order(order: list[int], count: int) -> None:
     ledger = a_ledger(A)
     for offset in range(12):
         ledger.read(A, offset)
@@ -239,7 +239,7 @@ def test_in_whatever_order_what_is_committed_was_acknowledged(order: list[int], 
 
 
 class Books(RuleBasedStateMachine):
-    """Partitions come and go while records are read, handled and committed, in any order that can be.
+    """Partitions are assigned and revoked while records are read, handled and committed, in any possible order.
 
     The model is what happened: per partition the offsets that were handled since it is ours.
     """
@@ -279,7 +279,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(target=read, partition=st.sampled_from(partitions), hole=st.integers(0, 2), count=st.integers(1, 4))
     def take_in(self, partition: TopicPartition, hole: int, count: int) -> object:
-        """Takes in some records, perhaps after offsets that hold none, as at the end of a transaction."""
+        """Reads some records, perhaps after offsets that hold none, as at the end of a transaction."""
         if partition not in self.ours:
             return multiple()
         begin = self.next[partition]
@@ -296,7 +296,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(partition=st.sampled_from(partitions), count=st.integers(1, 4))
     def expire(self, partition: TopicPartition, count: int) -> None:
-        """The next records are gone, so it is read from further on."""
+        """The next records are gone, so the partition is read from a later offset."""
         if partition in self.ours:
             self.handled[partition].update(range(self.next[partition], self.next[partition] + count))
             self.next[partition] += count
@@ -304,7 +304,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(record=consumes(read))
     def acknowledge(self, record: tuple[TopicPartition, int, int]) -> None:
-        """Also of records of an earlier time, by an application that is slow."""
+        """Also acknowledges records of an earlier epoch, as a slow application does."""
         partition, offset, epoch = record
         self.ledger.acknowledge(partition, offset, epoch)
         if self.ours.get(partition, epoch + 1) <= epoch:

@@ -37,7 +37,7 @@ NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
 def run_in_terminal(
     arguments: Sequence[str], *, lines: int = 30, columns: int = 100, interrupt_after: float | None = None
 ) -> tuple[int, str]:
-    """Runs the demo with a terminal for its output, and returns its exit status and all that it wrote there.
+    """Runs the demo in a terminal, and returns its exit status and everything that it wrote there.
 
     Args:
         interrupt_after: seconds from its first output to Ctrl-C. Before that Python itself is still starting.
@@ -60,7 +60,7 @@ def run_in_terminal(
             if select.select([master], [], [], 0.05)[0]:
                 try:
                     data = os.read(master, 65536)
-                except OSError:  # what Linux says when nobody has the terminal open any more
+                except OSError:  # Linux raises it when no process has the terminal open any more
                     data = b""
                 if not data:
                     break
@@ -83,11 +83,11 @@ def test_without_a_terminal_it_prints_lines() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
-    told = [line for line in lines if re.match(r"\d\d:\d\d:\d\d  ", line)]
-    assert 10 < len(told) < 100
+    notices = [line for line in lines if re.match(r"\d\d:\d\d:\d\d  ", line)]
+    assert 10 < len(notices) < 100
     for what in ("OPEN", "SCRATCHED", "DEDUCTION", "REINSTATED", "CLOSED", "RE-OPENED", "INTERIM", "PROTEST", "FINAL",
                  "RESULT", "AMENDED", "ABANDONED"):  # fmt: skip
-        assert any(f" {what} " in f"{line} " for line in told), what
+        assert any(f" {what} " in f"{line} " for line in notices), what
     summary = done.stdout[done.stdout.index("RBHQ demo:") :]
     assert "complete: every published event was received once" in summary
     assert re.search(r"[\d,]+ events in [\d.]+ s, [\d,]+ a second", summary)
@@ -120,7 +120,7 @@ def test_the_picture_fits_in(lines: int, columns: int) -> None:
         assert max(len(line) for line in shown) <= columns
 
 
-def test_plain_in_a_terminal_and_in_one_too_small() -> None:
+def test_plain_lines_are_printed_with_plain_and_in_a_small_terminal() -> None:
     for arguments, lines in (["--plain", "--seconds", "0.5"], 30), (["--seconds", "0.5"], 10):
         status, written = run_in_terminal(arguments, lines=lines)
         assert status == 0
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_it_with_the_summary_so_far(after: float, arguments: list[st
     assert "stopped" in written
 
 
-def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+def test_a_closed_pipe_ends_it_quietly() -> None:
     process = subprocess.Popen([*COMMAND, "--seconds", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -151,12 +151,12 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     assert process.wait(20) == 0
 
 
-def test_in_a_thread_or_a_test_it_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_runs_in_a_thread_and_in_a_test(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(seconds=0.5, seed=3) == 0
     assert "RBHQ demo: complete" in capsys.readouterr().out
 
 
-def test_without_rich_it_prints_lines_and_how_to_get_the_picture(
+def test_without_rich_it_prints_lines_and_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -216,11 +216,11 @@ def test_nothing_but_the_picture_imports_rich() -> None:
 def test_the_board_follows_the_day() -> None:
     simulator = Simulator(2, meetings=1, races=3, price_records=50)
     board = Board(simulator.meetings)
-    told = []
+    notices = []
     now = NOW
     for timed in simulator.events():
         now = timed.at
-        told += board.apply(timed.event, now)
+        notices += board.apply(timed.event, now)
         if isinstance(timed.event, PriceEvent):
             view = board.races[timed.event.race_id]
             for scratching in timed.event.scratchings:
@@ -229,7 +229,9 @@ def test_the_board_follows_the_day() -> None:
     for view in board.in_order():
         assert view.status in (RaceStatus.FINAL, RaceStatus.ABANDONED)
         assert bool(view.placed) == (view.status is RaceStatus.FINAL)
-    assert {"OPEN", "CLOSED", "RE-OPENED", "SCRATCHED", "REINSTATED", "DEDUCTION", "AMENDED"} <= {n.what for n in told}
+    assert {"OPEN", "CLOSED", "RE-OPENED", "SCRATCHED", "REINSTATED", "DEDUCTION", "AMENDED"} <= {
+        n.what for n in notices
+    }
     assert board.next_to_jump(now) is board.in_order()[-1]
 
 
@@ -255,7 +257,7 @@ def test_deductions_are_shown_in_cents() -> None:
     assert [cents(Decimal("0.07")), cents(Decimal("0.00")), cents(None)] == ["7c", "0c", "?"]
 
 
-def test_a_summary_of_nothing() -> None:
+def test_a_summary_without_events_can_be_printed() -> None:
     tally = Tally()
     assert tally.latency() is None
     assert tally.summary(0, stopped=True)[0] == "RBHQ demo: stopped"

@@ -1,4 +1,4 @@
-"""`diagnose` against a real broker: each fault is told by the step that it belongs to, in time, without a secret."""
+"""`diagnose` against a real broker: each fault is reported by its step, in time and without a secret."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
 
 @pytest.fixture(scope="module")
 def anyone(kafka: KafkaCluster) -> Partner:
-    """A partner for tests that neither change what it may do nor care what is in its topics."""
+    """A partner for tests that neither change its permissions nor depend on the content of its topics."""
     return new_partner(kafka)
 
 
 @pytest.fixture
 def examine(caplog: pytest.LogCaptureFixture) -> Examine:
-    """`diagnose`, and what holds whatever it finds: it is in time, prints, and has no password anywhere."""
+    """Calls `diagnose`, and checks what holds for every result: it is in time, can be printed, and has no password."""
     caplog.set_level(logging.DEBUG)
 
     def run(config: FeedConfig, timeout: float = 30.0) -> Diagnosis:
@@ -92,7 +92,9 @@ CLUSTER_STEPS = {"login", "brokers", "topic", "read", "newest", "group", "positi
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_all_is_well(kafka: KafkaCluster, partner: Partner, examine: Examine, protocol: str) -> None:
+def test_a_working_configuration_passes_every_step(
+    kafka: KafkaCluster, partner: Partner, examine: Examine, protocol: str
+) -> None:
     for topic in partner.topics:
         kafka.publish(topic, [("a", b"1"), ("b", b"2")])
     config = partner_config(kafka, partner, kafka={"group.protocol": protocol})
@@ -119,7 +121,7 @@ def test_all_is_well(kafka: KafkaCluster, partner: Partner, examine: Examine, pr
     assert diagnosis.at.utcoffset() == timedelta(0)
 
 
-def test_a_feed_that_runs_is_not_disturbed(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
+def test_a_running_feed_is_not_disturbed(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
     topic = partner.topics.prices
     kafka.publish(topic, [(None, b"%d" % number) for number in range(5)])
     config = partner_config(kafka, partner)
@@ -162,23 +164,23 @@ def test_an_empty_topic_is_a_warning(kafka: KafkaCluster, partner: Partner, exam
 
 
 @pytest.mark.parametrize(
-    ("ahead", "told"),
+    ("ahead", "expected"),
     [(timedelta(hours=1), "60 min in the future"), (timedelta(days=-3), "3 days old")],
     ids=["clock", "old"],
 )
 def test_a_newest_record_at_a_strange_time(
-    kafka: KafkaCluster, partner: Partner, examine: Examine, ahead: timedelta, told: str
+    kafka: KafkaCluster, partner: Partner, examine: Examine, ahead: timedelta, expected: str
 ) -> None:
     topic = partner.topics.prices
     at = datetime.now(timezone.utc) + ahead
     kafka.publish(topic, [(None, b"1")], timestamp_ms=int(at.timestamp() * 1000))
     newest = step(examine(partner_config(kafka, partner, topics=Topics(prices=topic))), "newest")
     assert newest.verdict == "warning"
-    assert newest.detail.startswith(told)
+    assert newest.detail.startswith(expected)
     assert newest.facts["age_seconds"] == pytest.approx(-ahead.total_seconds(), abs=30)
 
 
-def test_the_marks_of_transactions_are_no_records(
+def test_control_records_of_transactions_are_not_taken_for_records(
     kafka: KafkaCluster, make_partner: MakePartner, examine: Examine
 ) -> None:
     partner = make_partner(partitions=2)
@@ -191,7 +193,9 @@ def test_the_marks_of_transactions_are_no_records(
     assert step(diagnosis, "topic").facts == {"partitions": 2, "leaderless": []}
 
 
-def test_a_position_that_retention_has_overtaken(kafka: KafkaCluster, partner: Partner, examine: Examine) -> None:
+def test_a_committed_offset_that_has_expired_is_a_failure(
+    kafka: KafkaCluster, partner: Partner, examine: Examine
+) -> None:
     topic = partner.topics.prices
     config = partner_config(kafka, partner, topics=Topics(prices=topic))
     kafka.publish(topic, [(None, b"1")] * 10)
@@ -313,7 +317,7 @@ def test_no_topic_at_all_but_the_group(kafka: KafkaCluster, partner: Partner, ex
 
 
 def tls_failure(diagnosis: Diagnosis) -> Step:
-    """The TLS step, if it alone failed and nothing was tried after it."""
+    """Returns the TLS step, which must be the only failed one, with nothing tried after it."""
     failed = only_failed(diagnosis)
     assert failed.name == "tls"
     assert failed.facts["error"] == "TlsError"
@@ -388,7 +392,9 @@ def test_a_tls_port_given_for_plaintext(kafka: KafkaCluster, anyone: Partner, ex
 
 
 @pytest.mark.parametrize("security", ["SASL_SSL", "PLAINTEXT"])
-def test_something_that_is_no_broker(kafka: KafkaCluster, anyone: Partner, examine: Examine, security: str) -> None:
+def test_a_server_that_is_not_a_kafka_broker_is_a_failure(
+    kafka: KafkaCluster, anyone: Partner, examine: Examine, security: str
+) -> None:
     def answer() -> None:
         while True:
             try:
@@ -425,7 +431,7 @@ def test_a_name_that_does_not_resolve(kafka: KafkaCluster, anyone: Partner, exam
     assert skipped(diagnosis) == {"connect", "tls"} | CLUSTER_STEPS
 
 
-def test_a_dns_that_does_not_answer(
+def test_a_dns_that_does_not_respond_is_a_failure(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: time.sleep(3))
@@ -447,7 +453,7 @@ def test_nothing_listens(kafka: KafkaCluster, anyone: Partner, examine: Examine)
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """A loopback port whose queue of connections is full: the system drops what else comes, and says nothing."""
+    """A loopback port whose queue of connections is full: the system silently drops all further connections."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind(("127.0.0.1", 0))
@@ -498,7 +504,7 @@ def test_another_address_is_tried(
 
 
 @pytest.mark.parametrize("swallow", [False, True])
-def test_connections_that_carry_nothing(faulty: KafkaCluster, examine: Examine, swallow: bool) -> None:
+def test_connections_that_carry_no_data_are_a_failure(faulty: KafkaCluster, examine: Examine, swallow: bool) -> None:
     partner = new_partner(faulty)
     faulty.proxies[0].blackhole(swallow=swallow)
     try:
@@ -510,7 +516,7 @@ def test_connections_that_carry_nothing(faulty: KafkaCluster, examine: Examine, 
     assert "whitelisted" in failed.hint
 
 
-def test_the_brokers_that_the_cluster_names_are_looked_at(faulty: KafkaCluster, examine: Examine) -> None:
+def test_the_brokers_that_the_cluster_advertises_are_checked(faulty: KafkaCluster, examine: Examine) -> None:
     partner = new_partner(faulty)
     direct = f"127.0.0.1:{faulty.nodes[0].ports.client}"
     diagnosis = examine(partner_config(faulty, partner, bootstrap_servers=direct))
@@ -524,7 +530,7 @@ def test_the_brokers_that_the_cluster_names_are_looked_at(faulty: KafkaCluster, 
     ]
 
 
-def test_a_broker_that_the_cluster_names_cannot_be_reached(faulty: KafkaCluster, examine: Examine) -> None:
+def test_an_advertised_broker_that_cannot_be_reached_is_a_failure(faulty: KafkaCluster, examine: Examine) -> None:
     partner = new_partner(faulty)
     direct = f"127.0.0.1:{faulty.nodes[0].ports.client}"
     faulty.proxies[0].refuse()
@@ -540,7 +546,7 @@ def test_a_broker_that_the_cluster_names_cannot_be_reached(faulty: KafkaCluster,
     assert {one.name for one in diagnosis.failed} <= {"brokers", "connect", "topic", "read", "group"}
 
 
-def test_the_brokers_fall_silent_after_the_log_in(
+def test_brokers_that_stop_responding_after_the_log_in_are_a_failure(
     faulty: KafkaCluster, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partner = new_partner(faulty)
@@ -560,7 +566,7 @@ def test_the_brokers_fall_silent_after_the_log_in(
     assert {one.facts["error"] for one in diagnosis.failed} == {"UnreachableError"}
 
 
-def test_a_step_that_hangs_is_given_up(
+def test_a_step_that_hangs_fails_at_the_deadline(
     kafka: KafkaCluster, anyone: Partner, examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe.Probe, "topic", lambda *_: time.sleep(3))

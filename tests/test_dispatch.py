@@ -33,7 +33,7 @@ RESULT = RaceResultEvent(1, 2, status=RaceStatus.FINAL, results=(RunnerResult(5)
 
 
 class Calls:
-    """Handlers that write down their names and what they were called with."""
+    """Handlers that record their names and arguments."""
 
     def __init__(self) -> None:
         self.dispatcher = Dispatcher()
@@ -57,7 +57,7 @@ def calls() -> Calls:
     return Calls()
 
 
-def test_nothing_registered_nothing_called(calls: Calls) -> None:
+def test_without_handlers_nothing_is_called(calls: Calls) -> None:
     for event in (PRICES, STATUS, RESULT):
         assert calls.of(event) == []
 
@@ -83,7 +83,7 @@ def test_whole_events_come_first_and_in_the_order_of_registration(calls: Calls) 
     assert calls.of(RESULT) == [("any", RESULT)]
 
 
-def test_parts_come_with_their_event_for_who_takes_it(calls: Calls) -> None:
+def test_a_handler_of_parts_gets_the_event_if_it_requires_it(calls: Calls) -> None:
     calls.add(RunnerResult, "with", with_event=True)
     calls.add(RunnerResult, "without")
     first, second = RESULT.results
@@ -107,7 +107,7 @@ def test_one_handler_may_be_registered_more_than_once(calls: Calls) -> None:
 
 
 def test_the_second_parameter_of_a_part_may_have_a_default(calls: Calls) -> None:
-    """It is the handler's own then."""
+    """The default value is the handler's own."""
     seen: list[object] = []
 
     def handler(part: PriceUpdate, factor: int = 3) -> None:
@@ -118,7 +118,7 @@ def test_the_second_parameter_of_a_part_may_have_a_default(calls: Calls) -> None
     assert seen == [(update, 3) for update in PRICES.price_updates]
 
 
-def test_methods_and_objects_that_can_be_called_will_do(calls: Calls) -> None:
+def test_methods_and_callable_objects_are_accepted(calls: Calls) -> None:
     class Application:
         def __init__(self) -> None:
             self.seen: list[object] = []
@@ -137,7 +137,7 @@ def test_methods_and_objects_that_can_be_called_will_do(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize("kind", [int, Event, "PriceEvent", None, RaceStatus])
-def test_what_the_feed_does_not_have_is_refused(calls: Calls, kind: Any) -> None:
+def test_a_kind_that_the_feed_does_not_have_is_refused(calls: Calls, kind: Any) -> None:
     with pytest.raises(
         TypeError,
         match=r"the feed has no such events; it has HealthChanged, Part.*, PriceEvent, PriceUpdate",
@@ -146,7 +146,7 @@ def test_what_the_feed_does_not_have_is_refused(calls: Calls, kind: Any) -> None
 
 
 def test_a_coroutine_function_is_for_an_async_feed() -> None:
-    """`Feed` would never await it, and take its events for handled."""
+    """`Feed` would never await it, and its events would count as handled."""
 
     async def handler(event: PriceEvent) -> None: ...
 
@@ -167,7 +167,7 @@ def test_a_coroutine_function_is_for_an_async_feed() -> None:
         (PriceEvent, lambda *, event: None, "must be callable with a PriceEvent"),
     ],
 )
-def test_who_cannot_be_called_is_refused(calls: Calls, kind: type[Any], handler: Any, said: str) -> None:
+def test_a_handler_that_cannot_be_called_is_refused(calls: Calls, kind: type[Any], handler: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         calls.dispatcher.add(kind, handler)
     assert calls.of(PRICES) == []

@@ -1,4 +1,4 @@
-"""The documentation is true: links lead somewhere, examples run, the architecture page names every module."""
+"""The documentation is correct: links have targets, examples run, the architecture page names every module."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @every_page
-def test_links_lead_somewhere(page: str) -> None:
+def test_every_link_has_a_target(page: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page].read_text(encoding="utf-8")):
         if target.startswith("https://"):
             continue
@@ -162,7 +162,7 @@ def test_the_index_shows_the_example_of_the_quickstart() -> None:
     assert examples("index.md") == examples("quickstart.md")[:1]
 
 
-def test_the_quickstarts_feed_prints_events_until_the_process_is_told_to_end(docs_broker: EmbeddedBroker) -> None:
+def test_the_quickstarts_feed_prints_events_until_the_process_is_terminated(docs_broker: EmbeddedBroker) -> None:
     docs_broker.publish(RACE[2])
     printed: list[Event] = []
 

@@ -12,9 +12,9 @@ from rbhq_stream._dead_letter import DeadLetterFile
 DOC = Path(__file__).parents[1] / "docs" / "bad-records.md"
 
 
-def test_every_field_of_a_line_is_told(tmp_path: Path) -> None:
+def test_every_field_of_a_line_is_documented(tmp_path: Path) -> None:
     text = DOC.read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `") and "rbhq." not in line]
     DeadLetterFile(tmp_path / "x")(DecodeError("PriceEvent", [Fault("$", "a", "b")], record=Record("t", 0, 0)))
-    told = re.findall(r"`(\w+)`", "".join(rows))
-    assert sorted(told) == sorted(json.loads((tmp_path / "x").read_text()))
+    documented = re.findall(r"`(\w+)`", "".join(rows))
+    assert sorted(documented) == sorted(json.loads((tmp_path / "x").read_text()))

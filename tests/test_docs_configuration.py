@@ -1,4 +1,4 @@
-"""docs/configuration.md: its tables say what the class says."""
+"""docs/configuration.md: its tables agree with the class."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_field_has_its_row() -> None:
 
 
 @pytest.mark.parametrize(("name", "default"), named())
-def test_a_row_says_what_the_class_says(name: str, default: object) -> None:
+def test_each_row_agrees_with_the_class(name: str, default: object) -> None:
     _, kind, shown, variables, keys, meaning = FIELDS[name]
     assert kind
     assert meaning

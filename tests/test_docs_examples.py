@@ -1,4 +1,4 @@
-"""docs/exactly-once.md and docs/scaling.md: each block runs as it stands."""
+"""docs/exactly-once.md and docs/scaling.md: each block runs unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver's decisions by themselves: its steps are performed by hand, on a clock of their own."""
+"""The driver's decisions: its steps are performed by the test, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEVER = 86_400
 
 
 class ByHand(Driver):
-    """Performs steps by hand: a wait moves the clock, a call calls."""
+    """Performs steps: a `Wait` advances the clock, a `Call` calls the handler."""
 
     def __init__(self, source: MemorySource, **options: Any) -> None:
         self.now = 100.0
@@ -64,7 +64,7 @@ class ByHand(Driver):
                 self.waits.append(None)
 
     def filled(self, count: int) -> ByHand:
-        """The same, connected and with so many records in the buffer."""
+        """A driver that is connected, with so many records in the buffer."""
         self.perform(self._connect(), lambda: wait_for(self._session.is_connected, "it is connected"))
         wait_for(lambda: self.stats.waiting_records == count, "the buffer is filled")
         self.waits.clear()
@@ -106,7 +106,7 @@ def test_it_waits_until_the_deadline_and_no_longer(driver: Any) -> None:
 
 
 @pytest.mark.parametrize("past", [0.0, -3.0, float("nan")])
-def test_a_deadline_that_is_over_takes_no_wait(driver: Any, past: float) -> None:
+def test_a_deadline_that_has_passed_needs_no_wait(driver: Any, past: float) -> None:
     one = driver(0)
     assert one.take(one.now + past) is None
     assert one.waits == []
@@ -122,8 +122,8 @@ def test_an_event_that_was_not_handed_over_is_returned_again(driver: Any) -> Non
     assert one.take() == 2
 
 
-def test_an_event_that_was_shown_before_the_last_interrupt_settles_nothing(driver: Any) -> None:
-    """Only the event shown last counts as handed over, not an equal one that an interrupt took away."""
+def test_an_event_from_before_the_last_interrupt_settles_nothing(driver: Any) -> None:
+    """Only the event that was shown last counts as handed over, not an equal one from before an interrupt."""
     one = driver(2)
     interrupted = one.perform(one._next_event(None))
     one.perform(one._next_event(None))
@@ -209,7 +209,7 @@ def test_no_poll_thread_is_left_when_closing_returns(driver: Any) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
 
 
-def test_other_tasks_get_their_turn_after_so_many_events(driver: Any, memory_source: MemorySource) -> None:
+def test_other_tasks_run_after_a_number_of_events(driver: Any, memory_source: MemorySource) -> None:
     one = driver(5, events_per_turn=2)
     assert [one.take() for _ in range(2)] == [1, 2]
     assert one.waits == []

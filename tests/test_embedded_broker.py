@@ -1,4 +1,4 @@
-"""The embedded broker: what is published is there, where it should be, and for every kind of client."""
+"""The embedded broker: published records are stored in the right partition, for every kind of client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def price(race: int, cents: int = 440) -> PriceEvent:
 
 
 def read(broker: EmbeddedBroker, group_id: str = "reader") -> list[Record]:
-    """All that is on the broker, as an ordinary Kafka client of a consumer group sees it; commits it."""
+    """Reads everything on the broker with an ordinary Kafka client of a consumer group, and commits it."""
     ends = broker.end_offsets()
     client = Consumer(
         {
@@ -109,7 +109,7 @@ def test_a_race_stays_in_its_partition_and_in_order(broker: EmbeddedBroker) -> N
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 8])
-def test_topics_have_the_wished_number_of_partitions(partitions: int) -> None:
+def test_topics_have_the_requested_number_of_partitions(partitions: int) -> None:
     with EmbeddedBroker(partitions=partitions, brokers=2) as broker:
         assert broker.end_offsets() == {
             (topic, number): 0
@@ -151,7 +151,7 @@ def test_any_bytes_can_be_written(broker: EmbeddedBroker, value: bytes | None) -
     assert (written.partition, written.offset) == (2, 0)
 
 
-def test_the_offsets_are_told(broker: EmbeddedBroker) -> None:
+def test_committed_and_end_offsets_are_returned(broker: EmbeddedBroker) -> None:
     broker.publish(*[price(race) for race in range(1, 30)])
     ends = broker.end_offsets()
 
@@ -235,7 +235,7 @@ def test_closing_is_prompt_with_clients_connected_and_publishing() -> None:
     broker.close()
 
 
-def test_outside_its_block_it_says_so() -> None:
+def test_using_it_outside_its_block_is_an_error() -> None:
     broker = EmbeddedBroker()
     with pytest.raises(BrokerClosedError, match="`with` block"):
         broker.publish(price(1))
@@ -253,7 +253,9 @@ def test_it_can_be_used_again() -> None:
             assert sum(broker.end_offsets().values()) == 1
 
 
-def test_it_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_it_writes_nothing_to_the_standard_streams(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO), EmbeddedBroker() as broker:
         broker.publish(price(1))
         broker.end_offsets()

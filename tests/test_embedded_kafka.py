@@ -1,4 +1,4 @@
-"""The embedded broker does what Kafka does, for clients of every kind."""
+"""The embedded broker behaves like Kafka, for every kind of client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def status_topic(broker: EmbeddedBroker) -> str:
 
 
 def handle(config: FeedConfig, count: int) -> list[int]:
-    """The numbers of the next races, each acknowledged."""
+    """Returns the numbers of the next races, and acknowledges each."""
     with Feed(config) as feed:
         return [next(feed).event_number for _ in range(count)]
 
@@ -218,7 +218,7 @@ def client(bootstrap_servers: str, **properties: Any) -> Iterator[Consumer]:
 
 
 def fetched(consumer: Consumer, topic: str, count: int) -> list[tuple[int, bytes | None, int]]:
-    """The offset, key and time of the next records, or the error code in place of one."""
+    """Returns the offset, key and time of the next records, or an error code instead."""
     consumer.assign([TopicPartition(topic, 0, 0)])
     found: list[tuple[int, bytes | None, int]] = []
     deadline = time.monotonic() + 10
@@ -243,7 +243,7 @@ def code_of(call: Any) -> int:
 
 
 def observed(bootstrap_servers: str, name: str) -> dict[str, Any]:
-    """What ordinary clients see of a cluster, as far as every cluster shows the same."""
+    """The results that ordinary clients get from a cluster, as far as they are the same for every cluster."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     seen: dict[str, Any] = {}
 
@@ -291,13 +291,13 @@ def observed(bootstrap_servers: str, name: str) -> dict[str, Any]:
     return seen
 
 
-def test_ordinary_clients_see_what_they_see_of_kafka(kafka: KafkaCluster, broker: EmbeddedBroker) -> None:
+def test_ordinary_clients_get_the_same_results_as_from_kafka(kafka: KafkaCluster, broker: EmbeddedBroker) -> None:
     real = observed(kafka.internal_bootstrap, f"compared-{time.time_ns()}")
     assert observed(broker.bootstrap_servers, "compared") == real
     assert real["by time"] == [0, 0, 1, 1, 3, -1], "the comparison compares something"
 
 
-def test_a_look_up_by_time_in_compressed_records_says_that_it_cannot(broker: EmbeddedBroker) -> None:
+def test_a_look_up_by_time_in_compressed_records_is_an_error(broker: EmbeddedBroker) -> None:
     topic = status_topic(broker)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "compression.type": "gzip", "linger.ms": 50})
     for _ in range(10):
@@ -324,7 +324,7 @@ def test_the_other_broker_takes_over_during_an_outage_of_one() -> None:
     [b"\x16\x03\x01\x02\x00" + bytes(600), b"\xff\xff\xff\xff", bytes(4), b"\x00\x00\x00\x08" + bytes(8)],
     ids=["TLS", "a negative size", "no size", "an unknown version"],
 )
-def test_what_is_not_kafka_is_hung_up_on(broker: EmbeddedBroker, sent: bytes) -> None:
+def test_a_connection_that_does_not_use_kafkas_protocol_is_closed(broker: EmbeddedBroker, sent: bytes) -> None:
     host, _, port = broker.bootstrap_servers.partition(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(sent)

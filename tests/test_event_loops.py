@@ -1,4 +1,4 @@
-"""An `AsyncFeed` belongs to no event loop: it may be read in one after the other, and closed in any."""
+"""An `AsyncFeed` is not bound to an event loop: it may be read in one after the other, and closed in any."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def feed(memory_source: MemorySource) -> Iterator[AsyncFeed]:
 
 
 async def wait_a_moment(feed: AsyncFeed) -> None:
-    """Really waits, so that whatever waits for the feed is bound to this event loop."""
+    """Waits in this event loop, so that the feed has a waiter that is bound to it."""
     assert await feed.poll(0.01) is None
 
 
@@ -80,7 +80,7 @@ def test_a_with_block_may_end_in_another_event_loop(feed: AsyncFeed, memory_sour
     assert memory_source.committed[PRICES] == 1, "the current event was not processed"
 
 
-def test_run_goes_on_in_another_event_loop(feed: AsyncFeed, memory_source: MemorySource) -> None:
+def test_run_continues_in_another_event_loop(feed: AsyncFeed, memory_source: MemorySource) -> None:
     seen: list[int] = []
 
     @feed.on(PriceEvent)
@@ -103,7 +103,7 @@ def test_run_goes_on_in_another_event_loop(feed: AsyncFeed, memory_source: Memor
     assert seen == [1, 2]
 
 
-def test_batches_go_on_in_another_event_loop(feed: AsyncFeed, memory_source: MemorySource) -> None:
+def test_batches_continue_in_another_event_loop(feed: AsyncFeed, memory_source: MemorySource) -> None:
     batches = feed.batches(2, 0.05)
 
     async def next_batch() -> list[Event]:
@@ -120,7 +120,7 @@ def test_batches_go_on_in_another_event_loop(feed: AsyncFeed, memory_source: Mem
     assert asyncio.run(next_batch()) == prices(3)[2:]
 
 
-def test_a_wait_that_ended_with_its_event_loop_has_taken_nothing(feed: AsyncFeed, memory_source: MemorySource) -> None:
+def test_a_wait_that_ended_with_its_event_loop_loses_no_event(feed: AsyncFeed, memory_source: MemorySource) -> None:
     async def leave_a_task_behind() -> None:
         task = asyncio.create_task(take(feed, 1))
         await asyncio.sleep(0.05)
@@ -131,10 +131,8 @@ def test_a_wait_that_ended_with_its_event_loop_has_taken_nothing(feed: AsyncFeed
     assert asyncio.run(take(feed, 1)) == [price(1)]
 
 
-def test_an_event_loop_that_stopped_while_it_waited_disturbs_nothing(
-    feed: AsyncFeed, memory_source: MemorySource
-) -> None:
-    """Its task waits for ever. It is not cancelled, as with `loop.stop()` and in notebooks."""
+def test_an_event_loop_that_stopped_during_a_wait_does_no_harm(feed: AsyncFeed, memory_source: MemorySource) -> None:
+    """Its task waits for ever without being cancelled, as after `loop.stop()` and in notebooks."""
     stopped = asyncio.new_event_loop()
     task = stopped.create_task(take(feed, 1))
     stopped.run_until_complete(asyncio.sleep(0.05))
@@ -148,9 +146,7 @@ def test_an_event_loop_that_stopped_while_it_waited_disturbs_nothing(
     assert memory_source.committed[PRICES] == 1
 
 
-def test_an_event_loop_that_was_closed_while_it_waited_disturbs_nothing(
-    feed: AsyncFeed, memory_source: MemorySource
-) -> None:
+def test_an_event_loop_that_was_closed_during_a_wait_does_no_harm(feed: AsyncFeed, memory_source: MemorySource) -> None:
     closed = asyncio.new_event_loop()
     waiting = feed.__anext__()
     task: asyncio.Task[Any] = closed.create_task(_awaited(waiting))
@@ -177,7 +173,7 @@ def in_a_thread_of_its_own(feed: AsyncFeed, use: Callable[[AsyncFeed], Awaitable
 
 
 def test_two_event_loops_cannot_read_it_at_once(feed: AsyncFeed, memory_source: MemorySource) -> None:
-    """The one would acknowledge the other's current event."""
+    """Each would acknowledge the other's current event."""
 
     async def read_twice() -> list[Event]:
         first = asyncio.create_task(take(feed, 1))

@@ -1,4 +1,4 @@
-"""What both facades of a feed promise, on records from memory: quick, and every order of things can be had."""
+"""What both facades guarantee, with records from memory, quickly and in any order of events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_yields_typed_events_with_their_records(make_facade: MakeFacade, memo
     assert record.timestamp.utcoffset() is not None
 
 
-def test_a_time_that_cannot_be_does_not_stop_the_feed() -> None:
+def test_an_impossible_timestamp_does_not_stop_the_feed() -> None:
     assert Record.of(MemoryRecord("prices", 0, 0, b"", None, 1.7e15)).timestamp is None
 
 
@@ -68,18 +68,20 @@ def test_the_source_is_used_on_the_poll_thread_only(make_facade: MakeFacade, mem
     assert memory_source.closed_in == "rbhq_stream poll"
 
 
-def test_asking_for_the_next_event_says_the_last_is_done(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_requesting_the_next_event_acknowledges_the_current_one(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish(*prices(3))
     facade = make_facade()
     facade.enter()
     facade.next()
     time.sleep(0.2)
-    assert memory_source.committed.get(PRICES, 0) == 0, "the event in hand is not done"
+    assert memory_source.committed.get(PRICES, 0) == 0, "the current event is not acknowledged"
     facade.next()
     wait_for(lambda: memory_source.committed.get(PRICES) == 1, "it is committed")
 
 
-def test_leaving_in_peace_commits_the_event_in_hand(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_normal_exit_commits_the_current_event(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
     facade = make_facade()
     facade.enter()
@@ -89,7 +91,9 @@ def test_leaving_in_peace_commits_the_event_in_hand(make_facade: MakeFacade, mem
     assert memory_source.committed[PRICES] == 2
 
 
-def test_leaving_by_an_exception_does_not(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_an_exit_by_an_exception_does_not_commit_the_current_event(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish(*prices(3))
     facade = make_facade()
     facade.enter()
@@ -99,10 +103,10 @@ def test_leaving_by_an_exception_does_not(make_facade: MakeFacade, memory_source
     assert memory_source.committed[PRICES] == 1
     again = make_facade()
     again.enter()
-    assert again.next() == price(2), "the event in hand comes again"
+    assert again.next() == price(2), "the current event is delivered again"
 
 
-def test_a_second_feed_goes_on_where_the_first_was(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_second_feed_continues_where_the_first_ended(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(100))
     got: list[Event] = []
     for _ in range(4):
@@ -113,7 +117,7 @@ def test_a_second_feed_goes_on_where_the_first_was(make_facade: MakeFacade, memo
     assert got == prices(100)
 
 
-def test_stop_ends_the_iteration_after_the_event_in_hand(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_stop_ends_the_iteration_after_the_current_event(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
     facade = make_facade()
     facade.enter()
@@ -149,7 +153,7 @@ def test_an_unentered_feed_connects_by_itself_and_closes_on_stop(
     assert memory_source.committed[PRICES] == 1
 
 
-def test_a_closed_feed_says_so(make_facade: MakeFacade) -> None:
+def test_using_a_closed_feed_raises_feed_closed_error(make_facade: MakeFacade) -> None:
     facade = make_facade()
     facade.enter()
     facade.leave()
@@ -161,7 +165,7 @@ def test_a_closed_feed_says_so(make_facade: MakeFacade) -> None:
         facade.enter()
 
 
-def test_poll_answers_none_when_nothing_comes(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_poll_returns_none_when_no_event_arrives(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     facade = make_facade()
     facade.enter()
     began = time.monotonic()
@@ -193,7 +197,7 @@ def test_a_wait_that_is_not_a_number_ends_at_once(make_facade: MakeFacade) -> No
     assert facade.poll(math.nan) is None
 
 
-def test_a_bad_record_raises_and_the_feed_goes_on(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_bad_record_raises_and_the_feed_continues(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(price(1))
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(3))
@@ -211,7 +215,9 @@ def test_a_bad_record_raises_and_the_feed_goes_on(make_facade: MakeFacade, memor
     assert memory_source.committed[PRICES] == 3
 
 
-def test_a_bad_record_that_ended_the_feed_comes_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_bad_record_that_ended_the_feed_is_delivered_again(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish_raw("prices", BAD)
     for _ in range(2):
         facade = make_facade()
@@ -236,7 +242,9 @@ def test_bad_records_can_be_skipped(
     ]
 
 
-def test_a_sink_that_fails_never_skips(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_record_that_its_sink_could_not_store_is_not_skipped(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(price(2))
     answers: list[BaseException | None] = [OSError("disk full"), OSError("disk full"), None]
@@ -258,7 +266,7 @@ def test_a_sink_that_fails_never_skips(make_facade: MakeFacade, memory_source: M
     assert [error.record and error.record.offset for error in seen] == [0, 0, 0]
 
 
-def test_tombstones_and_empty_lists_are_passed_over(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_tombstones_and_empty_lists_are_skipped(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish_raw("prices", None)
     memory_source.publish_raw("prices", b"")
     memory_source.publish_raw("status", b"[]")
@@ -271,7 +279,7 @@ def test_tombstones_and_empty_lists_are_passed_over(make_facade: MakeFacade, mem
     assert memory_source.committed[PRICES] == 3
 
 
-def test_a_record_of_several_events_is_done_after_the_last(
+def test_a_record_of_several_events_is_processed_after_the_last(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish_raw(
@@ -330,7 +338,7 @@ def test_handlers_are_called_by_type(make_facade: MakeFacade, memory_source: Mem
     assert memory_source.closed_in is not None
 
 
-def test_a_handler_that_raises_ends_run_and_its_event_comes_again(
+def test_a_handler_that_raises_ends_run_and_its_event_is_delivered_again(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(3))
@@ -355,7 +363,7 @@ def test_a_handler_that_raises_ends_run_and_its_event_comes_again(
     assert memory_source.committed[PRICES] == 3
 
 
-def test_a_handler_that_raises_closes_an_unentered_feed_without_its_event(
+def test_a_handler_that_raises_closes_an_unentered_feed_and_its_event_is_not_committed(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(3))
@@ -385,7 +393,7 @@ def test_handlers_are_retried_in_order(make_facade: MakeFacade, memory_source: M
     def second(event: PriceEvent) -> None:
         calls.append(f"second {event.event_number}")
         if len(calls) < 4:
-            raise OSError("the database is away")
+            raise OSError("the database is down")
         if event.event_number == 2:
             facade.feed.stop()
 
@@ -393,7 +401,7 @@ def test_handlers_are_retried_in_order(make_facade: MakeFacade, memory_source: M
     assert calls == ["first 1", "second 1", "second 1", "second 1", "first 2", "second 2"]
 
 
-def test_retries_end(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_retries_end_with_the_last_exception(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
     facade = make_facade()
     calls: list[int] = []
@@ -424,7 +432,7 @@ def test_stop_ends_a_retry(make_facade: MakeFacade, memory_source: MemorySource)
     assert memory_source.committed.get(PRICES, 0) == 0, "it was never done"
 
 
-def test_handlers_for_what_the_feed_does_not_have_are_refused(make_facade: MakeFacade) -> None:
+def test_handlers_for_kinds_that_the_feed_does_not_have_are_refused(make_facade: MakeFacade) -> None:
     on: Any = make_facade().feed.on
     with pytest.raises(TypeError, match="no such events"):
         on(int)(print)
@@ -436,7 +444,9 @@ def test_handlers_for_what_the_feed_does_not_have_are_refused(make_facade: MakeF
         on(Scratching)(lambda a, b, c: None)
 
 
-def test_a_batch_is_done_when_the_next_is_asked_for(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_batch_is_acknowledged_when_the_next_is_requested(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish(*prices(10))
     facade = make_facade()
     facade.enter()
@@ -454,7 +464,7 @@ def test_a_batch_is_done_when_the_next_is_asked_for(make_facade: MakeFacade, mem
     assert memory_source.committed[PRICES] == 10
 
 
-def test_a_batch_goes_across_polls(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_batch_may_span_several_polls(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
     facade = make_facade()
     facade.enter()
@@ -481,7 +491,7 @@ def test_a_batch_ends_before_a_bad_record(make_facade: MakeFacade, memory_source
     assert facade.feed.stats.bad_records == 1
 
 
-def test_batches_refuse_nonsense(make_facade: MakeFacade) -> None:
+def test_batches_refuses_wrong_arguments(make_facade: MakeFacade) -> None:
     facade = make_facade()
     with pytest.raises(ValueError, match="max_events=0"):
         facade.batches(0, 1)
@@ -534,7 +544,7 @@ def test_manual_acknowledgement_passes_bad_and_empty_records(
     wait_for(lambda: memory_source.committed.get(PRICES) == 3, "it is committed")
 
 
-def test_a_raised_bad_record_is_acknowledged_when_the_feed_goes_on(
+def test_a_raised_bad_record_is_acknowledged_when_the_feed_continues(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish_raw("prices", BAD)
@@ -549,7 +559,9 @@ def test_a_raised_bad_record_is_acknowledged_when_the_feed_goes_on(
     wait_for(lambda: memory_source.committed.get(PRICES) == 2, "it is committed")
 
 
-def test_ack_refuses_what_it_cannot_know(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_ack_refuses_events_that_did_not_come_from_the_feed(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
     memory_source.publish(price(1))
     facade = make_facade()
     facade.enter()
@@ -560,7 +572,7 @@ def test_ack_refuses_what_it_cannot_know(make_facade: MakeFacade, memory_source:
         make_facade(commit="manual").feed.ack(price(1))
 
 
-def test_a_failure_comes_after_the_events_before_it(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_failure_is_raised_after_the_events_before_it(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(2))
     facade = make_facade()
     facade.enter()
@@ -583,7 +595,7 @@ def test_a_failure_to_open_is_raised_on_entering(make_facade: MakeFacade, memory
         make_facade().enter()
 
 
-def test_a_revoked_partition_is_dropped_and_never_committed(
+def test_events_of_a_revoked_partition_are_dropped_and_never_committed(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(5))
@@ -599,7 +611,7 @@ def test_a_revoked_partition_is_dropped_and_never_committed(
     assert memory_source.committed[PRICES] == 1
 
 
-def test_a_partition_that_comes_back_starts_at_its_committed_offset(
+def test_a_partition_that_is_assigned_again_starts_at_its_committed_offset(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(*prices(5))
@@ -633,14 +645,14 @@ def test_a_full_buffer_pauses_the_source_and_resumes_it(make_facade: MakeFacade,
     assert paused[:2] == [True, False]
 
 
-def test_constructor_refuses_nonsense(make_facade: MakeFacade) -> None:
+def test_the_constructor_refuses_wrong_arguments(make_facade: MakeFacade) -> None:
     with pytest.raises(ValueError, match="commit="):
         make_facade(commit="sometimes")
     with pytest.raises(ValueError, match="on_bad_record="):
         make_facade(on_bad_record="explode")
 
 
-def test_its_repr_says_where_it_stands(make_facade: MakeFacade) -> None:
+def test_its_repr_shows_its_state(make_facade: MakeFacade) -> None:
     facade = make_facade()
     assert "of group 'g' at nowhere:1, not started" in repr(facade.feed)
     facade.enter()
@@ -649,7 +661,7 @@ def test_its_repr_says_where_it_stands(make_facade: MakeFacade) -> None:
     assert "closed" in repr(facade.feed)
 
 
-def test_the_poll_thread_never_raises_in_silence(
+def test_an_error_while_closing_is_logged(
     make_facade: MakeFacade, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(offsets: object, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""A feed belongs to the process that entered it: in a forked child each use raises at once, and the parent goes on.
+"""A feed belongs to the process that entered it: in a forked child each use raises at once, and the parent continues.
 
 Run as a program, this module is an application that forks while it reads from a broker.
 """
@@ -47,11 +47,11 @@ pytestmark = [
 ]
 
 AT_ONCE = 3.0
-"""Seconds. What waits for a thread that the child doesn't have takes longer, or for ever."""
+"""Seconds. Waiting for a thread that the child doesn't have takes longer, or for ever."""
 
 
 def outcome_in_child(action: Callable[[], object]) -> str:
-    """Runs the action in a forked child; answers its result, or its exception as a line of text."""
+    """Runs the action in a forked child; returns its result, or its exception as a line of text."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -151,7 +151,7 @@ def test_a_feed_that_was_made_before_the_fork_and_not_entered_works_in_both(
     assert use() == 3
 
 
-def test_a_feed_that_was_closed_before_the_fork_says_so_in_a_child(make_facade: MakeFacade) -> None:
+def test_a_feed_that_was_closed_before_the_fork_is_closed_in_a_child(make_facade: MakeFacade) -> None:
     facade = make_facade()
     facade.enter()
     facade.leave()
@@ -159,14 +159,14 @@ def test_a_feed_that_was_closed_before_the_fork_says_so_in_a_child(make_facade: 
     assert outcome_in_child(facade.leave) == "None"
 
 
-def test_what_ends_a_child_inside_the_with_block_is_not_replaced(make_facade: MakeFacade) -> None:
+def test_the_exception_that_ends_a_child_inside_the_with_block_is_not_replaced(make_facade: MakeFacade) -> None:
     """`sys.exit` in a child must exit with its status."""
     facade = make_facade()
     facade.enter()
     assert outcome_in_child(lambda: facade.leave(SystemExit(3))) == "None"
 
 
-def test_its_repr_tells_whose_it_is(make_facade: MakeFacade) -> None:
+def test_its_repr_names_the_process_that_owns_it(make_facade: MakeFacade) -> None:
     facade = make_facade()
     facade.enter()
     assert f"of process {os.getpid()}" in outcome_in_child(lambda: repr(facade.feed))
@@ -225,13 +225,13 @@ def test_a_fork_in_another_thread_while_the_feed_waits(make_facade: MakeFacade, 
     assert outcomes[0].startswith("ForkedFeedError")
 
 
-def test_a_child_of_a_child_knows_it_too(make_facade: MakeFacade) -> None:
+def test_each_use_in_a_child_of_a_child_raises_too(make_facade: MakeFacade) -> None:
     facade = make_facade()
     facade.enter()
     assert "ForkedFeedError" in outcome_in_child(lambda: outcome_in_child(lambda: facade.poll(0)))
 
 
-def test_what_watches_for_forks_does_not_keep_a_feed() -> None:
+def test_watching_for_forks_does_not_keep_a_feed_in_memory() -> None:
     feed = Feed(memory_config(), source=MemorySource(TOPICS))
     with feed:
         pass
@@ -277,7 +277,7 @@ COUNT = 200
     ],
 )
 def test_an_application_that_forks(way: str) -> None:
-    """It prints a line for each child, and `ok` when it has read everything itself."""
+    """Prints a line for each child, and `ok` when the parent has read everything."""
     with EmbeddedBroker() as broker:
         broker.publish(*[status(number) for number in range(COUNT)])
         with an_application(way, broker) as process:
@@ -297,7 +297,7 @@ def _config(servers: str, topic: str, group: str = "parent") -> FeedConfig:
 
 
 def _fork(child: Callable[[], object]) -> int:
-    """Forks a child that ends as any program does, with its destructors; answers its exit status, if it is prompt."""
+    """Forks a child that ends normally, with its destructors. Returns its exit status if it ends promptly."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -349,7 +349,7 @@ class Application:
         assert _fork(lambda: _expect_error(lambda: next(feed))) == 0
 
     def collects(self, feed: Feed) -> None:
-        """The child lets go of a feed. To end its Kafka client there would abort the process."""
+        """The child drops its references to a feed. Closing the Kafka client there would abort the process."""
         others = [Feed(_config(self.servers, self.topic, "other"))]
         others[0].__enter__()
         next(others[0])
@@ -428,7 +428,7 @@ class Application:
         sink.close()
 
     def under_flow(self, feed: Feed) -> None:
-        """Children at many moments: the poll thread may hold anything."""
+        """Forks at many moments, whatever locks the poll thread may hold."""
 
         def expect_errors() -> None:
             for use in (lambda: feed.stats, feed.close, lambda: next(feed)):

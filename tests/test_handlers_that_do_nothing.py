@@ -1,4 +1,4 @@
-"""A handler whose code has not run processed nothing: it is refused, or its event is not acknowledged."""
+"""A handler whose code has not run is refused, or its event is not acknowledged."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_feed_refuses_coroutine_functions(function: Any) -> None:
 
 
 @named(COROUTINE_FUNCTIONS)
-def test_an_async_feed_takes_coroutine_functions(function: Any) -> None:
+def test_an_async_feed_accepts_coroutine_functions(function: Any) -> None:
     AsyncFeed(memory_config()).on(PriceEvent)(function)
 
 
@@ -155,7 +155,7 @@ def returns_an_async_generator(event: object) -> object:
 
 
 class Pending:
-    """An awaitable that is no coroutine."""
+    """An awaitable that is not a coroutine."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield
@@ -218,22 +218,22 @@ def check_nothing_is_acknowledged(make_facade: MakeFacade, source: MemorySource,
 
 
 @named(RETURN_A_GENERATOR)
-def test_what_a_handler_returns_must_not_be_a_generator(
+def test_a_handler_must_not_return_a_generator(
     make_facade: MakeFacade, memory_source: MemorySource, function: Any
 ) -> None:
     check_nothing_is_acknowledged(make_facade, memory_source, function, Retry(attempts=1))
 
 
 @named(RETURN_AN_AWAITABLE)
-def test_what_a_handler_of_a_feed_returns_must_not_be_awaitable(memory_source: MemorySource, function: Any) -> None:
+def test_a_handler_of_a_feed_must_not_return_an_awaitable(memory_source: MemorySource, function: Any) -> None:
     def make(**options: Any) -> Any:
         return SyncFacade(memory_config(), source=memory_source, **options)
 
     check_nothing_is_acknowledged(make, memory_source, function, Retry(attempts=1))
 
 
-def test_it_is_not_called_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:
-    """A second call would return the same."""
+def test_a_handler_that_did_nothing_is_not_called_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    """A second call would return the same result."""
     check_nothing_is_acknowledged(
         make_facade, memory_source, returns_a_generator, Retry(attempts=5, wait=60, max_wait=60)
     )
@@ -252,7 +252,7 @@ async def _returns_a_task(event: object) -> Any:
 
 
 @named({"coroutine": _returns_a_coroutine, "generator": _returns_a_generator, "task": _returns_a_task})
-def test_what_an_awaited_handler_returns_counts_too(memory_source: MemorySource, function: Any) -> None:
+def test_the_result_of_an_awaited_handler_is_checked_too(memory_source: MemorySource, function: Any) -> None:
     facades: list[AsyncFacade] = []
 
     def make(**options: Any) -> Any:
@@ -264,7 +264,7 @@ def test_what_an_awaited_handler_returns_counts_too(memory_source: MemorySource,
 
 
 @named({**COROUTINE_FUNCTIONS, **RETURN_AN_AWAITABLE})
-def test_an_async_feed_awaits_what_can_be_awaited(memory_source: MemorySource, function: Any) -> None:
+def test_an_async_feed_awaits_every_awaitable_result(memory_source: MemorySource, function: Any) -> None:
     memory_source.publish(*prices(2))
     facade = AsyncFacade(memory_config(), source=memory_source)
     facade.feed.on(PriceEvent)(function)
@@ -279,10 +279,10 @@ def test_an_async_feed_awaits_what_can_be_awaited(memory_source: MemorySource, f
     assert memory_source.committed[PRICES] == 2
 
 
-def test_a_decorator_that_runs_a_coroutine_function_is_taken(
+def test_a_decorator_that_runs_a_coroutine_function_is_accepted(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
-    """Only the call shows whether a decorator runs what it decorates."""
+    """Only a call shows whether a decorator runs the function that it decorates."""
     ran: list[object] = []
 
     def in_its_own_way(function: Callable[[Any], Awaitable[None]]) -> Callable[[Any], None]:
@@ -309,7 +309,7 @@ def test_a_decorator_that_runs_a_coroutine_function_is_taken(
 
 
 class Touchy:
-    """Like a proxy of something that is not there."""
+    """Behaves like a proxy of a missing object."""
 
     def __getattr__(self, name: str) -> object:
         raise RuntimeError(name)
@@ -356,7 +356,7 @@ def test_a_handler_of_signals_is_checked_too(make_facade: MakeFacade, memory_sou
 
 
 @named({**RETURN_AN_AWAITABLE, "generator": returns_a_generator})
-def test_what_on_bad_record_returns_counts_too(
+def test_the_result_of_on_bad_record_is_checked_too(
     make_facade: MakeFacade, memory_source: MemorySource, function: Callable[[DecodeError], object]
 ) -> None:
     memory_source.publish_raw("prices", BAD)
@@ -371,7 +371,7 @@ def test_what_on_bad_record_returns_counts_too(
 
 
 @named({**RETURN_AN_AWAITABLE, "generator": returns_a_generator})
-def test_what_positions_returns_counts_too(
+def test_the_result_of_positions_is_checked_too(
     make_facade: MakeFacade, function: Callable[[Collection[TopicPartition]], Any]
 ) -> None:
     with pytest.raises(TypeError, match=r"positions.*it has not run"):

@@ -257,7 +257,7 @@ def test_after_an_outage_it_is_live_when_what_was_published_meanwhile_is_process
     assert gap.ended == world.signals[-1].at
 
 
-def test_evicted_and_back() -> None:
+def test_a_process_that_was_evicted_and_returned_stores_each_event_once() -> None:
     world = World().live()
     world.remove(PRICES, STATUS)
     world.membership = Membership.EVICTED

@@ -39,7 +39,9 @@ STEPS: dict[str, tuple[Step, dict[PartitionState | None, PartitionState | None]]
     ("step", "before", "after"),
     [(name, before, after) for name, (_, table) in STEPS.items() for before, after in table.items()],
 )
-def test_each_transition(step: str, before: PartitionState | None, after: PartitionState | None) -> None:
+def test_each_transition_of_the_table_is_made(
+    step: str, before: PartitionState | None, after: PartitionState | None
+) -> None:
     partitions = in_state(before)
     STEPS[step][0](partitions)
     assert partitions.state(A) is after
@@ -47,7 +49,7 @@ def test_each_transition(step: str, before: PartitionState | None, after: Partit
     assert partitions.unplaced == ([A] if after is UNPLACED else [])
 
 
-def test_records_are_looked_at_one_by_one_while_anything_changes() -> None:
+def test_records_are_checked_one_by_one_while_any_partition_changes() -> None:
     partitions = in_state(FLOWING)
     assert partitions.are_all_flowing
     partitions.assign([B])
@@ -65,7 +67,7 @@ def test_records_are_looked_at_one_by_one_while_anything_changes() -> None:
     assert partitions.are_all_flowing
 
 
-def test_a_partition_that_came_and_went_counts_as_assigned_all_the_same() -> None:
+def test_a_partition_that_was_assigned_and_revoked_counts_as_changed() -> None:
     """The client may have kept it paused."""
     partitions = in_state(FLOWING)
     partitions.assign([B])

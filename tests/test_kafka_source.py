@@ -1,4 +1,4 @@
-"""`KafkaSource` on a Kafka client made of paper: what a broker can't be made to do on demand."""
+"""`KafkaSource` with a scripted Kafka client, for behaviour that a broker can't produce on demand."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ Step = Message | Callable[[], object]
 
 
 class Client:
-    """A Kafka client: `script` has what `poll` and `consume` come upon, messages and callbacks."""
+    """A Kafka client: `script` has the messages that `poll` and `consume` return, and the callbacks that they call."""
 
     def __init__(self) -> None:
         self.script: deque[Step] = deque()
@@ -173,7 +173,7 @@ class Client:
 
 
 class Books(Ledger):
-    """An owner: the ledger, and what was told."""
+    """An owner: the ledger, and a record of the calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Stage:
         self.source.open(self.books)
 
     def poll(self, *steps: Step) -> list[tuple[int, int]]:
-        """Where the records stand that come of these steps; the owner has taken them in."""
+        """Returns the coordinates of the records that these steps produce. The owner has read them."""
         self.client.script.extend(steps)
         found: list[Any] = list(self.source.poll(0.1))
         for record in found:
@@ -250,7 +250,7 @@ def records(partition: int, *offsets: int) -> list[Message]:
 # a rebalance in the middle of a batch
 
 
-def test_records_of_a_partition_that_went_away_are_dropped(stage: Stage) -> None:
+def test_records_of_a_revoked_partition_are_dropped(stage: Stage) -> None:
     stage.client.group = {P0: 5, P1: 5}
     got = stage.poll(
         lambda: stage.client.give(P0, P1),
@@ -263,8 +263,10 @@ def test_records_of_a_partition_that_went_away_are_dropped(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("how", ["on_revoke", "on_lost"])
-def test_a_partition_that_went_and_came_back_is_read_again_from_the_committed_offset(stage: Stage, how: str) -> None:
-    """Its records in the batch may be those of before or after: they can't be told apart."""
+def test_a_partition_that_was_revoked_and_assigned_again_is_read_from_the_committed_offset(
+    stage: Stage, how: str
+) -> None:
+    """Its records in the batch may be from before or after the revocation; they can't be distinguished."""
     stage.client.group = {P0: 5, P1: 5}
 
     def back() -> None:
@@ -286,7 +288,7 @@ def test_a_partition_that_went_and_came_back_is_read_again_from_the_committed_of
     assert stage.poll(*records(1, 6, 7)) == [(1, 6), (1, 7)]
 
 
-def test_nothing_is_left_out_while_the_place_is_not_known(stage: Stage) -> None:
+def test_no_record_is_skipped_while_the_position_is_not_known(stage: Stage) -> None:
     stage.client.group = {P0: 5, P1: 5}
     timed_out = KafkaError(KafkaError._TIMED_OUT)
     stage.client.unanswered = [timed_out, timed_out]
@@ -302,10 +304,10 @@ def test_nothing_is_left_out_while_the_place_is_not_known(stage: Stage) -> None:
     assert stage.client.assigned[P1] == 5
 
 
-def test_an_error_beside_the_committed_offset_is_not_taken_for_none(
+def test_an_error_with_the_committed_offset_is_not_taken_for_a_missing_offset(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would start at the end, and skip what was not handled."""
+    """The feed would start at the end, and skip unhandled records."""
     stage = make_stage(start="latest")
 
     def refused(partitions: list[KafkaPartition], timeout: float) -> list[Any]:
@@ -330,7 +332,7 @@ def end(partition: int, offset: int) -> Message:
     return Message(partition, offset, KafkaError(KafkaError._PARTITION_EOF))
 
 
-def test_an_end_is_passed_on_after_the_records_before_it(stage: Stage) -> None:
+def test_an_end_is_reported_after_the_records_before_it(stage: Stage) -> None:
     stage.client.group = {P0: 5}
     assert stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6), end(0, 8)) == [(0, 5), (0, 6)]
     stage.poll()
@@ -341,7 +343,7 @@ def test_an_end_is_passed_on_after_the_records_before_it(stage: Stage) -> None:
     assert stage.books.committable() == {P0: 8}
 
 
-def test_an_end_behind_which_records_came_means_nothing(stage: Stage) -> None:
+def test_an_end_that_records_have_passed_is_ignored(stage: Stage) -> None:
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 6), *records(0, 6, 7))
     stage.poll(end(0, 7))
@@ -350,7 +352,7 @@ def test_an_end_behind_which_records_came_means_nothing(stage: Stage) -> None:
 
 
 def test_an_end_without_a_record_before_it_is_committed(stage: Stage) -> None:
-    """All from the committed offset on were aborted records, say."""
+    """For example, all records from the committed offset on were aborted."""
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), end(0, 9))
     stage.poll()
@@ -358,7 +360,7 @@ def test_an_end_without_a_record_before_it_is_committed(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("how", ["on_revoke", "on_lost"])
-def test_the_end_of_a_partition_that_went_away_means_nothing(stage: Stage, how: str) -> None:
+def test_the_end_of_a_revoked_partition_is_ignored(stage: Stage, how: str) -> None:
     stage.client.group = {P0: 5, P1: 5}
     stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5), end(1, 9), lambda: stage.client.take(P1, how=how))
     stage.poll(end(1, 9))
@@ -369,8 +371,8 @@ def test_the_end_of_a_partition_that_went_away_means_nothing(stage: Stage, how: 
     assert stage.client.commits == []
 
 
-def test_an_end_from_before_a_partition_came_back_means_nothing(stage: Stage) -> None:
-    """The end may be that of an earlier assignment, and the group's offset another one by now."""
+def test_an_end_from_before_a_partition_was_assigned_again_is_ignored(stage: Stage) -> None:
+    """The end may belong to an earlier assignment, and the group's offset may have changed."""
     stage.client.group = {P0: 5, P1: 9}
     stage.poll(
         lambda: stage.client.give(P0, P1),
@@ -384,7 +386,7 @@ def test_an_end_from_before_a_partition_came_back_means_nothing(stage: Stage) ->
     assert stage.client.assigned[P1] == stage.books.expected(P1) == 9
 
 
-def test_the_end_before_a_topic_was_recreated_says_nothing_of_the_new_one(make_stage: Callable[..., Stage]) -> None:
+def test_the_end_from_before_a_topic_was_recreated_is_ignored(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(on_data_loss="earliest")
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 8))
@@ -434,7 +436,7 @@ def test_a_position_of_the_application_that_is_gone_is_no_loss_where_there_was_n
 @pytest.mark.parametrize(
     ("committed", "notes"), [(9, "no records from 6"), (11, None), (11, "somebody's own"), (11, "")]
 )
-def test_without_that_knowledge_it_is_a_loss(stage: Stage, committed: int, notes: str | None) -> None:
+def test_a_missing_position_without_known_gaps_is_a_loss(stage: Stage, committed: int, notes: str | None) -> None:
     stage.client.group = {P0: committed}
     stage.client.notes = {P0: notes}
     stage.client.ends[P0] = (10, 20)
@@ -472,8 +474,8 @@ def test_closing_waits_for_the_end_of_a_partition_whose_records_are_all_handled(
     assert stage.now - began <= consumer.END_TIMEOUT
 
 
-def test_closing_waits_for_nothing_where_all_is_known(stage: Stage) -> None:
-    """The partition was read to its end, and behind it is a transaction that is still open."""
+def test_closing_does_not_wait_when_the_ends_are_known(stage: Stage) -> None:
+    """The partition was read to its end, and after it is a transaction that is still open."""
     stage.client.group = {P0: 5}
     stage.client.ends[P0] = (0, 8)
     stage.poll(lambda: stage.client.give(P0), *records(0, 5), end(0, 6))
@@ -494,8 +496,8 @@ def test_an_end_is_committed_before_a_partition_is_revoked(stage: Stage) -> None
     assert stage.client.metadata == {P0: "no records from 6"}
 
 
-def test_closing_commits_though_a_topic_was_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client does not know the partition any more."""
+def test_closing_commits_although_a_topic_was_deleted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not have the partition any more."""
 
     def unknown(partition: KafkaPartition, cached: bool) -> tuple[int, int]:
         raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
@@ -518,7 +520,7 @@ def test_closing_commits_though_a_topic_was_deleted(stage: Stage, monkeypatch: p
 
 
 def test_the_position_of_a_partition_that_was_revoked_is_not_looked_up(stage: Stage) -> None:
-    """It would be assigned again by hand, although it is another member's."""
+    """The feed would assign it to itself, although it belongs to another member."""
     reset = Message(1, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
     stage.client.group = {P0: 5, P1: 5}
     stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5), lambda: stage.client.take(P1), reset)
@@ -526,13 +528,13 @@ def test_the_position_of_a_partition_that_was_revoked_is_not_looked_up(stage: St
     assert set(stage.client.assigned) == {P0}
 
 
-def test_an_offset_that_is_out_of_range_for_a_moment_commits_nothing_that_is_not_done(stage: Stage) -> None:
-    """The leader changed, say. The records before it wait in the buffer: they are not done."""
+def test_an_offset_that_is_out_of_range_for_a_moment_commits_no_unprocessed_record(stage: Stage) -> None:
+    """For example, the leader changed. The records before it are in the buffer and not processed."""
     stage.client.group = {P0: 5}
     reset = Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
     assert stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6, 7), reset) == [(0, 5), (0, 6), (0, 7)]
     stage.poll()
-    assert stage.client.assigned[P0] == 8, "it goes on after what was read, none twice"
+    assert stage.client.assigned[P0] == 8, "it continues after what was read, no record twice"
     assert stage.books.committable() == {}
     stage.books.mark_processed(P0, 5, stage.books.epoch)
     assert stage.books.committable() == {P0: 6}
@@ -548,7 +550,7 @@ def test_a_loss_is_counted_from_what_was_read(stage: Stage) -> None:
     assert (raised.value.expected_offset, raised.value.available_offset, raised.value.lost) == (7, 10, 3)
 
 
-def test_after_a_loss_the_offsets_of_a_topic_made_anew_are_committed(make_stage: Callable[..., Stage]) -> None:
+def test_after_a_loss_the_offsets_of_a_recreated_topic_are_committed(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(on_data_loss="earliest")
     stage.client.group = {P0: 500}
     reset = Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))
@@ -576,10 +578,10 @@ def test_a_partition_added_to_a_topic_is_read_from_its_beginning(
 
 @pytest.mark.parametrize("round_trip", [0.05, 0.6, 1.5, 3.0])
 @pytest.mark.parametrize("start", ["earliest", "latest"])
-def test_a_position_is_found_over_a_slow_line(
+def test_a_position_is_found_over_a_slow_network(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, round_trip: float, start: str
 ) -> None:
-    """Though nothing came from the topic for a while, and so its existence is in doubt as well."""
+    """Although no records came from the topic for a while, so its existence is in doubt as well."""
     stage = make_stage(start=start)
     replies: list[str] = []
 
@@ -607,8 +609,8 @@ def test_a_position_is_found_over_a_slow_line(
     assert positions == ["committed", "offsets_for_times", "offsets_for_times"], "no reply is asked for twice"
 
 
-def test_a_feed_that_is_to_be_closed_asks_no_further(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing waits for the question that is under way, not for those after it."""
+def test_a_feed_that_is_being_closed_sends_no_more_requests(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the current request, not for those after it."""
     asked: list[Any] = []
 
     def committed(partitions: list[KafkaPartition], timeout: float) -> list[KafkaPartition]:
@@ -626,7 +628,7 @@ def test_a_feed_that_is_to_be_closed_asks_no_further(stage: Stage, monkeypatch: 
 # back-pressure
 
 
-def test_what_is_assigned_while_the_buffer_is_full_is_paused_too(stage: Stage) -> None:
+def test_partitions_assigned_while_the_buffer_is_full_are_paused_too(stage: Stage) -> None:
     stage.client.group = {P0: 5, P1: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5))
     stage.source.pause()
@@ -638,7 +640,7 @@ def test_what_is_assigned_while_the_buffer_is_full_is_paused_too(stage: Stage) -
     assert stage.client.paused == {P0, P1}, "and again when it comes back"
     stage.poll(Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
     stage.poll()
-    assert stage.client.paused == {P0, P1}, "also those that are given a place"
+    assert stage.client.paused == {P0, P1}, "including those that get a position"
     stage.source.resume()
     assert stage.client.paused == set()
 
@@ -656,7 +658,7 @@ def test_commits_are_made_one_at_a_time(stage: Stage) -> None:
     assert stage.client.commits == [{P0: 1}, {P0: 3}]
 
 
-def test_a_commit_whose_answer_got_lost_does_not_end_all_commits(stage: Stage) -> None:
+def test_a_commit_whose_reply_is_lost_does_not_block_later_commits(stage: Stage) -> None:
     stage.poll(lambda: stage.client.give(P0))
     stage.source.commit({P0: 1})
     stage.now += commits.ANSWER_TIMEOUT - 1
@@ -666,7 +668,9 @@ def test_a_commit_whose_answer_got_lost_does_not_end_all_commits(stage: Stage) -
     assert stage.client.commits == [{P0: 1}, {P0: 3}]
 
 
-def test_closing_commits_though_the_answer_before_got_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_commits_although_the_reply_to_the_commit_before_was_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage.poll(lambda: stage.client.give(P0))
     stage.source.commit({P0: 1})
 
@@ -682,10 +686,10 @@ def test_closing_commits_though_the_answer_before_got_lost(stage: Stage, monkeyp
 
 
 @pytest.mark.parametrize("is_moved", [False, True], ids=["ours", "another's"])
-def test_the_last_commit_is_made_again_when_it_fails(
+def test_the_last_commit_is_repeated_when_it_fails(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, is_moved: bool
 ) -> None:
-    """In the middle of a rebalance, say. But not for what is another member's by then."""
+    """For example, in the middle of a rebalance. But not for partitions that then belong to another member."""
     stage.poll(lambda: stage.client.give(P0, P1))
     failing = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
 
@@ -702,7 +706,7 @@ def test_the_last_commit_is_made_again_when_it_fails(
     assert stage.client.commits == [{P0: 2, P1: 2}, last, last]
 
 
-def test_a_commit_that_the_client_refuses_is_made_later(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_commit_that_the_client_refuses_is_repeated_later(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.poll(lambda: stage.client.give(P0))
     stage.client.unanswered = [KafkaError(KafkaError._STATE)] * 3
     for _ in range(4):
@@ -722,7 +726,7 @@ def test_a_commit_that_is_forbidden_ends_the_feed(stage: Stage, code: int, resou
     assert raised.value.resource == resource
 
 
-def test_what_is_done_is_committed_before_a_partition_is_handed_on(stage: Stage) -> None:
+def test_processed_records_are_committed_before_a_partition_is_revoked(stage: Stage) -> None:
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
     stage.books.mark_processed(P0, 5, stage.books.epoch)
@@ -741,12 +745,12 @@ WITH_A_BROKER = BROKERLESS.replace("internal", "learned")
 
 
 def ended(client: weakref.ref[Client]) -> bool:
-    """Nobody holds it any more: the real one ends then, without waiting for the brokers."""
+    """Nothing refers to it any more: the real client is destroyed then, without waiting for the brokers."""
     wait_for(lambda: client() is None, "the client is let go of")
     return True
 
 
-def test_a_client_that_knows_no_broker_any_more_is_replaced(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_knows_no_brokers_is_replaced(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
     stage.source.commit({P0: 6})  # which will never be answered
@@ -770,7 +774,7 @@ def test_a_client_that_knows_no_broker_any_more_is_replaced(stage: Stage, caplog
     assert stage.client.commits == [{P0: 7}]
 
 
-def test_a_client_that_knows_no_broker_any_more_may_have_no_partitions(
+def test_a_client_that_knows_no_brokers_is_replaced_even_without_partitions(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage.poll()
@@ -783,7 +787,7 @@ def test_a_client_that_knows_no_broker_any_more_may_have_no_partitions(
 
 
 def test_a_client_whose_password_was_refused_is_ended_at_once(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """It would go on logging in while the application finishes what was read before."""
+    """It would keep logging in while the application handles the records read before."""
     stage.client.group = {P0: 5}
     stage.poll(lambda: stage.client.give(P0), *records(0, 5, 6))
     client = weakref.ref(stage.client)
@@ -822,7 +826,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("code", PASSING)
-def test_errors_that_pass_end_nothing(stage: Stage, caplog: pytest.LogCaptureFixture, code: int) -> None:
+def test_transient_errors_do_not_end_the_feed(stage: Stage, caplog: pytest.LogCaptureFixture, code: int) -> None:
     stage.client.group = {P0: 5}
     error = Message(0, error=KafkaError(code))
     got = stage.poll(lambda: stage.client.give(P0), *records(0, 5), error, error, *records(0, 6))
@@ -831,7 +835,7 @@ def test_errors_that_pass_end_nothing(stage: Stage, caplog: pytest.LogCaptureFix
     assert stage.poll(*records(0, 7)) == [(0, 7)]
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert 1 <= len(lines) <= 2
-    assert f"{TOPIC}[0]" in lines[0], "the line says where"
+    assert f"{TOPIC}[0]" in lines[0], "the line names the partition"
 
 
 FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
@@ -845,16 +849,14 @@ STANDING: list[tuple[KafkaError, type[ConnectError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "kind", "says"), STANDING, ids=lambda value: getattr(value, "name", str)() or None)
-def test_errors_that_never_pass_end_the_feed(
-    stage: Stage, error: KafkaError, kind: type[ConnectError], says: str
-) -> None:
+@pytest.mark.parametrize(("error", "kind", "text"), STANDING, ids=lambda value: getattr(value, "name", str)() or None)
+def test_permanent_errors_end_the_feed(stage: Stage, error: KafkaError, kind: type[ConnectError], text: str) -> None:
     with pytest.raises(kind) as raised:
         stage.poll(Message(0, error=error))
-    assert says in str(raised.value)
+    assert text in str(raised.value)
 
 
-def test_a_client_that_gives_up_is_a_typed_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fatal_error_of_the_client_is_a_typed_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(timeout: float) -> None:
         raise KafkaException(KafkaError(KafkaError._STATE))
 
@@ -863,7 +865,7 @@ def test_a_client_that_gives_up_is_a_typed_error(stage: Stage, monkeypatch: pyte
         stage.poll()
 
 
-def test_a_topic_is_gone_only_when_brokers_keep_saying_so(stage: Stage) -> None:
+def test_a_topic_counts_as_deleted_only_when_brokers_report_it_repeatedly(stage: Stage) -> None:
     unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     stage.client.topic_error = unknown
     stage.poll(Message(0, error=unknown))
@@ -883,8 +885,8 @@ def test_a_topic_is_gone_only_when_brokers_keep_saying_so(stage: Stage) -> None:
     assert raised.value.topic == TOPIC
 
 
-def test_a_topic_that_nothing_comes_from_is_looked_for(stage: Stage) -> None:
-    """The client says nothing when a topic is deleted."""
+def test_a_topic_without_records_is_checked(stage: Stage) -> None:
+    """The client reports nothing when a topic is deleted."""
     stage.client.group = {P0: 5}
     stage.client.topic_error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     stage.poll(lambda: stage.client.give(P0))
@@ -923,17 +925,19 @@ def nothing_comes(stage: Stage, seconds: int) -> None:
         ("GroupCoordinator: b2:9196: SASL authentication error: Local: Timed out", UnreachableError, "b2:9196"),
     ],
 )
-def test_a_log_in_that_the_network_cut_short_is_no_refusal(text: str, kind: type[ConnectError], broker: str) -> None:
+def test_a_log_in_that_the_network_interrupted_is_not_a_refusal(
+    text: str, kind: type[ConnectError], broker: str
+) -> None:
     reports = Reports("app")
     reports.error(KafkaError(KafkaError._AUTHENTICATION, text))
-    told = reports.permanent or reports.troubles[broker]
-    assert type(told) is kind
+    reported = reports.permanent or reports.troubles[broker]
+    assert type(reported) is kind
     assert (reports.permanent is None) is (kind is UnreachableError)
-    assert told.broker == broker
-    assert "state" not in told.reason
+    assert reported.broker == broker
+    assert "state" not in reported.reason
 
 
-def test_decorations_are_left_out() -> None:
+def test_decorations_of_the_clients_texts_are_removed() -> None:
     error = connect_error(
         KafkaError(
             KafkaError._SSL,
@@ -980,8 +984,8 @@ def test_a_flood_remembers_a_bounded_number_of_kinds() -> None:
     assert len(log._written) <= 10
 
 
-def test_the_group_may_be_busy_for_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brokers that answer are not a matter of firewalls."""
+def test_a_group_that_stays_busy_is_an_error_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If brokers respond, a firewall is not the cause."""
 
     class Busy(Client):
         def committed(self, partitions: Sequence[KafkaPartition], timeout: float) -> list[KafkaPartition]:

@@ -1,4 +1,4 @@
-"""What the Kafka client's statistics say about brokers and partitions. The documents have the client's own form."""
+"""The state of brokers and partitions, as read from the Kafka client's statistics, in the client's own format."""
 
 from __future__ import annotations
 

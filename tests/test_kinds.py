@@ -1,4 +1,4 @@
-"""Each kind of event and each signal has its place everywhere: a place that was forgotten fails here."""
+"""Each kind of event and each signal is handled everywhere: a module in which one was forgotten fails here."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_waiting_ends_when_all_is_handled() -> None:
         running.join()
 
 
-def test_waiting_in_vain_raises_what_is_left() -> None:
+def test_waiting_too_long_raises_an_error_with_what_is_left() -> None:
     source = MemorySource(TOPICS)
     source.publish(PriceEvent(1, 1), PriceEvent(1, 2))
     with Feed(CONFIG, source=source) as feed:

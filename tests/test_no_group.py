@@ -1,4 +1,4 @@
-"""`FeedConfig(group_id=None)`: every feed reads every partition, and the brokers keep nothing of it."""
+"""`FeedConfig(group_id=None)`: every feed reads every partition, and the brokers store nothing about it."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_an_event_that_is_not_acknowledged_holds_back_the_offset_of_a_group_only
     assert ("holds the group's offset back" in caplog.text) == (group_id is not None)
 
 
-def test_the_feed_says_that_it_has_no_group() -> None:
+def test_the_repr_of_the_feed_shows_that_it_has_no_group() -> None:
     assert repr(Feed(memory_config(group_id=None), source=MemorySource(TOPICS))) == (
         "<Feed without a group at nowhere:1, not started>"
     )
@@ -185,7 +185,7 @@ def test_no_group_comes_into_being_and_no_right_to_one_is_needed(
     with Member(config, source=source) as member:
         wait_for(lambda: len(member.seen) == 15, "all partitions are read")
         publish(kafka, partner, 1)
-        wait_for(lambda: len(member.seen) == 16, "reading goes on")
+        wait_for(lambda: len(member.seen) == 16, "reading continues")
     assert set(member.seen) == everything(kafka, partner)
     assert member.closed_in < 2
     listed = AdminClient({"bootstrap.servers": kafka.internal_bootstrap}).list_consumer_groups().result(10).valid

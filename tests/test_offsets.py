@@ -1,4 +1,4 @@
-"""`SqlOffsets` on SQLite and PostgreSQL, with each driver: every event takes effect once, whoever else tries."""
+"""`SqlOffsets` on SQLite and PostgreSQL, with each driver: each event takes effect once, even with two processes."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_create_raises_what_the_database_raises(connect: Connect) -> None:
         SqlOffsets(connect, table="no_such_schema.offsets").create()
 
 
-def test_two_processes_that_both_own_a_partition(connect: Connect, offsets: SqlOffsets) -> None:
+def test_two_processes_that_both_own_a_partition_store_each_event_once(connect: Connect, offsets: SqlOffsets) -> None:
     """Each handles its records in order; every record takes effect once, and in order."""
     id_column = "id INTEGER PRIMARY KEY" if "sqlite" in repr(connect) else "id SERIAL PRIMARY KEY"
     with closing(connect()) as db:
@@ -338,7 +338,7 @@ def test_connect_may_open_connections_in_autocommit_mode(connect: Connect) -> No
 
 
 class MyConnection(sqlite3.Connection):
-    """As an application may have it, in a module that is no database module."""
+    """A wrapper that an application may have, in a module that is not a database module."""
 
 
 def test_the_paramstyle_is_found_for_a_subclass(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_the_paramstyle_is_found_for_a_subclass(tmp_path: Path) -> None:
 
 
 class Wrapper:
-    """A connection behind another class, as a pool may hand it out."""
+    """A connection inside an object of another class, as a pool may return it."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -360,7 +360,7 @@ class Wrapper:
 def test_an_unknown_paramstyle_is_refused_and_can_be_given(connect: Connect, offsets: SqlOffsets) -> None:
     with closing(connect()) as db:
         wrapper = Wrapper(db)
-        # the cursor's class tells nothing here, as the wrapper is asked first
+        # the class of the cursor does not help here, because the wrapper is examined first
         with pytest.raises(
             ValueError, match=r"the paramstyle of tests\.test_offsets\.Wrapper is not known: give SqlOffsets"
         ):
@@ -369,7 +369,7 @@ def test_an_unknown_paramstyle_is_refused_and_can_be_given(connect: Connect, off
         assert SqlOffsets(connect, paramstyle=module.paramstyle).advance(wrapper, at(1))
 
 
-def test_nonsense_is_refused() -> None:
+def test_wrong_arguments_are_refused() -> None:
     for paramstyle in ("dollar", "named", ""):
         with pytest.raises(
             ValueError, match=f"paramstyle='{paramstyle}': expected one of 'qmark', 'format', 'pyformat'"
@@ -385,7 +385,7 @@ def test_an_event_made_by_hand_is_refused(offsets: SqlOffsets, db: Any) -> None:
         offsets.advance(db, None)
 
 
-def test_a_module_that_does_not_count_rows_is_refused(dsn: str) -> None:
+def test_a_database_module_that_does_not_count_rows_is_refused(dsn: str) -> None:
     offsets = SqlOffsets(partial(psycopg.connect, dsn))
     offsets.create()
     with psycopg.connect(dsn) as db, db.pipeline(), pytest.raises(RuntimeError, match=r"rowcount=-1 .*pipeline mode"):

@@ -1,4 +1,4 @@
-"""What is done for older Kafka clients. `make lowest` runs these tests with the oldest one that is supported."""
+"""The workarounds for older Kafka clients. `make lowest` runs these tests with the oldest one that is supported."""
 
 from __future__ import annotations
 

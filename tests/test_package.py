@@ -1,4 +1,4 @@
-"""What the package exports, what it brings along, and that its built form works alone."""
+"""What the package exports and imports, and that the built wheel works by itself."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_the_exported_names() -> None:
     assert set(exported(rbhq_stream.testing)) == set(EXPORTED_FOR_TESTING)
 
 
-def test_importing_it_brings_nothing_for_people_along() -> None:
+def test_importing_it_imports_no_optional_dependency() -> None:
     unwanted = ("rich", "pytest", "rbhq_stream.testing", "rbhq_stream._demo")
     code = f"import rbhq_stream, sys; print(*[name for name in {unwanted} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == ""
 
 
-def test_one_base_for_all_errors() -> None:
+def test_all_errors_have_one_base_class() -> None:
     errors = [value for name, value in vars(rbhq_stream).items() if name.endswith("Error") and isinstance(value, type)]
     assert len(errors) >= 10
     assert all(issubclass(error, rbhq_stream.RbhqStreamError) for error in errors)
@@ -103,12 +103,12 @@ def test_the_built_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     assert "events" in out.stdout
 
 
-def test_its_version_is_told_once() -> None:
+def test_the_version_is_defined_once() -> None:
     assert importlib.metadata.version("rbhq-stream") in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_no_test_module_imports_another_one() -> None:
-    """What several of them need is in a module of its own."""
+    """Helpers that several test modules need are in modules of their own."""
     importing = re.compile(r"^\s*(?:from|import) tests(?:\.\w+)*\.test_", re.MULTILINE)
     modules = [path for path in (ROOT / "tests").rglob("*.py") if importing.search(path.read_text(encoding="utf-8"))]
     assert modules == []

@@ -87,7 +87,7 @@ def event() -> PriceEvent:
     return event
 
 
-def test_to_dict_gives_plain_data(event: PriceEvent) -> None:
+def test_to_dict_returns_plain_data(event: PriceEvent) -> None:
     assert to_dict(event) == PLAIN
     assert json.loads(json.dumps(to_dict(event))) == PLAIN
     assert [to_dict(update) for update in event.price_updates] == UPDATES
@@ -95,13 +95,13 @@ def test_to_dict_gives_plain_data(event: PriceEvent) -> None:
 
 
 @given(strategies.events)
-def test_to_dict_gives_what_json_can_write_and_read_back(event: Event) -> None:
+def test_to_dict_returns_data_that_json_writes_and_reads_back(event: Event) -> None:
     assert json.loads(json.dumps(to_dict(event), allow_nan=False)) == to_dict(event)
     assert set(to_dict(event)) == {a.name for a in attrs.fields(type(event))}
 
 
 @pytest.mark.parametrize("value", [None, 7, "1-2", {}, object(), Decimal(1), RaceStatus.OPEN])
-def test_to_dict_refuses_what_is_no_event(value: Any) -> None:
+def test_to_dict_refuses_anything_but_events_and_parts(value: Any) -> None:
     with pytest.raises(TypeError, match=f"to_dict expects an event or a part of one, got {type(value).__name__}"):
         to_dict(value)
 
@@ -226,7 +226,7 @@ class CountedRecord(MemoryRecord):
         type(self).asked += 1
 
 
-def test_the_record_is_made_once_and_only_if_somebody_asks() -> None:
+def test_the_record_is_made_once_at_its_first_use() -> None:
     status = RaceStatusEvent(1, 2, RaceStatus.OPEN)
     (event,) = decode(RaceStatusEvent, encode(status), record=CountedRecord("status", 0, 5, b""))
     assert CountedRecord.asked == 0
@@ -236,7 +236,7 @@ def test_the_record_is_made_once_and_only_if_somebody_asks() -> None:
     assert event == status
 
 
-def test_threads_that_ask_for_the_record_at_once_get_the_same_object() -> None:
+def test_threads_that_use_the_record_at_once_get_the_same_object() -> None:
     status = encode(RaceStatusEvent(1, 2, RaceStatus.OPEN))
     events = [decode(RaceStatusEvent, status, record=MemoryRecord("status", 0, n, b""))[0] for n in range(300)]
     start, interval = threading.Barrier(4), sys.getswitchinterval()

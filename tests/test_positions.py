@@ -1,4 +1,4 @@
-"""`Feed(config, positions=…)`: the application says where to begin. On records from memory and on the real broker."""
+"""`Feed(config, positions=…)`: the application chooses where to start. With records from memory and on a broker."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_mapping_sets_the_start_and_other_partitions_start_as_usual(make: Make
     assert read(facade, 3 + 8) == {"prices": [7, 8, 9], "status": list(range(2, 10))}
 
 
-def test_a_callable_is_asked_for_what_is_assigned(make: MakeFacade) -> None:
+def test_a_callable_is_called_with_the_assigned_partitions(make: MakeFacade) -> None:
     asked: list[list[TopicPartition]] = []
 
     def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
@@ -86,7 +86,7 @@ def test_a_callable_is_asked_for_what_is_assigned(make: MakeFacade) -> None:
     assert asked == [[PRICES, STATUS]]
 
 
-def test_the_end_is_a_place_to_begin(make: MakeFacade, memory_source: MemorySource) -> None:
+def test_reading_can_start_at_the_end(make: MakeFacade, memory_source: MemorySource) -> None:
     facade = make(positions={PRICES: 10, STATUS: 10})
     facade.enter()
     assert facade.poll(0.1) is None
@@ -94,7 +94,7 @@ def test_the_end_is_a_place_to_begin(make: MakeFacade, memory_source: MemorySour
     assert place(facade.next()) == ("status", 10)
 
 
-def test_the_group_commits_from_there_on(make: MakeFacade, memory_source: MemorySource) -> None:
+def test_the_group_commits_from_the_given_position_on(make: MakeFacade, memory_source: MemorySource) -> None:
     facade = make(positions={PRICES: 7, STATUS: 10})
     facade.enter()
     wait_for(lambda: memory_source.committed == {PRICES: 7, STATUS: 10}, "it is committed")
@@ -106,7 +106,9 @@ def test_the_group_commits_from_there_on(make: MakeFacade, memory_source: Memory
 # --- after a rebalance
 
 
-def test_a_callable_is_asked_again_when_a_partition_comes_back(make: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_callable_is_called_again_when_a_partition_is_assigned_again(
+    make: MakeFacade, memory_source: MemorySource
+) -> None:
     stored = {("prices", 0): 5, ("status", 0): 10}
     facade = make(positions=lambda partitions: {partition: stored[partition] for partition in partitions})
     facade.enter()
@@ -118,7 +120,7 @@ def test_a_callable_is_asked_again_when_a_partition_comes_back(make: MakeFacade,
     assert read(facade, 2) == {"prices": [8, 9]}
 
 
-def test_a_mapping_is_not_gone_back_to(make: MakeFacade, memory_source: MemorySource) -> None:
+def test_a_mapping_is_not_used_again_after_a_commit(make: MakeFacade, memory_source: MemorySource) -> None:
     facade = make(positions={PRICES: 5, STATUS: 10})
     facade.enter()
     assert read(facade, 3) == {"prices": [5, 6, 7]}
@@ -143,7 +145,7 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: MakeFacade, m
     with pytest.raises(IndexError, match="pop from empty list"):
         read(facade, 9)
     facade.leave()
-    assert memory_source.committed[PRICES] == 6, "the event in hand was not done when the partition went away"
+    assert memory_source.committed[PRICES] == 6, "the current event was not acknowledged when the partition went away"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,9 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: MakeFacade, m
         ({("other", 0): 1}, ValueError, r"other\[0\] is of no topic of this feed; it has \['prices', 'status'\]"),
     ],
 )
-def test_nonsense_is_refused_at_once(make: MakeFacade, positions: Any, error: type[Exception], match: str) -> None:
+def test_wrong_arguments_are_refused_at_once(
+    make: MakeFacade, positions: Any, error: type[Exception], match: str
+) -> None:
     with pytest.raises(error, match=match):
         make(positions=positions)
 
@@ -177,7 +181,7 @@ def test_nonsense_is_refused_at_once(make: MakeFacade, positions: Any, error: ty
         ({("prices", 0): 2**63}, ValueError),
     ],
 )
-def test_a_callable_that_returns_nonsense_raises_an_error(
+def test_a_callable_that_returns_wrong_data_raises_an_error(
     make: MakeFacade, answer: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="positions: expected"):
@@ -232,7 +236,9 @@ STRATEGIES = {
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_broker_is_read_from_there(kafka: KafkaCluster, make_partner: MakePartner, strategy: str) -> None:
+def test_the_broker_is_read_from_the_given_positions(
+    kafka: KafkaCluster, make_partner: MakePartner, strategy: str
+) -> None:
     partner = make_partner(partitions=3)
     topic = partner.topics.race_status
     for partition in range(3):
@@ -299,12 +305,12 @@ def test_a_callable_that_raises_on_the_broker(
     publish(kafka, topic, 10)
 
     def positions(partitions: Collection[TopicPartition]) -> Mapping[tuple[str, int], int]:
-        raise OSError("the store is away")
+        raise OSError("the store is down")
 
     feed = facade(partner_config(kafka, partner), positions=positions)
     feed.enter()
     for _ in range(2):
-        with pytest.raises(OSError, match="the store is away"):
+        with pytest.raises(OSError, match="the store is down"):
             feed.next()
     feed.leave()
     feed.finish()

@@ -87,7 +87,7 @@ def named(module: str, annotation: ast.AST) -> Iterator[str]:
 
 
 def declared_types(statement: ast.stmt, *, is_attrs: bool = False) -> Iterator[tuple[str, ast.AST]]:
-    """The annotations that users of a class, function or alias have to do with, each with where it stands."""
+    """Yields the annotations that users of a class, function or alias see, each with its location."""
     match statement:
         case ast.ClassDef(name=name, body=body):
             for inner in body:
@@ -114,7 +114,7 @@ def declared_types(statement: ast.stmt, *, is_attrs: bool = False) -> Iterator[t
 
 
 def public_annotations(module: str, name: str) -> Iterator[tuple[str, str, ast.AST]]:
-    """The annotations of something exported, with those that a class inherits: module, place, annotation."""
+    """The annotations of something exported, with those that a class inherits: module, location, annotation."""
     value = getattr(importlib.import_module(module), name)
     if isinstance(value, type):
         for base in value.__mro__:
@@ -136,7 +136,7 @@ def is_type_variable(module: str, name: str) -> bool:
 
 
 def unexported() -> list[str]:
-    """Each name of ours in a public signature that nobody exports."""
+    """Each of our names in a public signature that is not exported."""
     public = exports()
     found = set()
     for module, name in public:

@@ -1,4 +1,4 @@
-"""The whole way through, on a real Apache Kafka over TLS and SCRAM: what is published is what the application gets."""
+"""End to end, on a real Apache Kafka over TLS and SCRAM: the application gets exactly what is published."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def publish(kafka: KafkaCluster, partner: Partner, events: list[Event]) -> None:
 
 
 def a_day(count: int = 3000, seed: int = 7) -> list[Event]:
-    """A stretch of a simulated race day with every kind of event in it."""
+    """A part of a simulated race day that has every kind of event."""
     events = [timed.event for timed in Simulator(seed=seed, meetings=1).events()]
     stride = max(1, len(events) // count)
     rare = [event for event in events if not isinstance(event, PriceEvent) or event.scratchings or event.unscratchings]
@@ -69,7 +69,7 @@ def a_day(count: int = 3000, seed: int = 7) -> list[Event]:
 
 
 def by_race(events: list[Event]) -> dict[tuple[str, Any], list[Event]]:
-    """The events of each race and kind in their order: what a partition keeps."""
+    """The events of each race and kind in order, as a partition preserves it."""
     found: dict[tuple[str, Any], list[Event]] = {}
     for event in events:
         found.setdefault((type(event).__name__, event.race_id), []).append(event)
@@ -148,7 +148,7 @@ def test_an_event_arrives_whose_header_name_is_not_utf_8(kafka: KafkaCluster, pa
     assert found == [(("trace", b"7"), ("\ufffd", b"8"))] * 3 + [()] * 3
 
 
-def test_a_consumer_started_again_goes_on_where_it_was(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+def test_a_restarted_consumer_continues_where_it_was(kafka: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(partitions=3)
     day = a_day(900)
     publish(kafka, partner, day)
@@ -237,7 +237,7 @@ def test_two_processes_of_one_group_share_the_partitions(
     assert not (last[0] & last[1]), "in the end each partition was one member's"
 
 
-def test_a_wrong_password_is_told_soon_and_kept_secret(
+def test_a_wrong_password_is_reported_soon_and_not_shown(
     kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wrong = "wr0ng-c4nary"
@@ -251,7 +251,7 @@ def test_a_wrong_password_is_told_soon_and_kept_secret(
     assert partner.password not in printed
 
 
-def test_the_authority_is_taken_as_text_too(kafka: KafkaCluster, partner: Partner) -> None:
+def test_the_authority_can_be_given_as_a_string(kafka: KafkaCluster, partner: Partner) -> None:
     publish(kafka, partner, a_day(10)[:5])
     with Feed(partner_config(kafka, partner, ca_file=None, ca_pem=kafka.ca_pem)) as feed:
         next(feed)
@@ -269,7 +269,7 @@ def test_an_untrusted_authority_is_refused(kafka: KafkaCluster, partner: Partner
         pass
 
 
-def test_an_unknown_topic_is_told(kafka: KafkaCluster, partner: Partner) -> None:
+def test_an_unknown_topic_is_reported(kafka: KafkaCluster, partner: Partner) -> None:
     missing = f"{partner.group_prefix}missing"
     kafka.allow_read(partner.username, missing)
     with (
@@ -280,20 +280,20 @@ def test_an_unknown_topic_is_told(kafka: KafkaCluster, partner: Partner) -> None
     assert raised.value.topic == missing
 
 
-def test_a_topic_without_permission_is_told(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_topic_without_permission_is_reported(kafka: KafkaCluster, partner: Partner) -> None:
     kafka.revoke_topic(partner.username, partner.topics.race_results)
     with pytest.raises((AuthorizationError, UnknownTopicError)) as raised, Feed(partner_config(kafka, partner)):
         pass
     assert partner.topics.race_results in str(raised.value)
 
 
-def test_a_group_without_permission_is_told(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_group_without_permission_is_reported(kafka: KafkaCluster, partner: Partner) -> None:
     with pytest.raises(AuthorizationError) as raised, Feed(partner_config(kafka, partner, group_id="someone-elses")):
         pass
     assert raised.value.resource == "someone-elses"
 
 
-def test_nothing_listening_is_told_in_time(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_port_on_which_nothing_listens_is_reported_in_time(kafka: KafkaCluster, partner: Partner) -> None:
     nowhere = f"localhost:{free_port()}"
     began = time.monotonic()
     config = partner_config(kafka, partner, bootstrap_servers=nowhere, connect_timeout=3.0)
@@ -308,7 +308,7 @@ def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluste
     assert raised.value.field == 'kafka["no.such.property"]'
 
 
-def test_a_bad_record_has_its_place_and_the_feed_goes_on(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_bad_record_has_its_coordinates_and_the_feed_continues(kafka: KafkaCluster, partner: Partner) -> None:
     topic = partner.topics.race_status
     good = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
     bad = b'{"meetingId":"x","eventNumber":2,"status":7}'

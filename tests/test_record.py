@@ -1,4 +1,4 @@
-"""The Kafka record behind an event: what it holds, what it costs, and that no header can crash the process."""
+"""The Kafka record behind an event: its content, its cost, and that no header can crash the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/scaling.md says: threads by race keep the order and lose nothing; long handlers; names that stay."""
+"""The claims of docs/scaling.md: threads by race keep the order and lose nothing; long handlers; static members."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source() -> MemorySource:
 
 
 class Handled:
-    """A handler that takes its time and notes what it has done, and who did how many at once."""
+    """A slow handler that records what it has handled, and how many threads handled events at once."""
 
     def __init__(self, stop_after: int, pause: float = 0.001) -> None:
         self.feed: Feed | None = None
@@ -132,7 +132,7 @@ def test_an_exception_in_a_thread_loses_nothing(source: MemorySource) -> None:
     assert source.committed[STATUS] == 1000
 
 
-def test_threads_that_are_behind_hold_the_feed_back(source: MemorySource) -> None:
+def test_slow_threads_make_the_feed_wait(source: MemorySource) -> None:
     gate = threading.Event()
     done: list[Event] = []
 
@@ -147,7 +147,7 @@ def test_threads_that_are_behind_hold_the_feed_back(source: MemorySource) -> Non
         runner = threading.Thread(target=pool.run)
         runner.start()
         time.sleep(1)
-        assert feed.stats.events <= 2 * (5 + 1) + 1, "no more was taken than the threads have room for"
+        assert feed.stats.events <= 2 * (5 + 1) + 1, "the feed handed over no more events than fit into the queues"
         assert source._paused
         gate.set()
         runner.join(20)
@@ -223,7 +223,9 @@ class Member:
         self._thread.join(20)
 
 
-def test_a_named_member_that_restarts_finds_its_partitions(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+def test_a_named_member_gets_its_partitions_back_after_a_restart(
+    kafka: KafkaCluster, make_partner: MakePartner
+) -> None:
     partner = make_partner(partitions=2)
     topic = partner.topics.race_status
 
@@ -253,7 +255,7 @@ def test_a_named_member_that_restarts_finds_its_partitions(kafka: KafkaCluster, 
         assert set(members[1].partitions) == {of_b}, "nobody else got them meanwhile"
         members[0] = member("a")
         wait_for(lambda: len(members[0].partitions) >= 10, "the partitions are shared")
-        assert members[0].partitions == [of_a] * 10, "it goes on where it was"
+        assert members[0].partitions == [of_a] * 10, "it continues where it was"
         assert set(members[1].partitions) == {of_b}
         # two of one name: the newer one wins
         older = members[0]

@@ -1,4 +1,4 @@
-"""Signals: told in line with the events, by both facades, however they are read."""
+"""Signals: delivered in order with the events, by both facades, however they are read."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tests.waiting import wait_for
 
 
 class Stage:
-    """A facade on records from memory, and all that it told, in order."""
+    """A facade on records from memory, and everything that it delivered, in order."""
 
     def __init__(self, facade: Callable[..., Facade], **options: Any) -> None:
         self.source = MemorySource(Topics(race_status="status"))
         self.driven = facade(memory_config(commit_interval=60.0), source=self.source, **options)
-        self.told: list[object] = []
+        self.delivered: list[object] = []
 
     def next(self) -> None:
         event = self.driven.next()
         assert isinstance(event, RaceStatusEvent)
-        self.told.append(event.event_number)
+        self.delivered.append(event.event_number)
 
     def lose(self) -> None:
-        """And has it back, from the committed offset."""
+        """The partition is then assigned again, from the committed offset."""
         signals = self.driven.feed._session.signals
         before = len(signals)
         self.source.lose("status")
@@ -61,49 +61,49 @@ def wait_until_read(stage: Stage, count: int) -> None:
 
 
 @both_facades
-def test_a_loss_is_told_before_the_next_event(stage: Stage) -> None:
-    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+def test_a_loss_is_delivered_before_the_next_event(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.delivered.append)
     stage.source.publish(status(1), status(2), status(3))
     stage.driven.enter()
     began = datetime.now(timezone.utc)
     stage.next()
     stage.next()
     stage.lose()
-    assert stage.told == [1, 2], "not before the event in hand is done"
+    assert stage.delivered == [1, 2], "not before the current event is acknowledged"
     stage.next()
-    signal = stage.told[2]
+    signal = stage.delivered[2]
     assert isinstance(signal, PartitionsLost)
     assert signal.partitions == (STATUS,)
     assert signal.uncommitted == {STATUS: 1}, "the second event was still in hand, the first was done and not committed"
     assert began <= signal.at <= datetime.now(timezone.utc)
-    assert stage.told[3:] == [1], "what was not committed comes again"
+    assert stage.delivered[3:] == [1], "what was not committed is delivered again"
     stage.next()
-    assert stage.told[4:] == [2], "told once"
+    assert stage.delivered[4:] == [2], "delivered once"
     assert hash(signal)
 
 
 @both_facades
-def test_a_loss_is_told_while_nothing_comes(stage: Stage) -> None:
-    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+def test_a_loss_is_delivered_while_no_events_arrive(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.delivered.append)
     stage.driven.enter()
     stage.source.lose("status")
     for _ in range(100):
         assert stage.driven.poll(0.05) is None
-        if stage.told:
+        if stage.delivered:
             break
-    assert [type(told) for told in stage.told] == [PartitionsLost]
+    assert [type(item) for item in stage.delivered] == [PartitionsLost]
 
 
 @both_facades
 @pytest.mark.parametrize("how", ["poll", "batches", "run"])
-def test_signals_are_told_however_the_feed_is_read(stage: Stage, how: str) -> None:
+def test_signals_are_delivered_however_the_feed_is_read(stage: Stage, how: str) -> None:
     feed = stage.driven.feed
-    feed.on(PartitionsLost)(stage.told.append)
+    feed.on(PartitionsLost)(stage.delivered.append)
 
     @feed.on(RaceStatusEvent)
     def handle(event: RaceStatusEvent) -> None:
-        stage.told.append(event.event_number)
-        if len(stage.told) == 1:
+        stage.delivered.append(event.event_number)
+        if len(stage.delivered) == 1:
             stage.lose()
         else:
             feed.stop()
@@ -124,15 +124,15 @@ def test_signals_are_told_however_the_feed_is_read(stage: Stage, how: str) -> No
             [event] = batches()
             assert isinstance(event, RaceStatusEvent)
             handle(event)
-    assert [getattr(told, "partitions", told) for told in stage.told] == [1, (STATUS,), 1]
+    assert [getattr(item, "partitions", item) for item in stage.delivered] == [1, (STATUS,), 1]
 
 
 @both_facades
-def test_what_a_handler_raises_reaches_whoever_asked_and_the_signal_is_told_again(stage: Stage) -> None:
+def test_an_exception_of_a_handler_is_raised_to_the_caller_and_the_signal_is_delivered_again(stage: Stage) -> None:
     @stage.driven.feed.on(PartitionsLost)
     def handle(_signal: PartitionsLost) -> None:
-        stage.told.append("lost")
-        if len(stage.told) == 2:
+        stage.delivered.append("lost")
+        if len(stage.delivered) == 2:
             raise ZeroDivisionError
 
     stage.source.publish(status(1))
@@ -142,7 +142,7 @@ def test_what_a_handler_raises_reaches_whoever_asked_and_the_signal_is_told_agai
     with pytest.raises(ZeroDivisionError):
         stage.next()
     stage.next()
-    assert stage.told == [1, "lost", "lost", 1]
+    assert stage.delivered == [1, "lost", "lost", 1]
 
 
 @both_facades
@@ -151,52 +151,52 @@ def test_run_retries_handlers_of_signals_too(stage: Stage) -> None:
 
     @feed.on(PartitionsLost)
     def handle(_signal: PartitionsLost) -> None:
-        stage.told.append("lost")
-        if len(stage.told) < 3:
+        stage.delivered.append("lost")
+        if len(stage.delivered) < 3:
             raise ZeroDivisionError
         feed.stop()
 
     stage.driven.enter()
     stage.lose()
     stage.driven.run(Retry(attempts=3, wait=0.001))
-    assert stage.told == ["lost"] * 3
+    assert stage.delivered == ["lost"] * 3
 
 
 @both_facades
-def test_the_loss_is_told_before_the_failure_that_followed_it(stage: Stage) -> None:
-    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+def test_a_loss_is_delivered_before_the_failure_that_followed_it(stage: Stage) -> None:
+    stage.driven.feed.on(PartitionsLost)(stage.delivered.append)
     stage.driven.enter()
     stage.source.lose("status")
     stage.source.fail(ZeroDivisionError())
     wait_for(lambda: stage.driven.feed._session._buffer.failure is not None, "it failed")
     with pytest.raises(ZeroDivisionError):
         stage.next()
-    assert [type(told) for told in stage.told] == [PartitionsLost]
+    assert [type(item) for item in stage.delivered] == [PartitionsLost]
 
 
 @both_facades
-def test_without_a_handler_it_goes_on(stage: Stage) -> None:
+def test_without_a_handler_the_feed_continues(stage: Stage) -> None:
     stage.source.publish(status(1))
     stage.driven.enter()
     stage.next()
     stage.lose()
     stage.next()
-    assert stage.told == [1, 1]
+    assert stage.delivered == [1, 1]
     assert not stage.driven.feed._session.signals
 
 
 @both_facades
-def test_handlers_of_all_events_hear_no_signals_and_the_other_way_round(stage: Stage) -> None:
+def test_handlers_of_all_events_get_no_signals_and_handlers_of_all_signals_get_no_events(stage: Stage) -> None:
     feed = stage.driven.feed
 
     @feed.on(Signal)
     def note(signal: Signal) -> None:
         if isinstance(signal, PartitionsLost):
-            stage.told.append(type(signal))
+            stage.delivered.append(type(signal))
 
     @feed.on(RaceStatusEvent)
     def handle(event: RaceStatusEvent) -> None:
-        stage.told.append(event.event_number)
+        stage.delivered.append(event.event_number)
         stage.source.lose("status")
 
     @feed.on(PartitionsLost)
@@ -205,53 +205,53 @@ def test_handlers_of_all_events_hear_no_signals_and_the_other_way_round(stage: S
 
     stage.source.publish(status(1))
     stage.driven.run()
-    assert stage.told == [1, PartitionsLost]
+    assert stage.delivered == [1, PartitionsLost]
 
 
 @pytest.mark.parametrize("facade", [AsyncFacade])
 def test_a_coroutine_may_handle_signals_and_its_thread_is_that_of_the_events(stage: Stage) -> None:
     @stage.driven.feed.on(PartitionsLost)
     async def handle(_signal: PartitionsLost) -> None:
-        stage.told.append(threading.current_thread())
+        stage.delivered.append(threading.current_thread())
 
     stage.source.publish(status(1))
     stage.driven.enter()
     stage.next()
     stage.lose()
     stage.next()
-    assert stage.told == [1, threading.main_thread(), 1]
+    assert stage.delivered == [1, threading.main_thread(), 1]
 
 
 @both_facades
 def test_a_batch_is_not_collected_across_a_loss(stage: Stage) -> None:
-    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+    stage.driven.feed.on(PartitionsLost)(stage.delivered.append)
     stage.source.publish(status(1), status(2))
     stage.driven.enter()
     wait_until_read(stage, 2)
     collected = stage.driven.batches(100, 0.5)
     for at, order in (0.1, stage.source.lose), (0.2, stage.source.assign):
         threading.Timer(at, order, ["status"]).start()
-    stage.told += [event.event_number for event in collected() if isinstance(event, RaceStatusEvent)]
-    assert isinstance(stage.told[0], PartitionsLost), "nothing that was lost is handed over before it is told"
-    assert stage.told[1:] == [1, 2]
+    stage.delivered += [event.event_number for event in collected() if isinstance(event, RaceStatusEvent)]
+    assert isinstance(stage.delivered[0], PartitionsLost), "nothing that was lost is handed over before it is delivered"
+    assert stage.delivered[1:] == [1, 2]
 
 
 @both_facades
 @pytest.mark.parametrize("manual", [False, True])
 def test_the_rest_of_a_lost_record_is_not_handed_over(facade: Callable[..., Facade], manual: bool) -> None:
     stage = Stage(facade, commit="manual" if manual else "auto")
-    stage.driven.feed.on(PartitionsLost)(lambda _: stage.told.append("lost"))
+    stage.driven.feed.on(PartitionsLost)(lambda _: stage.delivered.append("lost"))
     stage.source.publish_raw("status", TWO % (1, 2))
     stage.driven.enter()
     stage.next()
     stage.lose()
     stage.next()
     stage.next()
-    assert stage.told == [1, "lost", 1, 2]
+    assert stage.delivered == [1, "lost", 1, 2]
     stage.driven.finish()
 
 
-def test_what_was_lost_while_other_tasks_had_their_turn_is_not_handed_over() -> None:
+def test_events_lost_while_other_tasks_ran_are_not_handed_over() -> None:
     async def main() -> list[object]:
         source = MemorySource(Topics(race_status="status"))
         source.publish(*[status(number) for number in range(1, EVENTS_PER_TURN + 10)])
@@ -309,18 +309,18 @@ def test_no_sink_of_bad_records_can_end_the_events(facade: Callable[..., Facade]
 
 @both_facades
 def test_a_signal_comes_before_a_bad_record(stage: Stage) -> None:
-    stage.driven.feed.on(PartitionsLost)(stage.told.append)
+    stage.driven.feed.on(PartitionsLost)(stage.delivered.append)
     stage.source.publish_raw("status", BAD)
     stage.driven.enter()
     wait_until_read(stage, 1)
     stage.lose()
     with pytest.raises(DecodeError):
         stage.next()
-    assert len(stage.told) == 1
+    assert len(stage.delivered) == 1
 
 
 @both_facades
-def test_a_handler_that_can_not_take_a_signal_is_refused(stage: Stage) -> None:
+def test_a_handler_that_cannot_be_called_with_a_signal_is_refused(stage: Stage) -> None:
     with pytest.raises(TypeError, match=r"on\(PartitionsLost\): .* must be callable with a PartitionsLost"):
         stage.driven.feed.on(PartitionsLost)(lambda: None)  # type: ignore[arg-type, misc]
-    stage.driven.feed.on(PriceEvent)(stage.told.append)
+    stage.driven.feed.on(PriceEvent)(stage.delivered.append)

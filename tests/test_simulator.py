@@ -1,4 +1,4 @@
-"""The laws that every simulated race day keeps, whatever its seed."""
+"""Properties of every simulated race day, whatever its seed."""
 
 from __future__ import annotations
 
@@ -185,11 +185,11 @@ def test_a_runner_has_a_name() -> None:
 # time
 
 
-def test_events_come_in_the_order_of_time() -> None:
+def test_events_are_in_order_of_time() -> None:
     assert all(one.at <= other.at for one, other in pairwise(day()))
 
 
-def test_prices_come_more_often_near_the_jump() -> None:
+def test_prices_change_more_often_near_the_jump() -> None:
     race = Simulator(1).meetings[0].races[2]
     times = [one.at for one in day() if one.event.race_id == race.race_id and isinstance(one.event, PriceEvent)]
     last_half_hour = sum(at > race.jump - timedelta(minutes=30) for at in times)
@@ -432,7 +432,9 @@ def factors_of(factors: PayoutFactors) -> tuple[Decimal | None, ...]:
         (1, 3, ("0.33", "0.67", "1", "1")),
     ],
 )
-def test_who_ties_shares_what_the_tied_places_pay(position: int, tied: int, factors: tuple[str | None, ...]) -> None:
+def test_runners_in_a_dead_heat_share_the_payout_of_their_positions(
+    position: int, tied: int, factors: tuple[str | None, ...]
+) -> None:
     expected = [None if factor is None else Decimal(factor) for factor in factors]
     assert [payout_factor(position, tied, places) for places in (1, 2, 3, 4)] == expected
 

@@ -1,4 +1,4 @@
-"""Kafka's timestamps and aware datetimes are each other's exact images."""
+"""Kafka's timestamps and aware datetimes are converted exactly, in both directions."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def test_a_time_is_rounded_down_to_its_millisecond(time: str, milliseconds: int)
 
 
 @pytest.mark.parametrize("milliseconds", [-1, LAST + 1, 2**63 - 1])
-def test_what_no_calendar_has_is_none(milliseconds: int) -> None:
+def test_a_timestamp_that_no_datetime_can_represent_is_none(milliseconds: int) -> None:
     assert from_milliseconds(milliseconds) is None

@@ -1,4 +1,4 @@
-"""What users write has the types they expect. Checked by `make types` (mypy and pyright); here it only has to run.
+"""Users' code has the expected types. Checked by `make types` (mypy and pyright); here it only has to run.
 
 A line that must be refused carries a `type: ignore`, which mypy reports when it is not needed.
 """
@@ -190,6 +190,6 @@ def configured() -> None:
     config.group_id = "other"  # type: ignore[misc]
 
 
-def test_the_parts_that_run() -> None:
+def test_the_parts_of_the_type_tests_that_run_pass() -> None:
     """The rest is only for the type checkers."""
     assert assert_type(PriceType("ep"), PriceType) is PriceType.WIN

@@ -267,7 +267,7 @@ AsyncFeed Feed DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets EmbeddedBro
 OnEvent OnPart Owner RawRecord Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )
-"""What is exported and no value: it holds a connection, a file or a state; or it is a protocol."""
+"""Exported classes that are not values: they hold a connection, a file or a state, or are protocols."""
 
 
 def exported_classes() -> dict[str, type[Any]]:

@@ -1,4 +1,4 @@
-"""Each documented form, each documented refusal."""
+"""Every documented format is accepted, and every documented refusal raises."""
 # ruff: noqa: E501 - documents and tables of faults, a line each
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def price(token: str) -> Decimal | None:
 @pytest.mark.parametrize(
     "token", ["null", '""', "0", '"0"', '"0.00"', "-0.0", "0.99", '"0.999999999999"', "-5", '"-4.4"']
 )
-def test_what_means_no_price(token: str) -> None:
+def test_values_that_mean_no_price_are_read_as_none(token: str) -> None:
     assert price(token) is None
 
 
@@ -404,7 +404,7 @@ def test_a_bad_document_is_refused_with_all_its_faults(kind: type[Event], docume
 @pytest.mark.parametrize(
     "raw", [b"\xff\xfe{\0}\0", b'{"meetingId":1,"eventNumber":2,"x":"\xe9"}', b"\x1f\x8b\x08" + bytes(50)]
 )
-def test_what_is_not_utf8_is_refused(raw: bytes) -> None:
+def test_a_document_that_is_not_utf8_is_refused(raw: bytes) -> None:
     with pytest.raises(DecodeError, match=r"at \$ found b.*, expected UTF-8 \(byte \d+ is not\)") as caught:
         decode(PriceEvent, raw)
     assert caught.value.record is None
@@ -504,7 +504,7 @@ def test_encode_refuses_what_decode_would_not_read_back(event: Any, problem: str
 
 
 @pytest.mark.parametrize("value", [None, 7, PriceUpdate(3, "ep"), RaceId(1, 2), PriceEvent])
-def test_encode_takes_events_only(value: Any) -> None:
+def test_encode_accepts_events_only(value: Any) -> None:
     with pytest.raises(TypeError, match=r"^encode\(.*\): expected one of PriceEvent, RaceStatusEvent, RaceResultEvent"):
         encode(value)
 

@@ -1,4 +1,4 @@
-"""What holds for every event and every document, and what a document of any bytes can't do."""
+"""Properties of every event and every document, including documents of arbitrary bytes."""
 # ruff: noqa: E501 - tables
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CORPUS = sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())
 
 @_settings
 @given(ours.events)
-def test_what_is_encoded_decodes_to_the_same(event: Event) -> None:
+def test_an_encoded_event_decodes_to_the_same_event(event: Event) -> None:
     raw = encode(event)
     assert decode(type(event), raw) == (event,)
     assert encode(decode(type(event), raw)[0]) == raw
@@ -51,7 +51,7 @@ def test_what_is_encoded_decodes_to_the_same(event: Event) -> None:
 
 @_settings
 @given(ours.events)
-def test_what_is_encoded_is_plain_json(event: Event) -> None:
+def test_an_encoded_event_is_plain_json(event: Event) -> None:
     document = json.loads(encode(event))
     assert document["meetingId"] == event.meeting_id
     assert all(value is not None for name, value in document.items() if name in ours.WIRE_NAMES)
@@ -150,7 +150,7 @@ def test_any_bytes_give_events_or_a_decode_error(kind: type[Event], raw: bytes) 
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_the_corpus_of_the_fuzzer(path: Path) -> None:
+def test_the_corpus_of_the_fuzzer_passes(path: Path) -> None:
     data = path.read_bytes()
     for kind in decode_laws.KINDS:
         decode_laws.check(kind, data[1:])
@@ -219,7 +219,7 @@ def test_megabytes_of_nonsense_take_seconds_at_most(raw: bytes) -> None:
     assert time.process_time() - started < 20
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_memory_of_the_fast_path_is_bounded() -> None:
     class SmallMemo(fast_path.Memo[str]):
         MAX_ENTRIES, MAX_LENGTH = 100, 10
 
@@ -238,7 +238,7 @@ def _scratching(runner: int) -> Scratching:
     return Scratching(runner, cents, cents, cents, cents, cents, 1, NOW)
 
 
-def test_all_that_is_remembered_is_numbers() -> None:
+def test_only_numbers_are_remembered() -> None:
     reader = fast_path.PriceReader()
     for number in range(100):
         event = PriceEvent(1, number, (PriceUpdate(number, "ep", 12, 2),), (_scratching(number),))

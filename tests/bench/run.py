@@ -148,7 +148,7 @@ class Run:
         self._throughput_figures(contenders, failed)
 
     def _check(self, stage: Stage, contenders: Iterable[Contender], topic: str) -> dict[str, str]:
-        """Has each read a few records for the checksum of their values; answers who failed, and why."""
+        """Has each read a few records for the checksum of their values; returns who failed, and why."""
         failed = {}
         expected: Outcome | None = None
         for contender in contenders:

@@ -74,7 +74,7 @@ def kafka3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
 
 @pytest.fixture
 def make_partner(request: pytest.FixtureRequest) -> MakePartner:
-    """Create a partner on a cluster (``kafka`` unless told otherwise), as often as needed."""
+    """Create a partner on a cluster (``kafka`` by default), as often as needed."""
 
     def make(cluster: KafkaCluster | None = None, partitions: int = 1) -> Partner:
         # Only now: a test with a cluster of its own must not start the shared one.

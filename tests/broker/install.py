@@ -59,7 +59,7 @@ _POM = f"""\
 
 
 class InstallError(RuntimeError):
-    """Kafka cannot be made available; the text says what to do about it."""
+    """Kafka cannot be made available; the text describes what to do about it."""
 
 
 def cache_folder() -> Path:

@@ -54,7 +54,7 @@ class _Link:
 
 @final
 class TcpProxy:
-    """Listens on ``port`` and passes everything to the target port and back, until told otherwise.
+    """Listens on ``port`` and passes everything to the target port and back, until another mode is set.
 
     ``connections`` counts the connections accepted so far, ``bytes_to_target`` and
     ``bytes_to_client`` what was passed on. It runs from its creation until ``close()``, or as a

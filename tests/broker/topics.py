@@ -42,7 +42,7 @@ class TopicOperations(ClusterCore):
         replicas: int | None = None,
         config: Mapping[str, str | int] | None = None,
     ) -> None:
-        """Create a topic, on all nodes unless told otherwise, and wait until it has leaders."""
+        """Create a topic, on all nodes by default, and wait until it has leaders."""
         settings = {key: str(value) for key, value in (config or {}).items()}
         topic = NewTopic(name, partitions, replicas or len(self.nodes), config=settings)
         self.admin.create_topics([topic])[name].result()

@@ -20,7 +20,7 @@ _DEBIAN = Path("/usr/lib/postgresql")
 
 
 class InstallError(RuntimeError):
-    """There is no PostgreSQL and none can be installed. The text says what to do about it."""
+    """There is no PostgreSQL and none can be installed. The text describes what to do about it."""
 
 
 def find() -> Path | None:

@@ -153,7 +153,7 @@ def async_run(config: FeedConfig, app: Application) -> None:
 
 
 def keep_running(config: FeedConfig, app: Application) -> None:
-    """A service that goes on when a handler fails, until it is told to stop."""
+    """A service that goes on when a handler fails, until it is stopped."""
     with Feed(config) as feed:
         stopped = False
 
@@ -332,7 +332,7 @@ class Life:
         self._errors.close()
 
     def end(self, timeout: float = 30) -> float:
-        """Waits until it ended by itself; answers how long that took."""
+        """Waits until it ended by itself; returns how long that took."""
         began = time.monotonic()
         code = self.process.wait(timeout)
         took = time.monotonic() - began

@@ -58,7 +58,7 @@ class Flow(threading.Thread):
             turn += 1
             try:
                 publish(self._cluster, self._partner, 5, turn % self._partitions)
-            except (KafkaException, BrokerError):  # a broker is away just now
+            except (KafkaException, BrokerError):  # a broker is down at the moment
                 self.failures += 1
 
     def __enter__(self) -> Self:
@@ -93,7 +93,7 @@ class CountingSource(KafkaSource):
 
 
 class Member(threading.Thread):
-    """A feed in a thread of its own: handles events until it is told to leave, and keeps where they stood."""
+    """A feed in a thread of its own: handles events until it is stopped, and keeps where they stood."""
 
     def __init__(self, config: FeedConfig, pace: float = 0.0, source: KafkaSource | None = None) -> None:
         super().__init__(name="member")

@@ -80,7 +80,7 @@ class Publisher(threading.Thread):
         while records:
             try:
                 self._cluster.publish(topic, records)
-            except KafkaException:  # the broker is away; some may be there, and then they are there twice
+            except KafkaException:  # the broker is down; some may be there, and then they are there twice
                 time.sleep(0.1)
             else:
                 self.published += len(records)

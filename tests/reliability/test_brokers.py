@@ -1,4 +1,4 @@
-"""Brokers and networks fail under flow: nothing is missed, the feed goes on by itself, and closing is prompt.
+"""Brokers and networks fail under flow: nothing is missed, the feed continues by itself, and closing is prompt.
 
 `RBHQ_LONG=1` gives outages their long form, 60 s.
 """
@@ -82,7 +82,7 @@ def test_a_feed_without_a_group_reads_on_when_a_leader_dies(kafka3: KafkaCluster
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["stopped", "blackhole", "swallowed", "refused"])
-def test_an_outage_passes(
+def test_the_feed_survives_an_outage(
     proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """The brokers are away for a while, then back."""
@@ -126,7 +126,7 @@ def test_an_outage_passes(
 
 
 class Asking(flow.CountingSource):
-    """Asks for the brokers all the time, once it is told to, until they say that there are none."""
+    """Asks for the brokers all the time, when the test asks for it, until they report that there are none."""
 
     asks = False
     was_told_none = False
@@ -140,7 +140,7 @@ class Asking(flow.CountingSource):
         return super().poll(timeout)
 
 
-def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
+def test_a_client_to_which_the_last_broker_reported_no_brokers_is_replaced(
     proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The Kafka client believes it, forgets that broker, and never connects again: it needs to be replaced.
@@ -150,10 +150,10 @@ def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
     partner = make_partner(proxied)
     config = status_config(proxied, partner, session_timeout=6.0, kafka={"metadata.recovery.strategy": "none"})
     source = Asking(config)
-    told: list[PartitionsLost] = []
+    lost: list[PartitionsLost] = []
     node = proxied.nodes[0]
     with Member(config, source=source) as member:
-        member.feed.on(PartitionsLost)(told.append)
+        member.feed.on(PartitionsLost)(lost.append)
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         for _ in range(5):
@@ -172,17 +172,17 @@ def test_the_last_broker_says_while_it_shuts_down_that_there_are_none(
         publish(proxied, partner, 10)
         took = wait_for(lambda: set(member.seen) >= everything(proxied, partner), "no gap", timeout=60)
         print(f"flowed again after {took:.1f} s")
-        assert told, "the loss is told"
+        assert lost, "the loss is signalled"
     assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
 
 
-def test_connections_that_go_silent_are_given_up(proxied: KafkaCluster, make_partner: MakePartner) -> None:
+def test_connections_on_which_nothing_arrives_are_replaced(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     """The system keeps them open; new ones are made without trouble."""
     partner = make_partner(proxied)
     config = status_config(proxied, partner, session_timeout=45.0)
-    told: list[PartitionsLost] = []
+    lost: list[PartitionsLost] = []
     with Member(config) as member:
-        member.feed.on(PartitionsLost)(told.append)
+        member.feed.on(PartitionsLost)(lost.append)
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         proxied.proxies[0].silence()
@@ -191,11 +191,11 @@ def test_connections_that_go_silent_are_given_up(proxied: KafkaCluster, make_par
         print(f"flowed again after {took:.1f} s")
         assert took < 25
     assert member.seen == [(0, offset) for offset in range(20)]
-    assert not told, "it stayed in the group"
+    assert not lost, "it stayed in the group"
     assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
 
 
-def test_connections_cut_in_the_middle_of_a_fetch(
+def test_connections_cut_in_the_middle_of_a_fetch_lose_no_record(
     proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also in the middle of a TLS handshake and of a log-in, which must not be taken for refusals."""
@@ -240,7 +240,7 @@ def test_a_refused_password_is_not_tried_again_for_a_last_commit(
         assert attempts <= 5
         assert took < 5, "nothing is waited for"
     with Member(status_config(proxied, partner, password="n3w-c4nary")) as again:
-        wait_for(lambda: len(again.seen) == 10, "what was not committed comes again")
+        wait_for(lambda: len(again.seen) == 10, "what was not committed is delivered again")
 
 
 def test_a_refused_password_is_not_tried_again_while_closing(proxied: KafkaCluster, make_partner: MakePartner) -> None:
@@ -263,7 +263,7 @@ def test_a_refused_password_is_not_tried_again_while_closing(proxied: KafkaClust
     assert took < 5
 
 
-def test_credentials_are_rotated(proxied: KafkaCluster, make_partner: MakePartner) -> None:
+def test_rotated_credentials_lose_no_record(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(proxied)
     proxy = proxied.proxies[0]
     with Member(status_config(proxied, partner)) as member:
@@ -289,5 +289,5 @@ def test_credentials_are_rotated(proxied: KafkaCluster, make_partner: MakePartne
         assert partner.password not in f"{error} {error!r} {vars(error)}"
     publish(proxied, partner, 10)
     with Member(status_config(proxied, partner, password="n3w-c4nary")) as again:
-        wait_for(lambda: len(again.seen) == 10, "it goes on with the new password")
+        wait_for(lambda: len(again.seen) == 10, "it continues with the new password")
         assert again.seen == [(0, offset) for offset in range(20, 30)], "where the other one was"

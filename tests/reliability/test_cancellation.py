@@ -111,7 +111,7 @@ async def storm(step: Step, cuts: int, seed: int) -> None:
 
 @WAYS
 @pytest.mark.timeout(300)
-def test_a_storm_of_cancellations(way: Way) -> None:
+def test_a_storm_of_cancellations_loses_no_event(way: Way) -> None:
     source = MemorySource(Topics(race_status="status"))
 
     async def main() -> None:
@@ -133,8 +133,8 @@ def test_a_storm_of_cancellations(way: Way) -> None:
     asyncio.run(main())
 
 
-def test_a_storm_of_cancelled_runs() -> None:
-    """A handler that was cancelled is not done: its event comes again, and none is left out."""
+def test_a_storm_of_cancelled_runs_loses_no_event() -> None:
+    """A handler that was cancelled is not done: its event is delivered again, and none is left out."""
     count = 3000
     source = MemorySource(Topics(race_status="status"))
     source.publish(*[status(number) for number in range(1, count + 1)])
@@ -157,12 +157,12 @@ def test_a_storm_of_cancelled_runs() -> None:
                     await asyncio.wait_for(feed.run(), chance.random() * 0.003)
         assert list(dict.fromkeys(done)) == list(range(1, count + 1))
         assert source.committed[STATUS] == count
-        assert begun == sorted(begun), "an event comes again before the next one"
+        assert begun == sorted(begun), "an event is delivered again before the next one"
 
     asyncio.run(main())
 
 
-def test_a_storm_of_cancellations_on_a_real_broker(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_storm_of_cancellations_on_a_real_broker_loses_no_event(kafka: KafkaCluster, partner: Partner) -> None:
     async def main() -> None:
         got: list[RaceEvent] = []
         publisher = Publisher(lambda _number: flow.publish(kafka, partner, 10), 0.05)
@@ -230,7 +230,7 @@ async def ticking() -> AsyncIterator[list[float]]:
 
 
 @pytest.mark.parametrize("way", ["next", "poll", "batches", "run"])
-def test_other_tasks_have_their_turn_while_there_is_a_backlog(way: str) -> None:
+def test_other_tasks_run_while_there_is_a_backlog(way: str) -> None:
     count = 5000
     source = MemorySource(Topics(race_status="status"))
     source.publish(*[status(number) for number in range(1, count + 1)])
@@ -266,7 +266,7 @@ def test_other_tasks_have_their_turn_while_there_is_a_backlog(way: str) -> None:
 
 
 class Reluctant(MemorySource):
-    """It connects when it is told to."""
+    """It connects when the test asks for it."""
 
     def __init__(self) -> None:
         super().__init__(Topics(race_status="status"))
@@ -280,7 +280,7 @@ class Reluctant(MemorySource):
         super().open(owner)
 
 
-def test_cancelled_while_it_connects_it_leaves_nothing_behind() -> None:
+def test_a_feed_that_is_cancelled_while_it_connects_leaves_nothing_behind() -> None:
     source = Reluctant()
 
     async def enter() -> None:
@@ -296,7 +296,7 @@ def test_cancelled_while_it_connects_it_leaves_nothing_behind() -> None:
     wait_for(lambda: not poll_threads(), "no thread is left")
 
 
-def test_close_ends_who_waits() -> None:
+def test_close_ends_a_wait_in_another_task() -> None:
     source = MemorySource(Topics(race_status="status"))
 
     async def main() -> None:
@@ -310,7 +310,7 @@ def test_close_ends_who_waits() -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_close_goes_on_by_itself() -> None:
+def test_a_cancelled_close_continues_by_itself() -> None:
     source = MemorySource(Topics(race_status="status"))
     source.publish(status(1))
 

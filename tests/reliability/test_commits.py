@@ -22,11 +22,11 @@ REFUSALS = {
 }
 
 THROWN_OUT = ("illegal generation", "unknown member")
-"""After these the client joins the group anew, and what was not committed comes again."""
+"""After these the client joins the group again, and what was not committed is delivered again."""
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_commit_that_fails_is_made_later(caplog: pytest.LogCaptureFixture, name: str) -> None:
+def test_a_commit_that_fails_is_repeated(caplog: pytest.LogCaptureFixture, name: str) -> None:
     caplog.set_level(logging.INFO, "rbhq_stream")
     with EmbeddedBroker(partitions=1) as broker:
         topic = broker.topics.race_status

@@ -1,4 +1,4 @@
-"""What keeps a feed from working is told by a typed error, in time: while it connects, and while it runs."""
+"""What keeps a feed from working is reported by a typed error, in time: while it connects, and while it runs."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from tests.waiting import wait_for
 
 CANARY = "c4nary-p4ssword"
 SOON = 6.0
-"""Seconds within which a certain cause is told, whatever `connect_timeout`. It takes 3 s, without load."""
+"""Seconds within which a certain cause is reported, whatever `connect_timeout` is. It takes 3 s, without load."""
 
 
 @frozen
 class Case:
-    """One thing wrong, and what the feed says of it."""
+    """One fault, and the error that the feed raises for it."""
 
     fields: Callable[[KafkaCluster, Partner, Path], dict[str, Any]]
     error: type[ConnectError]
-    says: str
+    text: str
     knows: Callable[[KafkaCluster, Partner], dict[str, Any]] = lambda cluster, partner: {}
     is_certain: bool = True
     certificate: str = "server"
@@ -124,7 +124,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_told_in_time(
+def test_a_permanent_error_is_raised_in_time(
     proxied: KafkaCluster,
     make_partner: MakePartner,
     tmp_path: Path,
@@ -158,7 +158,7 @@ def test_what_is_wrong_is_told_in_time(
     print(f"{name}: {type(error).__name__} after {took:.1f} s")
     assert type(error) is case.error
     assert took < (SOON if case.is_certain else timeout + 1.0)
-    assert case.says in str(error)
+    assert case.text in str(error)
     for field, value in case.knows(proxied, partner).items():
         assert getattr(error, field) == value
     printed = "".join(capfd.readouterr()) + caplog.text + f"{error} {error!r} {vars(error)} {config!r}"
@@ -177,7 +177,7 @@ def test_one_of_three_bootstrap_brokers_is_enough(kafka: KafkaCluster, partner: 
             assert feed.poll(10) is not None
 
 
-def test_a_broker_that_comes_up_late_is_waited_for(proxied: KafkaCluster, make_partner: MakePartner) -> None:
+def test_the_feed_waits_for_a_broker_that_starts_late(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     partner, proxy = make_partner(proxied), proxied.proxies[0]
     publish(proxied, partner)
     proxy.refuse()
@@ -190,7 +190,9 @@ def test_a_broker_that_comes_up_late_is_waited_for(proxied: KafkaCluster, make_p
         proxy.reset()
 
 
-def test_a_connection_cut_while_it_is_made_is_no_refusal(proxied: KafkaCluster, make_partner: MakePartner) -> None:
+def test_a_connection_that_breaks_while_connecting_is_not_a_refusal(
+    proxied: KafkaCluster, make_partner: MakePartner
+) -> None:
     """The client reports a log-in that the network cut short as a refused one."""
     partner, proxy = make_partner(proxied), proxied.proxies[0]
     publish(proxied, partner)
@@ -208,7 +210,7 @@ def test_a_connection_cut_while_it_is_made_is_no_refusal(proxied: KafkaCluster, 
     assert not failures
 
 
-def test_a_topic_that_is_not_known_yet_is_waited_for(kafka: KafkaCluster, partner: Partner) -> None:
+def test_the_feed_waits_for_a_topic_that_is_not_known_yet(kafka: KafkaCluster, partner: Partner) -> None:
     late = f"{partner.group_prefix}late"
     kafka.allow_read(partner.username, late)
     with Member(status_config(kafka, partner, topics=Topics(race_status=late))) as member:
@@ -222,7 +224,7 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
 @PROTOCOLS
-def test_a_topic_deleted_while_it_is_read(
+def test_deleting_a_topic_that_is_read_ends_the_feed(
     kafka: KafkaCluster, partner: Partner, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     monkeypatch.setattr(topics, "WATCH_INTERVAL", 1.0)
@@ -236,7 +238,7 @@ def test_a_topic_deleted_while_it_is_read(
 
 
 @PROTOCOLS
-def test_the_right_to_a_topic_is_taken_away_while_it_is_read(
+def test_revoking_the_permission_for_a_topic_ends_the_feed(
     kafka: KafkaCluster, partner: Partner, protocol: str
 ) -> None:
     with Member(status_config(kafka, partner, kafka={"group.protocol": protocol})) as member:
@@ -248,7 +250,7 @@ def test_the_right_to_a_topic_is_taken_away_while_it_is_read(
 
 
 @PROTOCOLS
-def test_the_right_to_the_group_is_taken_away_while_it_is_read(
+def test_revoking_the_permission_for_the_group_ends_the_feed(
     kafka: KafkaCluster, partner: Partner, protocol: str
 ) -> None:
     config = status_config(kafka, partner, kafka={"group.protocol": protocol})
@@ -261,7 +263,7 @@ def test_the_right_to_the_group_is_taken_away_while_it_is_read(
     assert error.resource == config.group_id
 
 
-def test_a_user_who_may_see_but_not_read(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_user_who_may_see_a_topic_but_not_read_it_is_a_typed_error(kafka: KafkaCluster, partner: Partner) -> None:
     topic = partner.topics.race_status
     publish(kafka, partner)
     kafka.revoke_topic(partner.username, topic)
@@ -272,7 +274,7 @@ def test_a_user_who_may_see_but_not_read(kafka: KafkaCluster, partner: Partner) 
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "says"),
+    ("first", "second", "text"),
     [
         ({"group_instance_id": "a"}, {"group_instance_id": "a"}, "group_instance_id"),
         ({}, {"session_timeout": 0.1}, "session_timeout"),
@@ -280,8 +282,8 @@ def test_a_user_who_may_see_but_not_read(kafka: KafkaCluster, partner: Partner) 
     ],
     ids=["same instance id", "session too short", "mixed strategies"],
 )
-def test_a_member_that_the_group_never_takes(
-    kafka: KafkaCluster, partner: Partner, first: dict[str, Any], second: dict[str, Any], says: str
+def test_a_member_that_the_group_does_not_accept_is_a_typed_error(
+    kafka: KafkaCluster, partner: Partner, first: dict[str, Any], second: dict[str, Any], text: str
 ) -> None:
     """The client would try again for ever."""
     publish(kafka, partner)
@@ -293,4 +295,4 @@ def test_a_member_that_the_group_never_takes(
             one.error = other.error = None
     assert len(errors) == 1
     assert isinstance(errors[0], ConnectError)
-    assert says in str(errors[0])
+    assert text in str(errors[0])

@@ -237,11 +237,11 @@ def check_kills(application: Application, kills: int, *members: str) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_killed_fifty_times_with_sqlite(application: Application) -> None:
+def test_a_process_that_is_killed_fifty_times_stores_each_event_once_in_sqlite(application: Application) -> None:
     check_kills(application, 50, "one")
 
 
-def test_killed_with_postgresql_by_turns_as_feed_and_as_async_feed(
+def test_a_process_that_is_killed_stores_each_event_once_in_postgresql_with_either_facade(
     kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path, dsn: str
 ) -> None:
     application = Application(kafka, make_partner(partitions=PARTITIONS), tmp_path, dsn)
@@ -251,7 +251,7 @@ def test_killed_with_postgresql_by_turns_as_feed_and_as_async_feed(
         application.end()
 
 
-def test_evicted_and_back(application: Application) -> None:
+def test_a_process_that_was_evicted_and_returned_stores_each_event_once(application: Application) -> None:
     """A process that hangs is evicted; its partitions go to another; then it wakes and writes on, too late."""
     with Publisher(application.kafka, application.partner, SEED) as publisher:
         members = [application.start(name) for name in ("one", "two")]

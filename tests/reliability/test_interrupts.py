@@ -124,7 +124,7 @@ class Interrupter:
 
 
 def publish_all_kinds(source: MemorySource, first: int) -> list[int]:
-    """Events, a document of two, a tombstone and a bad record; answers the numbers of the events, 0 for the bad one."""
+    """Events, a document of two, a tombstone and a bad record; returns the numbers of the events, 0 for the bad one."""
     source.publish(status(first), status(first + 1))
     source.publish_raw("status", TWO % (first + 2, first + 3))
     source.publish_raw("status", None)
@@ -306,7 +306,9 @@ def published() -> Iterator[tuple[MemorySource, int]]:
 @WAYS
 @pytest.mark.parametrize("buffer_records", [10, 10_000])
 @pytest.mark.timeout(600)
-def test_a_storm_of_interrupts(way: Way, buffer_records: int, published: tuple[MemorySource, int]) -> None:
+def test_a_storm_of_interrupts_loses_no_event(
+    way: Way, buffer_records: int, published: tuple[MemorySource, int]
+) -> None:
     source, count = published
     got: list[int] = []
     feed = Feed(memory_config(buffer_records=buffer_records), source=source)
@@ -320,8 +322,8 @@ def test_a_storm_of_interrupts(way: Way, buffer_records: int, published: tuple[M
     print(f"{way.__name__}: {storm.sent} signals, {storm.struck} struck in the library, {count} events")
 
 
-def test_a_storm_of_stops(published: tuple[MemorySource, int]) -> None:
-    """A signal handler that stops the feed, at any moment; each life goes on where the last one ended."""
+def test_a_storm_of_stops_loses_no_event(published: tuple[MemorySource, int]) -> None:
+    """A signal handler that stops the feed, at any moment; each process continues where the last one ended."""
     source, count = published
     got: list[int] = []
     over = threading.Event()

@@ -34,7 +34,7 @@ def seen_by(members: Sequence[Member]) -> Places:
     return {place for member in members for place in tuple(member.seen)}
 
 
-def test_members_come_and_go_under_flow(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+def test_no_record_is_missed_while_members_join_and_leave(kafka: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(partitions=6)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -103,7 +103,7 @@ def test_a_quick_restart_of_a_static_member_moves_no_partition(
             wait_for(lambda: len(stays.seen) + len(again.seen) >= 20, "all is read")
             assert stays.source.owned == theirs
             assert again.source.owned == his
-    assert dict(stays.source.assignments) == assigned_before, "nothing was assigned anew"
+    assert dict(stays.source.assignments) == assigned_before, "nothing was assigned again"
     assert seen_by([stays]) == {(p, offset) for p in theirs for offset in range(5)}
     assert seen_by([again]) == {(p, offset) for p in his for offset in range(5)}
 

@@ -32,7 +32,7 @@ BATCH = 500
 
 
 def evicted(kafka: KafkaCluster, partner: Partner, found: list[int]) -> None:
-    """What a loop by hand, as slow, is told."""
+    """The error that an equally slow loop with the bare client gets."""
     consumer = Consumer(
         {
             **kafka.client_settings(partner.username, partner.password),
@@ -55,7 +55,7 @@ def evicted(kafka: KafkaCluster, partner: Partner, found: list[int]) -> None:
 
 
 @both_facades
-def test_a_handler_slower_than_the_poll_interval(
+def test_a_handler_slower_than_the_poll_interval_keeps_its_partitions(
     facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No eviction, a bounded buffer, and then it goes on as if nothing had been."""
@@ -90,7 +90,7 @@ def test_a_handler_slower_than_the_poll_interval(
 
 
 class Freezing(flow.CountingSource):
-    """The poll thread stands still when it is told to, as if the process were frozen."""
+    """The poll thread stands still when the test asks for it, as if the process were frozen."""
 
     def __init__(self, config: FeedConfig) -> None:
         super().__init__(config)
@@ -105,7 +105,7 @@ class Freezing(flow.CountingSource):
 
 
 @both_facades
-def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
+def test_an_eviction_is_signalled_and_nothing_is_committed_for_lost_partitions(
     facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner
 ) -> None:
     count, handled = 1000, 10
@@ -117,8 +117,8 @@ def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
     )
     source = Freezing(config)
     driven = facade(config, source=source)
-    told: list[PartitionsLost] = []
-    driven.feed.on(PartitionsLost)(told.append)
+    lost: list[PartitionsLost] = []
+    driven.feed.on(PartitionsLost)(lost.append)
     with flow.CommitWatch(kafka, partner, config.group_id) as watch:
         driven.enter()
         for _ in range(handled):
@@ -128,21 +128,21 @@ def test_an_eviction_is_told_and_nothing_is_committed_for_what_was_lost(
             wait_for(lambda: len(successor.seen) >= count, "another member handles all of it")
             assert successor.seen[0] == (0, 0), "nothing was committed"
             wait_for(lambda: watch.highest == {0: count}, "and commits it")
-            assert not told, "it can't know yet"
+            assert not lost, "it can't know yet"
             source.goes_on.set()
             wait_for(lambda: bool(driven.feed._session.signals), "it hears of its loss")
             assert driven.poll(0) is None, "what it had read is not its any more"
-            [signal] = told
+            [signal] = lost
             assert signal.partitions == (topic,)
             assert signal.uncommitted == {topic: handled - 1}, "the last one was in hand"
             assert driven.feed.stats.waiting_records == 0
             driven.leave()
         driven.finish()
     assert kafka.committed(config.group_id, topic.topic) == {0: count}
-    assert len(told) == 1
+    assert len(lost) == 1
 
 
-def test_an_evicted_member_that_closes_commits_nothing_though_the_partition_comes_back(
+def test_an_evicted_member_that_closes_commits_nothing_even_if_it_gets_the_partition_back(
     kafka: KafkaCluster, partner: Partner
 ) -> None:
     """It hears of its loss only while it closes, by the refusal of its last commit; it joins again at once, alone."""
@@ -167,7 +167,7 @@ def test_an_evicted_member_that_closes_commits_nothing_though_the_partition_come
 
 
 class Stuck(MemorySource):
-    """It hangs where it is told to, whatever happens."""
+    """It hangs in the method that the test names."""
 
     def __init__(self, where: str) -> None:
         super().__init__(Topics(race_status="status"))
@@ -193,7 +193,7 @@ class Stuck(MemorySource):
 
 
 @both_facades
-def test_stop_ends_entering(facade: Callable[..., Facade]) -> None:
+def test_stop_ends_a_feed_that_is_connecting(facade: Callable[..., Facade]) -> None:
     """A container that is to end while the brokers are away doesn't wait for `connect_timeout`."""
     source = Stuck("open")
     driven = facade(memory_config(close_timeout=0.3), source=source)
@@ -302,7 +302,7 @@ def test_a_failure_that_is_raised_again_and_again_does_not_grow() -> None:
     assert len(depths) <= 2, depths
 
 
-def test_a_feed_in_a_thread_of_its_own_and_two_in_one_process(kafka: KafkaCluster, make_partner: MakePartner) -> None:
+def test_feeds_run_in_other_threads_and_two_in_one_process(kafka: KafkaCluster, make_partner: MakePartner) -> None:
     partners = [make_partner(), make_partner()]
     got: list[list[Event]] = [[], []]
 
@@ -328,7 +328,7 @@ def test_a_feed_in_a_thread_of_its_own_and_two_in_one_process(kafka: KafkaCluste
     assert not poll_threads()
 
 
-def test_memory_is_let_go_of_as_it_is_handled() -> None:
+def test_memory_is_released_as_events_are_handled() -> None:
     """However long the time between two commits, what is done is not kept."""
     source = MemorySource(Topics(race_status="status"))
     with Feed(memory_config(commit_interval=3600.0, buffer_records=100), source=source) as feed:
@@ -341,7 +341,7 @@ def test_memory_is_let_go_of_as_it_is_handled() -> None:
         assert chunks <= 2, "only what is in hand"
 
 
-def test_a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back(
+def test_a_partition_that_was_revoked_while_paused_is_read_when_it_is_assigned_again(
     kafka: KafkaCluster, make_partner: MakePartner
 ) -> None:
     """The Kafka client keeps it paused, if nobody tells it otherwise: in silence, and for ever."""

@@ -91,7 +91,7 @@ def assert_goes_on_from(committed: dict[int, int], places: Sequence[Place]) -> N
     ("variant", "rounds"),
     [("iterate", 20), ("run", 4), ("batches", 4), ("manual", 4), ("async_iterate", 4), ("async_run", 4)],
 )
-def test_killed_in_the_middle_of_a_handler(group: Group, variant: str, rounds: int) -> None:
+def test_a_process_killed_in_the_middle_of_a_handler_loses_nothing(group: Group, variant: str, rounds: int) -> None:
     rounds = rounds * (10 if LONG else 1)
     chance = random.Random(variant)
     twice = 0
@@ -137,8 +137,8 @@ def pelt(life: Life, seconds: float, chance: random.Random, *, at_least: int = 1
     return sent
 
 
-def test_a_storm_of_interrupts_in_the_library(group: Group) -> None:
-    """Each raises KeyboardInterrupt wherever it strikes in the library; the application catches it and goes on."""
+def test_a_storm_of_interrupts_in_the_library_loses_nothing(group: Group) -> None:
+    """Each raises KeyboardInterrupt wherever it strikes in the library; the application catches it and continues."""
     chance = random.Random(1)
     group.publish(500)
     last = [(p, o + 1000) for p, o in group.ends()]
@@ -164,7 +164,7 @@ def test_a_storm_of_interrupts_in_the_library(group: Group) -> None:
     group.assert_committed_is_done()
 
 
-def test_a_storm_of_signals_that_stop(group: Group) -> None:
+def test_a_storm_of_signals_that_stop_the_feed_loses_nothing(group: Group) -> None:
     chance = random.Random(2)
     group.publish(300)
     before: dict[int, int] = {}
@@ -189,7 +189,7 @@ def test_a_storm_of_signals_that_stop(group: Group) -> None:
     print(f"{sent} signals to {len(group.lives) - 1} processes, {len(done)} records")
 
 
-def test_a_storm_on_what_ends_at_the_first_interrupt(group: Group) -> None:
+def test_a_program_that_ends_at_the_first_interrupt_loses_nothing(group: Group) -> None:
     chance = random.Random(3)
     group.publish(1000)
     before: dict[int, int] = {}
@@ -212,7 +212,7 @@ def test_a_storm_on_what_ends_at_the_first_interrupt(group: Group) -> None:
     group.assert_all_done()
 
 
-def test_the_interpreter_ends_while_the_feed_is_open(group: Group) -> None:
+def test_the_interpreter_can_end_while_the_feed_is_open(group: Group) -> None:
     group.publish(10)
     life = group.start("never_closed")
     wait_for(lambda: bool(life.done), "an event is handled")
@@ -222,7 +222,7 @@ def test_the_interpreter_ends_while_the_feed_is_open(group: Group) -> None:
     group.assert_all_done()
 
 
-def test_a_member_that_was_frozen_commits_nothing_for_what_it_lost(group: Group) -> None:
+def test_a_member_that_was_suspended_commits_nothing_for_lost_partitions(group: Group) -> None:
     """SIGSTOP for longer than the session: another member takes over; then SIGCONT."""
     config = group.config(group_instance_id=None, session_timeout=1.5, max_poll_interval=10.0)
     group.publish(1000)

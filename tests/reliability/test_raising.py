@@ -45,8 +45,10 @@ def facade(request: pytest.FixtureRequest) -> Iterator[Callable[..., Facade]]:
 
 
 @pytest.mark.parametrize("error", [BoomError, SystemExit, KeyboardInterrupt, StopIteration, StopAsyncIteration])
-def test_handlers_that_raise(facade: Callable[..., Facade], source: MemorySource, error: type[BaseException]) -> None:
-    """It reaches the caller of `run`, and the event comes again."""
+def test_an_exception_of_a_handler_reaches_the_application_and_loses_nothing(
+    facade: Callable[..., Facade], source: MemorySource, error: type[BaseException]
+) -> None:
+    """It reaches the caller of `run`, and the event is delivered again."""
     count = 300
     source.publish(*[status(number) for number in range(1, count + 1)])
     chance = random.Random(1)
@@ -87,8 +89,10 @@ def test_handlers_that_raise(facade: Callable[..., Facade], source: MemorySource
     assert source.committed[STATUS] == count
 
 
-def test_sinks_that_raise(facade: Callable[..., Facade], source: MemorySource) -> None:
-    """It reaches who asked for the next event, and the record comes again."""
+def test_an_exception_of_a_sink_reaches_the_application_and_loses_nothing(
+    facade: Callable[..., Facade], source: MemorySource
+) -> None:
+    """It is raised to the caller who requested the next event, and the record is delivered again."""
     for number in range(1, 101):
         source.publish(status(number))
         source.publish_raw("status", BAD)
@@ -158,7 +162,7 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     tree.setLevel(level)
 
 
-def test_objects_that_cannot_be_printed(
+def test_objects_whose_repr_raises_lose_nothing(
     facade: Callable[..., Facade], source: MemorySource, own_logging: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_logging.handlers = [logging.StreamHandler(io.StringIO())]
@@ -179,7 +183,7 @@ def test_objects_that_cannot_be_printed(
 
 
 class Raising(logging.Handler):
-    """Raises on the lines that it is told to."""
+    """Raises on the lines that a predicate selects."""
 
     def __init__(self, on: Callable[[logging.LogRecord], bool]) -> None:
         super().__init__()
@@ -194,10 +198,10 @@ class Raising(logging.Handler):
         return True
 
 
-def test_log_handlers_that_raise_in_the_applications_thread(
+def test_a_log_handler_that_raises_in_the_applications_thread_loses_nothing(
     facade: Callable[..., Facade], source: MemorySource, own_logging: logging.Logger
 ) -> None:
-    """It reaches who asked for the next event, and what was logged about comes again."""
+    """It is raised to the caller who requested the next event, and the record that was logged is delivered again."""
     source.publish_raw("status", BAD)
     source.publish(status(2))
     handler = Raising(lambda record: len(handler.raised) < 2 and "skipped" in record.getMessage())
@@ -212,10 +216,10 @@ def test_log_handlers_that_raise_in_the_applications_thread(
     assert source.committed[STATUS] == 2
 
 
-def test_log_handlers_that_raise_on_the_poll_thread(
+def test_a_log_handler_that_raises_on_the_poll_thread_loses_nothing(
     facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
-    """It ends the feed as any failure does, and the next feed goes on where this one was."""
+    """It ends the feed as any failure does, and the next feed continues where this one was."""
     flow.publish(kafka, partner, 100)
     handler = Raising(lambda record: len(handler.raised) < 3 and record.getMessage().startswith("assigned"))
     own_logging.addHandler(handler)
@@ -239,10 +243,10 @@ def test_log_handlers_that_raise_on_the_poll_thread(
     wait_for(lambda: not poll_threads(), "no thread is left")
 
 
-def test_log_handlers_that_raise_on_what_the_client_reports(
+def test_a_log_handler_that_raises_on_the_clients_reports_is_ignored(
     kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
-    """Raised inside the client's callbacks it would cost a record: there it is swallowed, and the feed goes on."""
+    """Raised inside the client's callbacks it would cost a record: there it is swallowed, and the feed continues."""
     flow.publish(kafka, partner, 200)
     handler = Raising(lambda record: record.module == "limited_log")
     own_logging.addHandler(handler)
@@ -254,10 +258,10 @@ def test_log_handlers_that_raise_on_what_the_client_reports(
     assert set(handler.raised) == {"rbhq_stream poll"}
 
 
-def test_log_handlers_that_raise_on_everything(
+def test_a_log_handler_that_always_raises_loses_nothing(
     kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
-    """It can't work then, and says so; what it had in hand comes again."""
+    """It can't work then, and says so; its current event is delivered again."""
     flow.publish(kafka, partner, 10)
     config = flow.status_config(kafka, partner)
     handler = Raising(lambda record: True)

@@ -1,4 +1,4 @@
-"""Records not handled yet are gone from the broker: told with the right numbers, or passed over as declared."""
+"""Records are removed from the broker before they are handled: reported correctly, or skipped if configured so."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def overtaken(cluster: KafkaCluster, partner: Partner, **fields: Any) -> FeedCon
     return config
 
 
-def test_retention_overtook_the_committed_offset(kafka: KafkaCluster, partner: Partner) -> None:
+def test_an_expired_committed_offset_raises_data_loss_error(kafka: KafkaCluster, partner: Partner) -> None:
     config = overtaken(kafka, partner)
     for _ in range(2):  # it stays so until it is declared
         with pytest.raises(DataLossError) as raised, Feed(config) as feed:
@@ -56,7 +56,7 @@ def test_retention_overtook_the_committed_offset(kafka: KafkaCluster, partner: P
 
 @STRATEGIES
 @pytest.mark.parametrize(("policy", "offsets"), [("earliest", range(12, 22)), ("latest", range(20, 22))])
-def test_what_is_declared_for_a_loss(
+def test_on_data_loss_decides_where_to_continue_after_a_loss(
     kafka: KafkaCluster,
     partner: Partner,
     caplog: pytest.LogCaptureFixture,
@@ -68,7 +68,7 @@ def test_what_is_declared_for_a_loss(
     with Member(config) as member:
         wait_for(lambda: "7 records are gone" in caplog.text, "the loss is logged")
         publish(kafka, partner, 2)
-        wait_for(lambda: len(member.seen) >= len(offsets), "it goes on")
+        wait_for(lambda: len(member.seen) >= len(offsets), "it continues")
     assert member.seen == [(0, offset) for offset in offsets]
     assert [record.levelno for record in caplog.records if "are gone" in record.getMessage()] == [logging.ERROR]
     assert kafka.committed(config.group_id, partner.topics.race_status) == {0: 22}
@@ -76,7 +76,7 @@ def test_what_is_declared_for_a_loss(
 
 @STRATEGIES
 @pytest.mark.parametrize("policy", ["raise", "earliest"])
-def test_a_slow_application_is_overtaken(
+def test_records_that_expire_before_a_slow_application_reads_them_are_reported(
     kafka: KafkaCluster, make_partner: MakePartner, policy: str, strategy: str
 ) -> None:
     """What is in the buffer is handled all the same; another partition isn't touched."""
@@ -119,7 +119,7 @@ def test_a_slow_application_is_overtaken(
         assert kafka.committed(config.group_id, partner.topics.race_status) == {0: 3000, 1: 100}
 
 
-def test_an_offset_beyond_the_end_is_told_as_such(kafka: KafkaCluster, partner: Partner) -> None:
+def test_an_offset_beyond_the_end_is_reported_as_such(kafka: KafkaCluster, partner: Partner) -> None:
     config = status_config(kafka, partner)
     publish(kafka, partner, 10)
     commit(kafka, partner, config.group_id, 1000)
@@ -130,7 +130,7 @@ def test_an_offset_beyond_the_end_is_told_as_such(kafka: KafkaCluster, partner: 
 
 
 @pytest.mark.parametrize(("policy", "offsets"), [("earliest", range(12)), ("latest", range(10, 12))])
-def test_what_is_declared_for_an_offset_beyond_the_end(
+def test_on_data_loss_decides_where_to_continue_beyond_the_end(
     kafka: KafkaCluster, partner: Partner, caplog: pytest.LogCaptureFixture, policy: str, offsets: range
 ) -> None:
     config = status_config(kafka, partner, on_data_loss=policy)
@@ -139,12 +139,12 @@ def test_what_is_declared_for_an_offset_beyond_the_end(
     with Member(config) as member:
         wait_for(lambda: "recreated" in caplog.text, "it is logged")
         publish(kafka, partner, 2)
-        wait_for(lambda: len(member.seen) >= len(offsets), "it goes on")
+        wait_for(lambda: len(member.seen) >= len(offsets), "it continues")
     assert member.seen == [(0, offset) for offset in offsets]
     assert kafka.committed(config.group_id, partner.topics.race_status) == {0: 12}, "further back than before"
 
 
-def test_a_topic_made_anew_under_a_running_feed(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_topic_recreated_under_a_running_feed_is_reported_or_read(kafka: KafkaCluster, partner: Partner) -> None:
     """Deleted and created within moments, with fewer records than were read: none of them is left out in silence."""
     config = status_config(kafka, partner)
     topic = partner.topics.race_status
@@ -154,7 +154,7 @@ def test_a_topic_made_anew_under_a_running_feed(kafka: KafkaCluster, partner: Pa
         kafka.delete_topic(topic)
         kafka.create_topic(topic)
         publish(kafka, partner, 5)
-        wait_for(lambda: not member.is_alive() or len(member.seen) >= 15, "it is told, or they are read")
+        wait_for(lambda: not member.is_alive() or len(member.seen) >= 15, "it is reported, or they are read")
         if member.error is None:
             assert member.seen[10:] == [(0, offset) for offset in range(5)]
         else:

@@ -22,10 +22,10 @@ CONNECT, READ = 24, 16
 
 
 @pytest.mark.parametrize("round_trip", ROUND_TRIPS)
-def test_a_new_group_and_a_known_one_read_over_a_slow_line(
+def test_new_and_existing_groups_read_over_a_slow_network(
     proxied: KafkaCluster, make_partner: MakePartner, round_trip: float
 ) -> None:
-    """With the default `connect_timeout` up to 1.2 s; beside a broker that is away."""
+    """With the default `connect_timeout` up to 1.2 s; while one broker is down."""
     partner, proxy = make_partner(proxied), proxied.proxies[0]
     topic = partner.topics.race_status
     publish(proxied, partner, 10)
@@ -56,7 +56,7 @@ def test_a_new_group_and_a_known_one_read_over_a_slow_line(
 
 
 @pytest.mark.parametrize("round_trip", ROUND_TRIPS)
-def test_a_refused_password_is_heard_of_over_a_slow_line(
+def test_a_refused_password_is_detected_over_a_slow_network(
     proxied: KafkaCluster, make_partner: MakePartner, round_trip: float
 ) -> None:
     partner, proxy = make_partner(proxied), proxied.proxies[0]

@@ -11,7 +11,7 @@ from tests.reliability.soak import soak
 
 @pytest.mark.java
 @pytest.mark.timeout(200)
-def test_a_short_soak() -> None:
+def test_a_short_soak_finds_no_violation() -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     figures = soak(12, seed)

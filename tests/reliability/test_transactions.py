@@ -85,7 +85,7 @@ def test_closing_after_the_last_record_of_a_transaction_commits_past_its_end(
     assert handle(config, 3) == [6, 7, 8]
 
 
-def test_what_is_unread_behind_the_end_of_a_transaction_is_not_skipped(kafka: KafkaCluster, partner: Partner) -> None:
+def test_records_after_the_end_of_a_transaction_are_not_skipped(kafka: KafkaCluster, partner: Partner) -> None:
     config = status_config(kafka, partner, on_data_loss="latest")
     publish_transaction(kafka, partner, 5)
     publish(kafka, partner, 10)
@@ -94,7 +94,7 @@ def test_what_is_unread_behind_the_end_of_a_transaction_is_not_skipped(kafka: Ka
     assert handle(config, 10) == list(range(6, 16))
 
 
-def test_a_new_group_passes_what_was_aborted(kafka: KafkaCluster, partner: Partner) -> None:
+def test_a_new_group_commits_past_aborted_records(kafka: KafkaCluster, partner: Partner) -> None:
     config = status_config(kafka, partner)
     publish_transaction(kafka, partner, 3, commit=False)
     with Member(config) as member:
@@ -147,7 +147,7 @@ def test_positions_of_a_database_that_was_restored_are_a_loss(kafka: KafkaCluste
     assert (raised.value.expected_offset, raised.value.available_offset) == (3, 6)
 
 
-def test_an_end_that_comes_while_the_feed_is_paused_is_passed_later(kafka: KafkaCluster, partner: Partner) -> None:
+def test_an_end_that_is_reached_while_paused_is_committed_later(kafka: KafkaCluster, partner: Partner) -> None:
     config = status_config(kafka, partner, buffer_records=5)
     publish_transaction(kafka, partner, 5)
     with Feed(config) as feed:
