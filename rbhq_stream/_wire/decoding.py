@@ -16,7 +16,7 @@ from rbhq_stream.record import RawRecord, Record
 _E = TypeVar("_E", bound=Event)
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Longer documents are refused before they are parsed. RBHQ's are a few kilobytes; brokers rarely allow above 1 MiB."""
+"""Longer documents are refused before they are parsed. RBHQ's have a few kilobytes, and brokers rarely allow 1 MiB."""
 
 KINDS: tuple[type[Event], ...] = get_args(Event)
 """The classes of events."""
@@ -27,12 +27,12 @@ _plain_prices = PriceReader()
 def decode(
     kind: type[_E], raw: bytes, *, record: Record | RawRecord | None = None, max_bytes: int = MAX_BYTES
 ) -> tuple[_E, ...]:
-    """Decodes a document in any form that RBHQ is known or likely to use.
+    """Decodes a document in any format that RBHQ is known or likely to use.
 
     Args:
-        kind: What the document holds, as its topic says: `PriceEvent`, `RaceStatusEvent` or `RaceResultEvent`.
+        kind: The class of the events in the document's topic: `PriceEvent`, `RaceStatusEvent` or `RaceResultEvent`.
         raw: The document, as UTF-8.
-        record: The record that the document came in: a `Record`, or a message of confluent-kafka. The events and the
+        record: The record that contains the document: a `Record`, or a message of confluent-kafka. The events and the
             error have it as `record`.
         max_bytes: A longer document is refused before it is parsed.
 
@@ -40,7 +40,7 @@ def decode(
         The events in their order: most often one, and none for an empty list or an empty payload.
 
     Raises:
-        DecodeError: the document cannot be read without guessing; the error has all that is wrong with it.
+        DecodeError: the document cannot be read without guessing. The error lists everything that is wrong with it.
         TypeError: `kind` is none of the three.
     """
     if len(raw) > max_bytes:
@@ -48,7 +48,7 @@ def decode(
     else:
         if kind is PriceEvent:
             try:
-                return (_plain_prices.read(raw, record),)  # type: ignore[return-value]  # kind says that _E is PriceEvent
+                return (_plain_prices.read(raw, record),)  # type: ignore[return-value]  # kind is PriceEvent, so _E is too
             except NOT_PLAIN:
                 pass  # so the lenient reader decides
         elif kind not in KINDS:
@@ -64,7 +64,7 @@ def decode(
 
 
 def _recorded(events: tuple[_E, ...], record: Record | RawRecord) -> tuple[_E, ...]:
-    """Returns the events with the record that they came in, each with its number among the record's events."""
+    """Returns the events with their record, each with its number among the record's events."""
     if len(events) == 1:
         return (_with_record(events[0], record),)
     whole = record if isinstance(record, Record) else Record.of(record)
@@ -74,6 +74,6 @@ def _recorded(events: tuple[_E, ...], record: Record | RawRecord) -> tuple[_E, .
 
 
 def _with_record(event: _E, record: Record | RawRecord) -> _E:
-    """Returns the event, which nobody else has yet, with the record that it came in. Quicker than `attrs.evolve`."""
+    """Sets the record of a new event, to which there is no other reference yet. Faster than `attrs.evolve`."""
     object.__setattr__(event, "_record", record)
     return event

@@ -1,7 +1,7 @@
 """`encode`: an event to the document that RBHQ would write.
 
-Each value is read by the functions that read it from JSON, so nothing is written that `decode` would refuse or read
-as something else.
+Each value is checked with the functions that read it from JSON, so nothing is written that `decode` would refuse or
+read as something else.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def encode(event: Event) -> bytes:
         One JSON document.
 
     Raises:
-        ValueError: the event holds what cannot be written, or would be read as something else: a number that is not
-            finite, is out of range or has more than 100 digits, a price below 1, a time without a zone, half a
+        ValueError: the event has a value that cannot be written, or would be read as something else: a number that is
+            not finite, is out of range or has more than 100 digits, a price below 1, a time without a zone, half a
             surrogate pair; in `extra`, a name that the class has a field for, a `float` (give a `Decimal`), or
-            anything else that JSON does not have. The text has all of it, with the path to each.
+            anything else that JSON does not have. The text lists all such values with their paths.
         TypeError: it is not an event.
     """
     for kind, write in _EVENT_WRITERS.items():
@@ -59,7 +59,7 @@ def encode(event: Event) -> bytes:
 
 
 def _object_writer(cls: type[Any]) -> Write:
-    """Returns the function that turns a `cls` into a JSON object, with its `extra` fields among the others again."""
+    """Returns the function that converts a `cls` to a JSON object, which has the `extra` fields among the others."""
     writers = [(field, _writer(field)) for field in FIELDS[cls]]
     taken, has_event_id = NAMES_OF[cls], cls in (PriceEvent, RaceResultEvent)
 

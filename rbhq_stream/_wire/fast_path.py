@@ -1,9 +1,9 @@
-"""The fast path: price documents in RBHQ's plain form, which are nearly all of the traffic, to their events.
+"""The fast path: decodes price documents in RBHQ's plain format, which are nearly all of the traffic.
 
-One call into C splits a document and checks it, and the slots of the attrs objects are set from what it returns. Prices
-and deductions repeat all day, so the `Decimal` of each is remembered by its text; nothing else is. Whatever is not
-exactly plain is left to the lenient reader: the fast path refuses no document for good, and returns nothing that the
-lenient reader would not return. `tests/test_wire_laws.py` holds it to that.
+One call into C parses and checks a document, and the slots of the attrs objects are set from its result. Prices and
+deductions repeat all day, so the `Decimal` of each is remembered by its string; nothing else is. Every document that is
+not exactly plain is left to the lenient reader: the fast path does not decide that a document is bad, and never returns
+anything else than the lenient reader would. `tests/test_wire_laws.py` checks that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rbhq_stream.record import RawRecord, Record
 _T = TypeVar("_T")
 
 NOT_PLAIN = (msgspec.MsgspecError, ValueError, TypeError, RecursionError, Unreadable)
-"""What `PriceReader.read` raises for a document that is for the lenient reader to decide."""
+"""The exceptions of `PriceReader.read` for a document that it leaves to the lenient reader."""
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=values.INT64_MAX)]
 _Integer = Annotated[int, msgspec.Meta(ge=values.INT64_MIN, le=values.INT64_MAX)]
@@ -63,10 +63,10 @@ class _Document(msgspec.Struct, rename=_names(PriceEvent), forbid_unknown_fields
 
 
 def _open(cls: type[Any]) -> Callable[[], Any]:
-    """Returns the class without its constructor and its protection, to set the slots of new instances one by one.
+    """Returns a mutable class without a constructor and with the same slots, so that these can be set one by one.
 
-    When they are set, `instance.__class__ = cls` makes it an instance of the class itself. Python allows that because
-    both have the same slots. It takes a fraction of the time of the constructor, which checks its arguments.
+    When they are set, `instance.__class__ = cls` makes the instance one of the original class. Python allows that
+    because both have the same slots. This is much faster than the constructor, which checks its arguments.
     """
     plain = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
     return type(cls.__name__, (cls,), {"__slots__": (), **plain})
@@ -78,15 +78,15 @@ _set_record = vars(RaceEvent)["_record"].__set__
 
 
 class Memo(dict[str, _T]):
-    """What `read` returned for each text. Bounded; safe to use from several threads.
+    """Remembers the result of `read` for each string. Bounded, and safe to use from several threads.
 
-    Only texts are remembered: `True` and `1` would be the same key, but are not the same JSON.
+    Only strings are used as keys, because `True` and `1` would be the same key but are not the same JSON.
     """
 
     MAX_ENTRIES = 32_768
-    """Then all is forgotten: finer ways to make room cost more than reading some texts again."""
+    """The maximum number of entries. When it is reached, all are dropped: evicting single ones would cost more."""
     MAX_LENGTH = 32
-    """Of a text. Longer ones are no prices that come twice."""
+    """The maximum length of a key. Longer strings are unlikely to occur again."""
 
     def __init__(self, read: Callable[[Any], _T]) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Memo(dict[str, _T]):
 
 
 class PriceReader:
-    """Reads plain price documents. Its state is what it remembers; threads may share it."""
+    """Reads plain price documents. Its only state is what it remembers, so threads may share it."""
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(_Document, float_hook=str).decode
@@ -113,9 +113,9 @@ class PriceReader:
         """Returns the event in a plain document.
 
         Raises:
-            One of `NOT_PLAIN`: it is not plain, or it is wrong.
+            One of `NOT_PLAIN`: the document is not plain, or it is wrong.
         """
-        # msgspec does not look whether strings that it skips are UTF-8; plain documents are ASCII
+        # msgspec does not check that strings which it skips are UTF-8, so only ASCII documents are plain
         if not raw.isascii():
             raise Unreadable
         document = self._decode(raw)

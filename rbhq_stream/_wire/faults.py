@@ -1,4 +1,4 @@
-"""What is wrong in a document, collected while reading goes on, so that an error can report all of it."""
+"""Collects everything that is wrong in a document while it is read, so that one error can report all of it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rbhq_stream.errors import Fault
 _R = TypeVar("_R")
 
 MAX_FAULTS = 1_000
-"""Reading stops after so many. Megabytes of nonsense would otherwise give an error of the same size."""
+"""Reading stops after this many faults. Otherwise megabytes of garbage would cause an error of the same size."""
 
 MISSING = object()
 """Stands for a required field that the document does not have."""
 
 
 class NotANumber(str):
-    """A number that JSON or `Decimal` does not have: `NaN`, `Infinity`, or one with an exponent beyond any memory."""
+    """A number that JSON or `Decimal` can't represent: `NaN`, `Infinity`, or one with a far too large exponent."""
 
     __slots__ = ()
 
 
 class Unreadable(Exception):  # noqa: N818 - what a reader finds; users get it as a DecodeError
-    """What is wrong with a value. The faults' paths begin at the value; who reads what holds it extends them."""
+    """The faults of a value. Their paths begin at the value; the reader of the containing object extends them."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__(*faults)
@@ -41,13 +41,13 @@ class Unreadable(Exception):  # noqa: N818 - what a reader finds; users get it a
 
 
 class Faults(list[Fault]):
-    """The faults that were found so far."""
+    """The faults found so far."""
 
     def add(self, step: str, bad: Unreadable) -> None:
         """Adds what is wrong with a value that is one step into the document.
 
         Raises:
-            Unreadable: there are `MAX_FAULTS` by now.
+            Unreadable: `MAX_FAULTS` is reached.
         """
         self.extend(bad.under(step))
         if len(self) >= MAX_FAULTS:
@@ -68,7 +68,7 @@ class Faults(list[Fault]):
 
 
 def unreadable(value: object, expected: str) -> Unreadable:
-    """Returns the error for a value that is not what is expected."""
+    """Returns the error for a value that is not of the expected kind."""
     return Unreadable(Fault("", found(value), expected))
 
 
@@ -88,7 +88,7 @@ def found(value: object) -> str:
         return shortened(json.dumps(value[:60])[:-1] + "...")
     if value is None or isinstance(value, (str, int, float)):
         return shortened(json.dumps(value))
-    # a value of the application's, which `encode` refuses
+    # a value from the application, which `encode` refuses
     return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
 
 

@@ -1,8 +1,8 @@
-"""The lenient reader: a document in any of the forms that RBHQ shows or plausibly uses, to its events.
+"""The lenient reader: decodes a document in any format that RBHQ documents or plausibly uses.
 
-RBHQ's reference shows the same data in several casings and envelopes, and leaves gaps. This reader takes all of them,
-and reports everything that is wrong with a document that it cannot read. It is the authority on what a document means;
-the fast path only returns the same events sooner.
+RBHQ's reference shows the same data in several casings and envelopes, and leaves gaps. This reader accepts all of these
+formats, and reports everything that is wrong with a document that it cannot read. It is the authority on what a
+document means; the fast path only returns the same events faster.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _LIST_NAMES = by_lower_case(*(field.name for field in _LISTS.values())).keys()
 
 
 def read(kind: type[Any], raw: bytes) -> tuple[Any, ...]:
-    """Returns all events in a document of any form.
+    """Returns all events in a document of any format.
 
     Raises:
-        Unreadable: with all that is wrong; the faults' paths begin at the document.
+        Unreadable: the document is bad. The error has all faults, with paths that begin at the document.
     """
     document = values.parse(values.text_of(raw))
     if isinstance(document, list):
@@ -58,7 +58,7 @@ def read(kind: type[Any], raw: bytes) -> tuple[Any, ...]:
 
 
 def _unwrapped(kind: type[Any], value: Any) -> tuple[Any, ...]:
-    """Reads a document that may be in an envelope: if so its payload, and what else is in the envelope."""
+    """Reads a document that may be in an envelope: if it is, reads the payload and the envelope's other fields."""
     read_one, content = _READERS[kind]
     names = _lower(value)
     if "payload" not in names or names & content:
@@ -92,7 +92,7 @@ def _merged(outer: Extra, inner: Extra) -> Extra:
 
 
 def _race(fields: Fields, outer: _Ids) -> _Ids:
-    """Returns the ids of the race that an object is about: its own, or else those around it."""
+    """Returns the ids of the race that an object is about: its own, or else those of the object around it."""
     own = [name for name in (*RACE, EVENT_ID) if fields.known.get(name) not in (None, "")]
     if not own:
         return outer
@@ -126,7 +126,7 @@ def _event_id(value: Any) -> _Ids:
 
 
 def _flat(cls: type[Any]) -> _Read:
-    """Returns the reader of an event that is one object: a status, a result."""
+    """Returns the reader of an event that is one object: a status or a result."""
     build = builder(cls)
 
     def read_one(value: Any, outer: _Ids, extra: Extra) -> tuple[Any, ...]:
@@ -180,7 +180,7 @@ def _by_race(parts: list[tuple[str, _Ids, Any]], extra: Extra) -> tuple[Any, ...
 
 
 def _alone(names: set[str]) -> str | None:
-    """Returns the list for a part that stands by itself, where a price event is expected, by its lower-case names."""
+    """Returns the name of the list for a single part in place of a price event, by the part's lower-case names."""
     if "runnernumber" not in names or names & _LIST_NAMES:
         return None
     for attribute in ("unscratchings", "scratchings"):
@@ -190,7 +190,7 @@ def _alone(names: set[str]) -> str | None:
 
 
 def _part(cls: type[Part], value: Any, outer: _Ids) -> tuple[_Ids, Part]:
-    """Reads one item of a price event's lists, and the race that it is about, as far as it says so."""
+    """Reads one item of a price event's lists, and the ids of its race if it has them."""
     fields, faults = Fields.sort(value, NAMES_OF[cls]), Faults()
     ids = faults.read("", _race, fields, outer) or {}
     if cls is PriceUpdate and fields.known.get("property") in (None, ""):

@@ -1,6 +1,6 @@
-"""The table of RBHQ's names: for each class its fields, what RBHQ calls them, and what each of them holds.
+"""The table of RBHQ's names: for each class its fields, their names in RBHQ's JSON, and what each of them holds.
 
-The attrs classes say what there is; all that reads or writes JSON is made from them and this table.
+All readers and writers of JSON are made from the attrs classes and this table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rbhq_stream.events import (
 )
 
 Part = Union[PriceUpdate, Scratching, Unscratching]
-"""What the lists of a price event hold."""
+"""The classes of the items in the lists of a price event."""
 
 
 @frozen
@@ -37,13 +37,13 @@ class WireField:
     name: str
     """RBHQ's name for it."""
     kind: type[Any]
-    """What it holds, or, if it is a tuple, what each of its items is."""
+    """The kind of its value or, if it is a tuple, of each item."""
     is_tuple: bool
     is_required: bool
 
     @property
     def names_something(self) -> bool:
-        """Whether it is an integer that cannot be negative: the number of a meeting, a race or a runner."""
+        """Whether it is the number of a meeting, a race or a runner: an integer that cannot be negative."""
         return self.attribute in {"meeting_id", "event_number", "runner_number", "selections"}
 
 
@@ -80,11 +80,11 @@ FIELDS: dict[type[Any], tuple[WireField, ...]] = {
     Dividend: _fields(Dividend),
     RaceResultEvent: _fields(RaceResultEvent),
 }
-"""The fields of each class. A class stands after those that it holds."""
+"""The fields of each class. A class comes after the classes of its fields."""
 
 RACE = ("meetingId", "eventNumber")
 EVENT_ID = "eventId"
-"""Both of them in one string. It is on the wire only: the events have `race_id`."""
+"""Both ids in one string. This field exists on the wire only: the events have `race_id`."""
 
 
 def by_lower_case(*names: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One JSON object to one value of a class, with all that is wrong in it."""
+"""Converts one JSON object to one value of a class, and collects everything that is wrong in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READERS: dict[type[Any], Read] = {
 
 
 def scalar_reader(field: WireField) -> Read | None:
-    """Returns the function of `values` for what the field holds; `None` if it holds objects."""
+    """Returns the function of `values` that reads the field; `None` if the field holds objects."""
     if field.names_something:
         return values.natural
     return values.price if field.name == "price" else _READERS.get(field.kind)
@@ -37,7 +37,7 @@ def scalar_reader(field: WireField) -> Read | None:
 
 @define
 class Fields:
-    """A JSON object with its fields sorted: `known` by RBHQ's names, `extra` as they are; `spelled` as they were."""
+    """The fields of a JSON object: `known` by RBHQ's names, `extra` unchanged, and the original names in `spelled`."""
 
     known: dict[str, Any]
     spelled: dict[str, str]
@@ -82,14 +82,14 @@ def each(value: object, read: Callable[[Any], _T]) -> tuple[_T, ...]:
 
 
 def extra_of(fields: Mapping[str, Any]) -> Extra:
-    """Returns the unknown fields, after a look through them."""
+    """Checks the unknown fields, and returns them."""
     if not fields:
         return NO_EXTRA
     return fields if isinstance(fields, Extra) else Extra(values.kept(fields))
 
 
 def builder(cls: type[Any]) -> Callable[[Fields], Any]:
-    """Returns the function that builds a `cls` from the fields of an object. It raises all that is wrong with them."""
+    """Returns the function that builds a `cls` from the fields of an object. It raises one error with all faults."""
     readers = [(field, _reader(field)) for field in FIELDS[cls]]
 
     def build(fields: Fields) -> Any:

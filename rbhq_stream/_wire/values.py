@@ -1,7 +1,8 @@
-"""Single JSON values: text to JSON without losing a digit, and JSON values to numbers, prices, times and names.
+"""Parses JSON without losing a digit, and converts single JSON values to numbers, prices, times and names.
 
 Each function here decides one question of meaning (is `3.0` an integer? is `""` a price?) for the lenient reader, the
-fast path and `encode`, so that they cannot disagree. What cannot be read is `Unreadable`; nothing is guessed.
+fast path and `encode`, so that they cannot disagree. A value that cannot be read raises `Unreadable`; nothing is
+guessed.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _M = TypeVar("_M", PriceType, RaceStatus)
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
 MAX_DIGITS = 100
-"""A number that is longer when written in full is refused: `1e999999999` is short, but would fill the memory."""
+"""The maximum number of digits of a number written in full. `1e999999999` is short, but would fill the memory."""
 MAX_DEPTH = 64
-"""Unknown fields may be nested so deep: far beyond any use, far below Python's recursion limit."""
+"""How deep unknown fields may be nested: far deeper than any use, and far below Python's recursion limit."""
 
 # --- text to JSON ---
 
@@ -42,7 +43,7 @@ def text_of(raw: bytes) -> str:
 def parse(text: str) -> Any:
     """Parses JSON. Numbers with a fraction or an exponent, or too long for 64 bits, become exact `Decimal`s.
 
-    Of a field that an object has twice, the last one counts, as for every common JSON parser.
+    If an object has a field twice, the last one counts, as in every common JSON parser.
     """
     if not text or text.isspace():
         raise Unreadable(Fault("", "nothing", "a JSON document"))
@@ -58,7 +59,7 @@ def parse(text: str) -> Any:
 def _exact(text: str) -> Decimal | NotANumber:
     try:
         number = Decimal(text)
-    except InvalidOperation:  # the exponent is beyond even Decimal
+    except InvalidOperation:  # the exponent is too large even for Decimal
         return NotANumber(text)
     return number if number.is_finite() else NotANumber(text)  # the same, if the thread's context does not trap it
 
@@ -142,7 +143,7 @@ def text(value: object) -> str:
 
 
 def time(value: object) -> datetime:
-    """Reads an RFC 3339 time, as UTC. Without a zone it is taken as UTC; it is rounded to microseconds, halves up."""
+    """Reads an RFC 3339 time as UTC, which is also assumed if it has no zone. It is rounded half up to microseconds."""
     if type(value) is str:
         try:
             return utc(msgspec.convert(value, datetime))
@@ -180,7 +181,7 @@ def _member(kind: type[_M], value: object, expected: str) -> _M:
 
 
 def kept(value: object, depth: int = 0) -> Any:
-    """Returns a value that no class knows, after a look through it: only what can be written again may be kept."""
+    """Checks a value of an unknown field, and returns it. It may be kept only if it can be written again."""
     if depth > MAX_DEPTH:
         raise unreadable(value, f"JSON nested at most {MAX_DEPTH} levels deep")
     if isinstance(value, (dict, list)):
