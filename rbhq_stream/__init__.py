@@ -1,8 +1,26 @@
 """RacebookHQ's live racing feed as typed Python events: prices, scratchings and deductions, race status, results."""
 
+from rbhq_stream._book.anomaly_kinds import AnomalyKind
+from rbhq_stream._book.book import RaceBook
+from rbhq_stream._book.changes import (
+    Anomaly,
+    Change,
+    DeductionRevised,
+    FinalityChanged,
+    PriceChanged,
+    RaceLeft,
+    ResultAmended,
+    ResultPosted,
+    RunnerReinstated,
+    RunnerScratched,
+    StatusChanged,
+)
 from rbhq_stream._book.finality import Finality
+from rbhq_stream._book.history import HistoryError
 from rbhq_stream._book.ledger import Deduction, DeductionLedger, Deductions, LedgerEntry, ScratchingHistory
+from rbhq_stream._book.lifecycle import FinalityReason, PostedResult, StatedStatus, Transition
 from rbhq_stream._book.payout import Factor, FactorName, Outcome, Payout, PayoutReason, ResultId
+from rbhq_stream._book.prices import Price, PriceKey
 from rbhq_stream._book.provenance import RecordMark
 from rbhq_stream._book.settlement_rules import (
     CombineDeductions,
@@ -13,6 +31,7 @@ from rbhq_stream._book.settlement_rules import (
     PlaceTerms,
     SettlementRules,
 )
+from rbhq_stream._book.state import RaceState
 from rbhq_stream._config import FeedConfig, Topics
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret
 from rbhq_stream._dead_letter import DeadLetter, DeadLetterError, DeadLetterFile, DeadLetters, DeadLetterTopic
@@ -80,12 +99,15 @@ from rbhq_stream.source import Owner, PartitionEnd, Source, SourceStatus, TopicP
 __all__ = [
     "NO_EXTRA",
     "NO_RETRY",
+    "Anomaly",
+    "AnomalyKind",
     "AsyncFeed",
     "AuthenticationError",
     "AuthorizationError",
     "CardMeeting",
     "CardRace",
     "CardRunner",
+    "Change",
     "CombineDeductions",
     "ConfigError",
     "ConnectError",
@@ -99,6 +121,7 @@ __all__ = [
     "DeductFrom",
     "Deduction",
     "DeductionLedger",
+    "DeductionRevised",
     "Deductions",
     "Diagnosis",
     "Dividend",
@@ -114,6 +137,8 @@ __all__ = [
     "FeedStats",
     "FieldSize",
     "Finality",
+    "FinalityChanged",
+    "FinalityReason",
     "ForkedFeedError",
     "Gap",
     "Health",
@@ -122,6 +147,7 @@ __all__ = [
     "HealthReason",
     "HealthRules",
     "HealthState",
+    "HistoryError",
     "InDoubt",
     "KafkaProperties",
     "LateScratching",
@@ -142,23 +168,34 @@ __all__ = [
     "PlaceTerms",
     "PoolDividend",
     "Positions",
+    "PostedResult",
+    "Price",
+    "PriceChanged",
     "PriceEvent",
+    "PriceKey",
     "PriceType",
     "PriceUpdate",
     "PropertyValue",
+    "RaceBook",
     "RaceCard",
     "RaceEvent",
     "RaceId",
+    "RaceLeft",
     "RaceResultEvent",
+    "RaceState",
     "RaceStatus",
     "RaceStatusEvent",
     "RawRecord",
     "RbhqStreamError",
     "Record",
     "RecordMark",
+    "ResultAmended",
     "ResultId",
+    "ResultPosted",
     "Retry",
+    "RunnerReinstated",
     "RunnerResult",
+    "RunnerScratched",
     "Schedule",
     "Scratching",
     "ScratchingHistory",
@@ -168,11 +205,14 @@ __all__ = [
     "Source",
     "SourceStatus",
     "SqlOffsets",
+    "StatedStatus",
+    "StatusChanged",
     "Step",
     "TlsError",
     "TopicHealth",
     "TopicPartition",
     "Topics",
+    "Transition",
     "UnknownTopicError",
     "UnreachableError",
     "Unscratching",

@@ -29,6 +29,9 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 FeedInUseError ForkedFeedError
+AnomalyKind RaceBook Anomaly Change DeductionRevised FinalityChanged PriceChanged RaceLeft
+ResultAmended ResultPosted RunnerReinstated RunnerScratched StatusChanged HistoryError
+FinalityReason PostedResult StatedStatus Transition Price PriceKey RaceState
 Deduction DeductionLedger Deductions LedgerEntry RecordMark ScratchingHistory
 CombineDeductions DeductFrom Factor FactorName FieldSize Finality InDoubt LateScratching Outcome Payout PayoutReason
 PlaceTerms ResultId SettlementRules

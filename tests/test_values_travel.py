@@ -20,11 +20,14 @@ import pytest
 import rbhq_stream
 import rbhq_stream.testing
 from rbhq_stream import (
+    Anomaly,
+    AnomalyKind,
     AuthenticationError,
     AuthorizationError,
     CardMeeting,
     CardRace,
     CardRunner,
+    Change,
     CombineDeductions,
     ConfigError,
     ConnectError,
@@ -35,6 +38,7 @@ from rbhq_stream import (
     DeductFrom,
     Deduction,
     DeductionLedger,
+    DeductionRevised,
     Deductions,
     Diagnosis,
     Dividend,
@@ -48,6 +52,8 @@ from rbhq_stream import (
     FeedStats,
     FieldSize,
     Finality,
+    FinalityChanged,
+    FinalityReason,
     ForkedFeedError,
     Gap,
     Health,
@@ -56,6 +62,7 @@ from rbhq_stream import (
     HealthReason,
     HealthRules,
     HealthState,
+    HistoryError,
     InDoubt,
     KafkaProperties,
     LateScratching,
@@ -71,37 +78,50 @@ from rbhq_stream import (
     PayoutReason,
     PlaceTerms,
     PoolDividend,
+    PostedResult,
+    Price,
+    PriceChanged,
     PriceEvent,
     PriceType,
     PriceUpdate,
     RaceCard,
     RaceEvent,
     RaceId,
+    RaceLeft,
     RaceResultEvent,
+    RaceState,
     RaceStatus,
     RaceStatusEvent,
     RbhqStreamError,
     Record,
     RecordMark,
+    ResultAmended,
     ResultId,
+    ResultPosted,
     Retry,
+    RunnerReinstated,
     RunnerResult,
+    RunnerScratched,
     Scratching,
     ScratchingHistory,
     Secret,
     SettlementRules,
     Signal,
     SourceStatus,
+    StatedStatus,
+    StatusChanged,
     Step,
     TlsError,
     TopicHealth,
     TopicPartition,
     Topics,
+    Transition,
     UnknownTopicError,
     UnreachableError,
     Unscratching,
     decode,
 )
+from rbhq_stream._book.frozen_mapping import FrozenMapping
 from rbhq_stream.testing import (
     BrokerClosedError,
     Code,
@@ -136,6 +156,8 @@ CONFIG = FeedConfig(
 )
 RACE = next(iter(Simulator(1).meetings)).races[0]
 
+MARK = RecordMark("prices", 0, 5, time=AT)
+FINAL = PostedResult(RaceResultEvent(1, 2, RaceStatus.FINAL, results=(RESULT,)), 1, MARK, MARK)
 LEDGER = DeductionLedger().with_event(
     PriceEvent(1, 2, scratchings=(Scratching(5, Decimal("0.07"), scratch_time=AT),), record=RECORD)
 )
@@ -214,6 +236,40 @@ VALUES: dict[type[Any], list[Any]] = {
     TopicHealth: [TopicHealth(newest=AT, silent_for=1.5)],
     PartitionHealth: [PartitionHealth(processed=7, end=9, lag=2, delay=0.5)],
     Gap: [GAP],
+    # the race book
+    RaceState: [
+        RaceState(
+            RaceId(1, 2),
+            RaceStatus.FINAL,
+            Finality.FINAL,
+            FinalityReason.ALL_CLEAR,
+            FrozenMapping({(3, PriceType.WIN): Price(Decimal("4.40"), Decimal(5), MARK, MARK)}),
+            LEDGER,
+            StatedStatus(RaceStatus.FINAL, MARK, MARK),
+            (FINAL,),
+        ),
+        RaceState(RaceId(1, 2)),
+    ],
+    Price: [Price(Decimal("4.40"), Decimal(5), MARK, MARK)],
+    StatedStatus: [StatedStatus(RaceStatus.OPEN, MARK, MARK)],
+    PostedResult: [FINAL],
+    FinalityReason: [*FinalityReason],
+    Transition: [*Transition],
+    AnomalyKind: [*AnomalyKind],
+    Change: [Change(RaceId(1, 2), MARK)],
+    PriceChanged: [PriceChanged(RaceId(1, 2), MARK, 3, PriceType.WIN, None, Decimal("4.40"))],
+    RunnerScratched: [RunnerScratched(RaceId(1, 2), MARK, Scratching(5))],
+    DeductionRevised: [DeductionRevised(RaceId(1, 2), MARK, Scratching(5), Scratching(5, Decimal("0.07")))],
+    RunnerReinstated: [RunnerReinstated(RaceId(1, 2), MARK, Scratching(5))],
+    StatusChanged: [StatusChanged(RaceId(1, 2), MARK, None, RaceStatus.OPEN)],
+    ResultPosted: [ResultPosted(RaceId(1, 2), MARK, None, FINAL)],
+    ResultAmended: [ResultAmended(RaceId(1, 2), MARK, FINAL, FINAL)],
+    FinalityChanged: [
+        FinalityChanged(RaceId(1, 2), None, Finality.NONE, Finality.FINAL, FinalityReason.ALL_CLEAR),
+    ],
+    RaceLeft: [RaceLeft(RaceId(1, 2), None)],
+    Anomaly: [Anomaly(RaceId(1, 2), MARK, AnomalyKind.UNKNOWN_STATUS, detail="DELAYED")],
+    HistoryError: [HistoryError("1-2", AT, None)],
     # configuration
     FeedConfig: [CONFIG],
     Topics: [Topics(prices="p", race_results="r")],
@@ -263,7 +319,7 @@ VALUES: dict[type[Any], list[Any]] = {
 
 OWNERS = set(
     """
-AsyncFeed Feed DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets EmbeddedBroker MemorySource Simulator
+AsyncFeed Feed RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets EmbeddedBroker MemorySource Simulator
 OnEvent OnPart Owner RawRecord Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

@@ -11,7 +11,9 @@ class Finality(Enum):
     NONE = "none"
     """There is no result yet."""
     PROVISIONAL = "provisional"
-    """There is a result, but it is not final: it is INTERIM or under protest."""
+    """There is a result, but it is not safe to settle on: it is INTERIM or under protest, something contradicts it, or
+    the book does not hold everything that was published. `RaceState.reason` says which.
+    """
     FINAL = "final"
     """The result is final, and bets can be settled. RBHQ may still amend it, which makes another final result."""
     VOID = "void"

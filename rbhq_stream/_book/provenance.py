@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
+from typing import Union
 
 from attrs import frozen
 
+from rbhq_stream._slots import open_class
 from rbhq_stream.events import RaceEvent
+from rbhq_stream.record import Record
 
 
 @frozen
@@ -24,15 +27,61 @@ class RecordMark:
     @classmethod
     def of(cls, event: RaceEvent) -> RecordMark | None:
         """Returns the mark of an event's record; `None` for an event made by hand."""
-        record = event.record
-        if record is None:
-            return None
-        return cls(*record.coordinates, record.part, record.timestamp)
+        return mark_at(locate(event))
 
     @property
     def coordinates(self) -> tuple[str, int, int]:
         """Topic, partition and offset, which together identify the record."""
         return self.topic, self.partition, self.offset
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_MAX_MILLISECONDS = 253_402_300_799_999
+"""The last millisecond of the year 9999, where the calendar ends."""
+
+
+def to_micros(time: datetime) -> int:
+    """Returns the microseconds since 1970 of an aware time."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Returns the time in UTC, exactly."""
+    return _EPOCH + timedelta(0, 0, micros)
+
+
+Location = tuple[str, int, int, int, Union[int, None], int]
+"""Topic, partition, offset and part of a record, as in its `RecordMark`; its timestamp in microseconds since 1970; and
+the position in the partition once the event is processed. All of it is numbers, which are quick to make and to compare.
+"""
+
+_OpenRecordMark = open_class(RecordMark)
+
+
+def locate(event: RaceEvent) -> Location | None:
+    """Returns where the event's record stands; `None` for an event made by hand. No `Record` is made for it."""
+    raw = event.raw_record
+    if raw is None:
+        return None
+    if isinstance(raw, Record):
+        micros = None if raw.timestamp is None else to_micros(raw.timestamp)
+        return raw.topic, raw.partition, raw.offset, raw.part, micros, raw.next_offset
+    kind, milliseconds = raw.timestamp()
+    offset = raw.offset() or 0
+    micros = milliseconds * 1000 if kind and 0 <= milliseconds <= _MAX_MILLISECONDS else None
+    return raw.topic() or "", raw.partition() or 0, offset, 0, micros, offset + 1
+
+
+def mark_at(location: Location | None) -> RecordMark | None:
+    """Returns the mark of the record there; `None` for an event made by hand."""
+    if location is None:
+        return None
+    mark = _OpenRecordMark()
+    mark.topic, mark.partition, mark.offset, mark.part, micros, _ = location
+    mark.time = None if micros is None else _EPOCH + timedelta(0, 0, micros)
+    mark.__class__ = RecordMark
+    return mark  # type: ignore[no-any-return]
 
 
 def precedes(one: RecordMark | None, other: RecordMark | None) -> bool:

@@ -16,6 +16,7 @@ from rbhq_stream._book.finality import Finality
 from rbhq_stream._book.ledger import DeductionLedger, Deductions
 from rbhq_stream._book.payout import Factor, FactorName, Outcome, Payout, PayoutReason, ResultId
 from rbhq_stream._book.placings import NOTHING, is_placed, obstacle, payout_factor
+from rbhq_stream._book.provenance import RecordMark
 from rbhq_stream._book.settlement_rules import DeductFrom, FieldSize, InDoubt, LateScratching, SettlementRules
 from rbhq_stream.events import PriceType, RaceResultEvent, RaceStatus, RunnerResult
 
@@ -27,6 +28,8 @@ class SettlementFacts:
     finality: Finality = Finality.NONE
     result: RaceResultEvent | None = None
     """The newest result."""
+    recorded: RecordMark | None = None
+    """The record that the result came in, for a result that does not have it itself."""
     ledger: DeductionLedger = DeductionLedger()
     is_under_protest: bool = False
     """Whether the race's status is PROTEST. A result with this status says so itself."""
@@ -230,7 +233,10 @@ class _Settlement:
 
     def _result_id(self, finality: Finality) -> ResultId | None:
         result = self.facts.result
-        return None if result is None or finality is Finality.VOID else ResultId.of(result)
+        if result is None or finality is Finality.VOID:
+            return None
+        identity = ResultId.of(result)
+        return identity if self.facts.recorded is None else attrs.evolve(identity, recorded=self.facts.recorded)
 
 
 def _parts_of(result: RaceResultEvent, runner: int) -> list[RunnerResult]:

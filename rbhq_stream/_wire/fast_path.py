@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from rbhq_stream._slots import open_class
 from rbhq_stream._wire import values
 from rbhq_stream._wire.faults import Unreadable
 from rbhq_stream._wire.names import EVENT_ID, FIELDS
@@ -62,17 +63,7 @@ class _Document(msgspec.Struct, rename=_names(PriceEvent), forbid_unknown_fields
     unscratchings: Annotated[list[Any], msgspec.Meta(max_length=0)] = []  # a reinstated runner is too rare to be plain
 
 
-def _open(cls: type[Any]) -> Callable[[], Any]:
-    """Returns a mutable class without a constructor and with the same slots, so that these can be set one by one.
-
-    When they are set, `instance.__class__ = cls` makes the instance one of the original class. Python allows that
-    because both have the same slots. This is much faster than the constructor, which checks its arguments.
-    """
-    plain = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    return type(cls.__name__, (cls,), {"__slots__": (), **plain})
-
-
-_OpenPriceUpdate, _OpenScratching, _OpenPriceEvent = _open(PriceUpdate), _open(Scratching), _open(PriceEvent)
+_OpenPriceUpdate, _OpenScratching, _OpenPriceEvent = map(open_class, (PriceUpdate, Scratching, PriceEvent))
 _set_record = vars(RaceEvent)["_record"].__set__
 """Sets the private slot, which the constructor calls `record`."""
 

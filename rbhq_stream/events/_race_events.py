@@ -63,6 +63,13 @@ class RaceEvent:
             object.__setattr__(self, "_record", made)
         return made
 
+    @property
+    def raw_record(self) -> Record | RawRecord | None:
+        """The same record as its source handed it over: for code that needs its coordinates or its time only, and is
+        not to spend the time to make a `Record`.
+        """
+        return getattr(self, "_record", None)
+
     def require_record(self) -> Record:
         """Returns the Kafka record, for code that knows that its events came from a feed.
 

@@ -1,0 +1,262 @@
+"""`RaceBook`: the current state of every race, folded from the feed's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+from rbhq_stream import _field_checks as checks
+from rbhq_stream._book.anomaly_kinds import AnomalyKind
+from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
+from rbhq_stream._book.finality import Finality
+from rbhq_stream._book.frozen_mapping import FrozenMapping
+from rbhq_stream._book.history import BEGINNING, HistoryError, TooEarlyError
+from rbhq_stream._book.provenance import Location, from_micros, locate, mark_at, to_micros
+from rbhq_stream._book.race import BookedRace
+from rbhq_stream._book.state import RaceState
+from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatusEvent
+from rbhq_stream.source import TopicPartition
+
+_RaceKey = tuple[int, int]
+_MICROSECOND = timedelta(microseconds=1)
+KEEP = timedelta(days=2)
+HISTORY = 50_000
+LOOKS_PER_KEEP = 64
+"""How often the book looks for old races in the time for which it keeps them."""
+MAX_LEFT = 100_000
+"""How many races that left are remembered by their ids, so that they are not taken for new ones if they come back."""
+
+
+class RaceBook:
+    """The state of every race, folded from events.
+
+    >>> book = RaceBook()
+    >>> for change in book.apply(event): ...
+    >>> book[race_id].price(3, PriceType.WIN)
+
+    One thread at a time applies events; any thread may read meanwhile. What a reader gets is immutable, and is the race
+    between two events. The book does no I/O except in `save` and `load`, and asks no clock: all times are those of the
+    events. After a failure of the process it is as good as its last `save`.
+
+    Of events that come in records, those that were applied already change nothing, so records may be delivered again.
+    Of events made by hand, one that repeats what its topic said last changes nothing. The state after the events of all
+    topics does not depend on how the topics were interleaved, as long as each topic's own order was kept for each race.
+
+    Args:
+        keep: How long a race is kept after the newest record about it, judged by the newest records of the whole book.
+            `None` keeps every race.
+        history: How many updates of prices are kept of each race for `as_of`, at 28 bytes each.
+
+    Raises:
+        TypeError: `keep` is not a `timedelta`, or `history` is not an `int`.
+        ValueError: `keep` is not positive, or `history` is below 2.
+    """
+
+    def __init__(self, *, keep: timedelta | None = KEEP, history: int = HISTORY) -> None:
+        if keep is not None and not isinstance(keep, timedelta):
+            raise TypeError(f"keep={checks.shown(keep)}: expected a timedelta or None")
+        if keep is not None and keep <= timedelta(0):
+            raise ValueError(f"keep={keep!r}: expected a positive timedelta")
+        if not isinstance(history, int) or isinstance(history, bool):
+            raise TypeError(f"history={checks.shown(history)}: expected an int")
+        if history < 2:
+            raise ValueError(f"history={history}: expected 2 or more")
+        self._keep = None if keep is None else keep // _MICROSECOND
+        self._history = history
+        self._is_complete = True
+        self._races: dict[_RaceKey, BookedRace] = {}
+        self._left: dict[_RaceKey, int] = {}
+        """When races left: one that comes back is not complete, because what was known about it is lost."""
+        self._positions: dict[tuple[str, int], int] = {}
+        self._newest = BEGINNING
+        self._previous = BEGINNING
+        self._look_at = BEGINNING
+
+    # --- reading ---
+
+    def __getitem__(self, race_id: RaceId) -> RaceState:
+        """Returns the state of a race.
+
+        Raises:
+            KeyError: the book has no such race.
+        """
+        state = self.get(race_id)
+        if state is None:
+            raise KeyError(race_id)
+        return state
+
+    def get(self, race_id: RaceId) -> RaceState | None:
+        """Returns the state of a race; `None` if the book has no such race."""
+        race = self._races.get((race_id.meeting_id, race_id.event_number))
+        return None if race is None else race.state()
+
+    def __contains__(self, race_id: object) -> bool:
+        return isinstance(race_id, RaceId) and (race_id.meeting_id, race_id.event_number) in self._races
+
+    def __iter__(self) -> Iterator[RaceId]:
+        """Iterates the races that were in the book when it was called, in the order of their ids."""
+        return iter(sorted(race.race_id for race in list(self._races.values())))
+
+    def __len__(self) -> int:
+        return len(self._races)
+
+    def races(
+        self, *, meeting_id: int | None = None, is_open: bool | None = None, finality: Finality | None = None
+    ) -> tuple[RaceState, ...]:
+        """Returns the states of races, in the order of their ids. Each condition that is given must hold.
+
+        Args:
+            meeting_id: Only the races of this meeting.
+            is_open: Only those that are open, or those that aren't.
+            finality: Only those whose results are as final as this.
+        """
+        states = (race.state() for race in list(self._races.values()))
+        found = [
+            state
+            for state in states
+            if (meeting_id is None or state.race_id.meeting_id == meeting_id)
+            and (is_open is None or state.is_open is is_open)
+            and (finality is None or state.finality is finality)
+        ]
+        return tuple(sorted(found, key=lambda state: state.race_id))
+
+    def as_of(self, race_id: RaceId, time: datetime) -> RaceState | None:
+        """Returns what had been published about a race at a time.
+
+        Facts count from the time of their records, so a record that the book received late counts from when it was
+        written. The state says what RBHQ had stated by then, and what followed from that.
+
+        Args:
+            race_id: The race.
+            time: An aware time.
+
+        Returns:
+            The state; `None` if nothing had been published about the race yet.
+
+        Raises:
+            HistoryError: the book has no such race, or its history of the race does not go back that far.
+            TypeError: `time` is not a `datetime`.
+            ValueError: `time` has no time zone.
+        """
+        time = checks.aware("time", time)
+        race = self._races.get((race_id.meeting_id, race_id.event_number))
+        if race is None:
+            raise HistoryError(str(race_id), time, None)
+        try:
+            return race.state_at(to_micros(time))
+        except TooEarlyError as early:
+            raise HistoryError(str(race_id), time, from_micros(early.since)) from None
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """The time of the newest record that was applied (UTC); `None` if no record had a time."""
+        return None if self._newest == BEGINNING else from_micros(self._newest)
+
+    @property
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """The offset of the next record to apply, by partition: where to go on reading after `load`.
+
+        They are right for a book that is given each partition's records in order.
+        """
+        return FrozenMapping({TopicPartition(*partition): at for partition, at in self._positions.copy().items()})
+
+    # --- applying ---
+
+    def apply(self, event: Event) -> tuple[Change, ...]:
+        """Applies an event.
+
+        Returns:
+            What it changed, in order, with the anomalies that it revealed; nothing if it was applied before.
+
+        Raises:
+            TypeError: it is not an event.
+        """
+        if not isinstance(event, (PriceEvent, RaceStatusEvent, RaceResultEvent)):
+            raise TypeError(f"apply({checks.shown(event)}): expected an event")
+        location = locate(event)
+        key = event.meeting_id, event.event_number
+        changes: list[Change] = []
+        race = self._races.get(key)
+        if race is None:
+            if key in self._left and self._was_applied(location):
+                return ()
+            race = self._entered(key, event.race_id, location, changes)
+        applied = race.apply(event, location)
+        if applied is None:
+            return ()
+        changes += applied
+        if location is not None:
+            self._advance(location, changes)
+        return tuple(changes)
+
+    def begin_catching_up(self) -> tuple[Change, ...]:
+        """Marks the book as incomplete: events that were published already are still to be applied.
+
+        Until `caught_up` no result is final, because a scratching or a newer result may be among what is missing.
+
+        Returns:
+            A `FinalityChanged` for each race whose result was final.
+        """
+        return self._set_complete(is_complete=False)
+
+    def caught_up(self) -> tuple[Change, ...]:
+        """Marks the book as complete: everything that was published has been applied.
+
+        Returns:
+            A `FinalityChanged` for each race whose result is final now.
+        """
+        return self._set_complete(is_complete=True)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that was published has been applied, as far as whoever feeds the book knows."""
+        return self._is_complete
+
+    # --- the parts of it ---
+
+    def _set_complete(self, *, is_complete: bool) -> tuple[Change, ...]:
+        self._is_complete = is_complete
+        changes: list[Change] = []
+        for key, race in sorted(self._races.items()):
+            changes += race.set_complete(is_complete=is_complete and key not in self._left)
+        return tuple(changes)
+
+    def _entered(self, key: _RaceKey, race_id: RaceId, location: Location | None, changes: list[Change]) -> BookedRace:
+        """Adds a race. One that had left before is never complete again."""
+        had_left = key in self._left
+        if had_left:
+            changes.append(Anomaly(race_id, mark_at(location), AnomalyKind.RACE_HAD_LEFT))
+        race = BookedRace(race_id, history=self._history, is_complete=self._is_complete and not had_left)
+        self._races[key] = race
+        return race
+
+    def _was_applied(self, location: Location | None) -> bool:
+        """Whether a record comes again, by the partition's position: for races whose own was forgotten."""
+        if location is None:
+            return False
+        topic, partition, _, _, _, position = location
+        return position <= self._positions.get((topic, partition), 0)
+
+    def _advance(self, location: Location, changes: list[Change]) -> None:
+        """Notes how far the partition was applied and how late it is, and lets old races leave."""
+        topic, partition, _, _, micros, position = location
+        self._positions[topic, partition] = position
+        if micros is None:
+            return
+        if micros > self._newest:  # noqa: PLR1730 - max() takes three times as long
+            self._newest = micros
+        # one record with a time far in the future must not empty the book: two in a row have to agree
+        now = micros if micros < self._previous else self._previous  # noqa: FURB136 - as is min()
+        self._previous = micros
+        if self._keep is not None and now >= self._look_at:
+            self._look_at = now + self._keep // LOOKS_PER_KEEP
+            self._let_leave(now, now - self._keep, changes)
+
+    def _let_leave(self, now: int, oldest: int, changes: list[Change]) -> None:
+        for key, race in sorted(self._races.items()):
+            if race.newest < oldest:
+                del self._races[key]
+                self._left[key] = now
+                changes.append(RaceLeft(race.race_id, None))
+        while len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]

@@ -1,0 +1,321 @@
+"""One race in the book: folds its events into facts, and reports what each changes.
+
+The facts of all three topics are in one immutable tuple that is replaced as a whole, so a reader in another thread sees
+those before an event or those after it, never something in between. They share what did not change.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import attrs
+from attrs import define
+
+from rbhq_stream._book.anomaly_kinds import AnomalyKind
+from rbhq_stream._book.changes import (
+    Anomaly,
+    Change,
+    FinalityChanged,
+    ResultAmended,
+    ResultPosted,
+    StatusChanged,
+    price_changed,
+)
+from rbhq_stream._book.facts import Facts
+from rbhq_stream._book.history import BEGINNING, END, PriceHistory, Versions
+from rbhq_stream._book.ledger import DeductionLedger
+from rbhq_stream._book.lifecycle import PostedResult, Standing, StatedStatus, Transition, transition
+from rbhq_stream._book.prices import Price, PriceKey, updated
+from rbhq_stream._book.provenance import Location, RecordMark, mark_at, precedes, to_micros
+from rbhq_stream._book.scratching_changes import scratching_changes
+from rbhq_stream._book.state import RaceState
+from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatus, RaceStatusEvent
+
+MAX_REVISIONS = 100
+"""How many different results of a race are kept. Few have more than four."""
+
+
+@define
+class _Applied:
+    """How far one partition was applied to a race."""
+
+    topic: str
+    partition: int
+    offset: int = -1
+    part: int = 0
+    newest: int = BEGINNING
+    """The newest time of all its records."""
+    restarted: bool = False
+    """Whether its offsets began anew."""
+
+
+class BookedRace:
+    """One race in the book. One thread applies events, any thread may read.
+
+    Args:
+        race_id: The race.
+        history: How many price updates are kept for `as_of`.
+        is_complete: Whether everything that was published about the race is known, or will be applied now.
+    """
+
+    def __init__(self, race_id: RaceId, *, history: int, is_complete: bool) -> None:
+        self.race_id = race_id
+        self.newest = BEGINNING
+        """The time of the newest record about the race, in microseconds since 1970."""
+        self._oldest = END
+        self._is_complete = is_complete
+        # Replaced as a whole: a reader sees the race before an event or after it. Nobody writes to the dictionary.
+        self._now: tuple[dict[PriceKey, Price], Facts] = {}, Facts()
+        self._snapshot: tuple[object, bool, RaceState] | None = None
+        self._applied: dict[tuple[str, int], _Applied] = {}
+        self._arrivals = 0
+        self._scratched: frozenset[int] = frozenset()
+        self._standing = Standing()
+        self._contradictions: frozenset[tuple[AnomalyKind, int | None]] = frozenset()
+        self._ended_at: int | None = None
+        self._price_history = PriceHistory(history)
+        self._ledgers: Versions[DeductionLedger] = Versions()
+        self._stated: Versions[tuple[StatedStatus, int]] = Versions()
+        self._posted: Versions[tuple[tuple[PostedResult, ...], int]] = Versions()
+
+    # --- reading ---
+
+    def state(self) -> RaceState:
+        """Returns the race as it is now: the same object until something changes."""
+        snapshot, now, is_complete = self._snapshot, self._now, self._is_complete
+        if snapshot is None or snapshot[0] is not now or snapshot[1] is not is_complete:
+            prices, facts = now
+            snapshot = now, is_complete, facts.state(self.race_id, prices, is_complete=is_complete)
+            self._snapshot = snapshot
+        return snapshot[2]
+
+    def state_at(self, micros: int) -> RaceState | None:
+        """Returns the race as it was at a time; `None` if that is before its first record.
+
+        Raises:
+            TooEarlyError: what was known then is no longer kept.
+        """
+        prices, ledger = self._price_history.at(micros), self._ledgers.at(micros)
+        stated, posted = self._stated.at(micros), self._posted.at(micros)
+        if micros < self._oldest:
+            return None
+        status, status_arrival = stated or (None, 0)
+        results, result_arrival = posted or ((), 0)
+        facts = Facts(ledger or DeductionLedger(), status, status_arrival, results, result_arrival)
+        return facts.state(self.race_id, prices, is_complete=self._is_complete)
+
+    # --- applying ---
+
+    def apply(self, event: Event, location: Location | None) -> list[Change] | None:
+        """Applies an event.
+
+        Returns:
+            What it changed; `None` if it was applied before.
+        """
+        if location is None:
+            self._oldest = BEGINNING
+            return self._apply(event, location)
+        topic, partition, offset, part, micros, _ = location
+        applied = self._applied.get((topic, partition))
+        restarted: list[Change] = []
+        if applied is None:
+            applied = self._applied[topic, partition] = _Applied(topic, partition)
+        elif offset <= applied.offset and (offset < applied.offset or part <= applied.part):
+            # a record that is newer than all that were applied can't be one of them: the topic was recreated
+            if micros is None or micros <= applied.newest:
+                return None
+            applied.restarted = True
+            detail = f"offset {offset} after offset {applied.offset}"
+            restarted = [Anomaly(self.race_id, mark_at(location), AnomalyKind.OFFSETS_RESTARTED, detail=detail)]
+        changes = self._apply(event, location)
+        # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
+        applied.offset, applied.part = offset, part
+        if micros is None:
+            self._oldest = BEGINNING
+        else:
+            if micros > applied.newest:
+                applied.newest = micros
+                self.newest = max(micros, self.newest)
+            self._oldest = min(self._oldest, micros)
+        return restarted + changes if restarted else changes
+
+    def set_complete(self, *, is_complete: bool) -> list[Change]:
+        """Sets whether everything that was published about the race is known."""
+        self._is_complete = is_complete
+        return self._restated(self._now[1], None)
+
+    def _apply(self, event: Event, location: Location | None) -> list[Change]:
+        mark = mark_at(location)
+        if isinstance(event, PriceEvent):
+            return self._apply_prices(event, location, mark)
+        if isinstance(event, RaceStatusEvent):
+            return self._apply_status(event, location, mark)
+        return self._apply_result(event, location, mark)
+
+    def _apply_prices(self, event: PriceEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
+        old_prices, facts = self._now
+        changes: list[Change] = []
+        ledger, scratched = facts.ledger, self._scratched
+        if event.scratchings or event.unscratchings:
+            ledger, changes = self._scratched_by(event, location, mark)
+            scratched = frozenset(ledger.scratched)
+        if scratched:
+            rows = self._rows(event, mark, scratched, changes)
+        else:
+            rows = [((update.runner_number, update.price_type), update.price) for update in event.price_updates]
+        if rows and self._ended_at is not None and self._is_after_end(location):
+            changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_AFTER_END))
+        prices = old_prices.copy()
+        for key, value in rows:
+            before = prices.get(key)
+            prices[key] = after = updated(before, value, mark)
+            old, new = None if before is None else before.value, after.value
+            if old is not new and old != new:
+                changes.append(price_changed(self.race_id, mark, key, old, new))
+        dated = self._dated(location)
+        self._price_history.add(dated, location, rows)
+        if ledger is facts.ledger:
+            self._now = prices, facts
+            return changes
+        new_facts = facts._replace(ledger=ledger)
+        self._scratched = scratched
+        self._ledgers.add(dated, ledger)
+        changes += self._restated(new_facts, mark)
+        self._now = prices, new_facts
+        return changes
+
+    def _rows(
+        self, event: PriceEvent, mark: RecordMark | None, scratched: frozenset[int], changes: list[Change]
+    ) -> list[tuple[PriceKey, Decimal | None]]:
+        """Returns the prices that an event states or withdraws, where runners are scratched."""
+        rows: list[tuple[PriceKey, Decimal | None]] = []
+        if event.scratchings:
+            prices = self._now[0]
+            rows += [(key, None) for key, old in prices.items() if key[0] in scratched and old.value is not None]
+        for update in event.price_updates:
+            runner = update.runner_number
+            if runner not in scratched:
+                rows.append(((runner, update.price_type), update.price))
+            elif update.price is not None:
+                changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_OF_SCRATCHED_RUNNER, runner))
+        return rows
+
+    def _apply_status(self, event: RaceStatusEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
+        prices, facts = self._now
+        last = facts.stated
+        if last is not None and _is_late(mark, last.repeated):
+            return [self._late(mark, f"{event.status} after {last.status}")]
+        if last is not None and last.status == event.status:
+            if mark is None:
+                return []
+            stated = attrs.evolve(last, repeated=mark)
+            changes: list[Change] = []
+        else:
+            stated = StatedStatus(event.status, mark, mark)
+            changes = self._peculiarities(event.status, mark)
+        if event.runner_number is not None:
+            changes.append(Anomaly(self.race_id, mark, AnomalyKind.STATUS_OF_A_RUNNER, event.runner_number))
+        self._arrivals += 1
+        new = facts._replace(stated=stated, stated_arrival=self._arrivals)
+        self._stated.add(self._dated(location), (stated, self._arrivals))
+        changes += self._restated(new, mark)
+        self._now = prices, new
+        return changes
+
+    def _apply_result(self, event: RaceResultEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
+        prices, facts = self._now
+        last = facts.posted[-1] if facts.posted else None
+        if last is not None and _is_late(mark, last.repeated):
+            return [self._late(mark, f"a result that is {event.status} after one that is {last.result.status}")]
+        if last is not None and _is_same(last.result, event):
+            if mark is None:
+                return []
+            posted = (*facts.posted[:-1], attrs.evolve(last, repeated=mark))
+            changes: list[Change] = []
+        else:
+            result = PostedResult(attrs.evolve(event), 1 if last is None else last.revision + 1, mark, mark)
+            posted = (*facts.posted[1 - MAX_REVISIONS :], result)
+            changes = self._peculiarities(event.status, mark)
+            if last is not None and _is_amended(facts.posted, event):
+                changes.append(ResultAmended(self.race_id, mark, last, result))
+            else:
+                changes.append(ResultPosted(self.race_id, mark, last, result))
+        self._arrivals += 1
+        new = facts._replace(posted=posted, posted_arrival=self._arrivals)
+        self._posted.add(self._dated(location), (posted, self._arrivals))
+        changes += self._restated(new, mark)
+        self._now = prices, new
+        return changes
+
+    # --- the parts of it ---
+
+    def _scratched_by(
+        self, event: PriceEvent, location: Location | None, mark: RecordMark | None
+    ) -> tuple[DeductionLedger, list[Change]]:
+        """Returns the ledger after the scratchings and unscratchings of an event, and what they change."""
+        prices, facts = self._now
+        before = facts.ledger
+        if location is not None and self._applied[location[:2]].restarted:
+            event = attrs.evolve(event)  # without its record, whose offset would put it before those it comes after
+        after = before.with_event(event)
+        priced = frozenset(runner for runner, _ in prices)
+        changes = scratching_changes(self.race_id, mark, event, before=before, after=after, priced=priced)
+        if changes and self._ended_at is not None and self._is_after_end(location):
+            changes.append(Anomaly(self.race_id, mark, AnomalyKind.SCRATCHING_AFTER_END))
+        return after, changes
+
+    def _restated(self, facts: Facts, mark: RecordMark | None) -> list[Change]:
+        """Returns what new facts, or another completeness, make of the status and the finality."""
+        race_id, before = self.race_id, self._standing
+        statements = facts.statements()
+        after = statements.standing(is_complete=self._is_complete)
+        contradictions, ended_at = statements.contradictions(), statements.ended_at()
+        changes: list[Change] = []
+        if after.status is not None and after.status != before.status:
+            changes.append(StatusChanged(race_id, mark, before.status, after.status))
+            if transition(before.status, after.status) is Transition.REVERSED:
+                detail = f"{after.status} after {before.status}"
+                changes.append(Anomaly(race_id, mark, AnomalyKind.STATUS_REVERSED, detail=detail))
+        for kind, runner in sorted(contradictions - self._contradictions, key=str):
+            changes.append(Anomaly(race_id, mark, kind, runner))
+        if after.finality is not before.finality:
+            changes.append(FinalityChanged(race_id, mark, before.finality, after.finality, after.reason))
+        self._standing, self._contradictions = after, contradictions
+        self._ended_at = None if ended_at is None else to_micros(ended_at)
+        return changes
+
+    def _peculiarities(self, status: RaceStatus, mark: RecordMark | None) -> list[Change]:
+        if status.is_known:
+            return []
+        return [Anomaly(self.race_id, mark, AnomalyKind.UNKNOWN_STATUS, detail=str(status))]
+
+    def _late(self, mark: RecordMark | None, detail: str) -> Anomaly:
+        return Anomaly(self.race_id, mark, AnomalyKind.OUT_OF_ORDER, detail=detail)
+
+    def _is_after_end(self, location: Location | None) -> bool:
+        micros = None if location is None else location[4]
+        return micros is not None and self._ended_at is not None and micros > self._ended_at
+
+    def _dated(self, location: Location | None) -> int:
+        """Returns the time from which a fact counts: without one of its own, that of the newest fact before it."""
+        micros = None if location is None else location[4]
+        return self.newest if micros is None else micros
+
+
+def _is_late(mark: RecordMark | None, last: RecordMark | None) -> bool:
+    """Whether a record is older than another one of its topic, in another partition."""
+    return mark is not None and last is not None and mark.partition != last.partition and precedes(mark, last)
+
+
+def _is_same(one: RaceResultEvent, other: RaceResultEvent) -> bool:
+    """Whether two results say the same. When they were made, and on which host, is not what they say."""
+    return one.status == other.status and not _differ(one, other)
+
+
+def _is_amended(posted: tuple[PostedResult, ...], event: RaceResultEvent) -> bool:
+    was_final = any(one.result.status == RaceStatus.FINAL for one in posted)
+    return was_final and _differ(posted[-1].result, event)
+
+
+def _differ(one: RaceResultEvent, other: RaceResultEvent) -> bool:
+    return one.results != other.results or one.dividends != other.dividends
