@@ -160,7 +160,7 @@ def test_a_broker_that_is_down_does_not_keep_the_time_out_short(clock: Clock) ->
 
 def test_the_error_about_a_missing_reply_has_the_known_causes(clock: Clock) -> None:
     reports, began = Reports("app"), clock.now
-    with pytest.raises(UnreachableError, match="no broker answered in time"):
+    with pytest.raises(UnreachableError, match="no broker responded in time"):
         an_asker(reports).ask(line(clock, 1000.0), began + 30.0, TOPIC)
     assert clock.now == pytest.approx(began + 30.0, abs=0.02)
 

@@ -766,8 +766,8 @@ def test_a_client_that_knows_no_brokers_is_replaced(stage: Stage, caplog: pytest
     assert ended(old)
     assert not stage.books.owns(P0), "the old one's partitions are lost"
     assert [record.getMessage() for record in caplog.records] == [
-        "the Kafka client knows no broker any more: it is replaced by a new one",
-        "lost, so what was not committed is delivered again to another member: rbhq.race-status[0]",
+        "the Kafka client knows no brokers any more and is replaced by a new one",
+        "partitions lost; uncommitted records are delivered again to another member: rbhq.race-status[0]",
     ]
     assert stage.poll(lambda: stage.client.give(P0), *records(0, 6)) == [(0, 6)]
     stage.source.commit({P0: 7})
@@ -782,7 +782,7 @@ def test_a_client_that_knows_no_brokers_is_replaced_even_without_partitions(
         stage.source._reports.statistics(BROKERLESS)
     stage.poll()
     assert [record.getMessage() for record in caplog.records] == [
-        "the Kafka client knows no broker any more: it is replaced by a new one"
+        "the Kafka client knows no brokers any more and is replaced by a new one"
     ]
 
 
@@ -800,7 +800,7 @@ def test_a_client_whose_password_was_refused_is_ended_at_once(stage: Stage, capl
     stage.source.close({}, 5.0)
     assert not caplog.records
     stage.source.close({P0: 6}, 5.0)
-    assert "not committed, so their records are delivered again: rbhq.race-status[0]" in caplog.text
+    assert "so records of these partitions are delivered again: rbhq.race-status[0]" in caplog.text
 
 
 # errors
@@ -999,6 +999,6 @@ def test_a_group_that_stays_busy_is_an_error_at_the_deadline(monkeypatch: pytest
         connect_timeout=0.05,
     )
     busy: Any = Busy()
-    with pytest.raises(UnreachableError, match="tell RBHQ") as raised:
+    with pytest.raises(UnreachableError, match="report it to RBHQ") as raised:
         connecting.check(config, busy, Reports("app"), ReplyTimeout(), lambda: True)
     assert "whitelisted" not in str(raised.value)

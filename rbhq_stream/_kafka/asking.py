@@ -1,8 +1,8 @@
-"""Asks the brokers, with a limit for each question that adapts to the line, until they reply.
+"""Repeats a request to the brokers until they reply, with a time-out that adapts to the network.
 
-The client asks on the calling thread, which hears nothing else meanwhile: not that a password was refused, not that
-the feed is to be closed, and no record comes. So a question must be short. But a reply that comes too late is
-discarded, and over a slow line a short limit would never be met. So the limit grows with each time-out.
+A request blocks the calling thread, which meanwhile can't notice that a password was refused or that the feed is being
+closed, and can't read records. So the time-out must be short. But a reply that is too late is discarded, and over a
+slow network every reply would be too late. So the time-out grows each time it expires.
 """
 
 from __future__ import annotations
@@ -24,26 +24,29 @@ T = TypeVar("T")
 FIRST_TIMEOUT = 0.5
 """Seconds to wait for a reply at first."""
 MAX_TIMEOUT = 8.0
-"""Seconds to wait for a reply at most: two round trips of three seconds, which some questions take, with some to spare.
-It is less than the default `close_timeout`, as closing a feed waits for a question that is under way."""
+"""Maximum seconds to wait for a reply: two round trips of three seconds, which some requests take, and a margin. It is
+less than the default `close_timeout`, because closing a feed waits for the current request."""
 GROWTH = 1.5
-"""The factor after each time-out. With this one the limit stays below half of the time that was spent on asking, so
-what else there is to hear is heard in time."""
+"""The factor by which the time-out grows. With this one it stays below half of the time spent on the request so far, so
+other events are noticed in time."""
 MARGIN = 3.0
-"""How many times longer than the last reply took the next one may take."""
+"""The time-out for the next reply, as a multiple of the time that the last one took."""
 SETTLE_TIMEOUT = 2.0
-"""Seconds that the other brokers get when one can't be talked to for good. Over a slow line they get as long again as
-it took to find that out."""
+"""Seconds that the other brokers get after a permanent error of one. Over a slow network they get as much time as it
+took until that error."""
 
-_IN_TROUBLE = "The brokers answer, but not yet with what the feed needs: try again in a minute, then tell RBHQ."
+_IN_TROUBLE = (
+    "The brokers respond, but are not ready to serve the feed: try again in a minute. If that does not help, report it"
+    " to RBHQ."
+)
 
 
 class ReplyTimeout:
-    """The limit for one question: short at first, longer after each time-out, shorter again after a reply.
+    """The time-out for one request: short at first, longer after each time-out, shorter again after a reply.
 
     Args:
-        first: the limit at first, in seconds.
-        most: the limit that it grows to.
+        first: the first time-out, in seconds.
+        most: the longest time-out, in seconds.
     """
 
     def __init__(self, first: float = FIRST_TIMEOUT, most: float = MAX_TIMEOUT) -> None:
@@ -53,7 +56,7 @@ class ReplyTimeout:
 
     @property
     def seconds(self) -> float:
-        """How long the next question may take."""
+        """How long the next request may take."""
         return self._seconds
 
     def ask(self, question: Callable[[float], T], left: float = math.inf) -> T:
@@ -79,13 +82,13 @@ class ReplyTimeout:
 
 
 class Asker:
-    """Asks with one client until the brokers reply, or until it is certain that they won't.
+    """Repeats requests of one client until the brokers reply, or until it is certain that they won't.
 
     Args:
         client: the client, which must not have a subscription.
         reports: what the client reports.
         brokers: the `host:port` of those that it connects to first.
-        reply_timeout: the limit for one question.
+        reply_timeout: the time-out of one request.
     """
 
     def __init__(
@@ -137,12 +140,12 @@ class Asker:
                 raise self.no_reply(transient)
 
     def check(self, *, is_group: bool) -> None:  # noqa: ARG002  # for those that override it
-        """Raises what makes it useless to ask any further, about the group or about a topic."""
+        """Raises the error that makes further requests useless, about the group or about a topic."""
         if self._reports.permanent is not None:
             raise self._reports.permanent
 
     def hear(self, error: KafkaError) -> None:
-        """Takes in an error that came in place of a record."""
+        """Handles an error that the client returned instead of a record."""
         self._reports.error(error)
 
     def no_reply(self, transient: KafkaError | None) -> ConnectError:
@@ -158,7 +161,7 @@ class Asker:
             return troubles[0]
         if transient is not None and transient.code() not in (codes.TRANSPORT, codes.TIMED_OUT):
             return UnreachableError(transient.str(), hint=_IN_TROUBLE)
-        return UnreachableError("no broker answered in time: connections hang, and nothing says why")
+        return UnreachableError("no broker responded in time: connections hang, and no cause was reported")
 
     def _listen(self) -> None:
         """Lets the client call its callbacks."""
@@ -168,7 +171,7 @@ class Asker:
             self.hear(error)
 
     def _certain(self) -> ConnectError | None:
-        """Returns what is wrong with a broker and won't become right by waiting."""
+        """Returns the permanent error of a broker, if there is one."""
         troubles = list(self._reports.troubles.values())
         if not self._reports.unresolved.issuperset(self._brokers):
             troubles = [trouble for trouble in troubles if type(trouble) is not UnreachableError]

@@ -3,14 +3,14 @@
 | state | meaning | next |
 |---|---|---|
 | NEW | there is no client yet | CONNECTING by `connect` |
-| CONNECTING | the brokers are asked for the topics and the group | JOINED by `connect`, or ENDED by `abandon` |
+| CONNECTING | the topics and the group are requested from the brokers | JOINED by `connect`, or ENDED by `abandon` |
 | JOINED | it is a member of the group or about to be | BROKERLESS, CLOSING by `start_closing`, or ENDED by `abandon` |
-| BROKERLESS | it has forgotten all brokers and looks for none any more | JOINED by `replace`, or as from JOINED |
+| BROKERLESS | it knows no brokers any more and does not look for any | JOINED by `replace`, or as from JOINED |
 | CLOSING | the last commits are made | ENDED by `close`, or by `abandon` |
 | ENDED | there is no client any more | |
 
-Without a group, a client is JOINED once it may be given partitions. A client becomes BROKERLESS by its own reports. The
-last broker to shut down says that there are none, and the client believes it.
+Without a group, a client is JOINED once it may be given partitions. A client becomes BROKERLESS by its own reports,
+after the last broker to shut down has reported an empty list of brokers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commits of a consumer, one at a time: while the group's coordinator is away they would pile up."""
+"""Commits of a consumer, one at a time, so that they don't pile up while the group's coordinator is down."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rbhq_stream.source import TopicPartition
 _log = logging.getLogger("rbhq_stream.kafka")
 
 ANSWER_TIMEOUT = 60.0
-"""Seconds to wait for the answer to a commit before the next one is made without it."""
+"""Seconds to wait for the reply to a commit before the next commit is sent without it."""
 RETRY_INTERVAL = 0.1
-"""Seconds until a last commit that failed is made again, as a rebalance may be under way."""
+"""Seconds until a last commit that failed is repeated. A rebalance may have been in progress."""
 POLL_TIMEOUT = 0.02
-"""Seconds that a poll waits for the answer to a last commit, before the deadline is looked at."""
+"""Seconds that a poll waits for the reply to a last commit, before the deadline is checked."""
 
 
 class Commits:
-    """Makes the commits of one consumer, and takes in how they went. Used by the polling thread only.
+    """Sends the commits of one consumer, and handles their outcome. Used by the polling thread only.
 
     Args:
         group_id: the consumer group, if there is one. Without a group no commit is ever made.
@@ -101,7 +101,7 @@ class Commits:
                 self._make(consumer, offsets)
                 while self._is_pending():
                     if time.monotonic() >= deadline:
-                        _log.warning("the last commit was not confirmed in time, it may be without effect: %s", offsets)
+                        _log.warning("the last commit was not confirmed in time; it may have failed: %s", offsets)
                         return
                     consumer.poll(POLL_TIMEOUT)
                 if not self._failed or self._failed & (PERMANENT | UNKNOWN_TOPIC):

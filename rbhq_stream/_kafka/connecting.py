@@ -1,7 +1,7 @@
 """From a configuration to a consumer that is known to work, or a typed error, within a bounded time.
 
-The client by itself retries for ever and in silence: a wrong password, a missing topic and a firewall all look like
-"no records". So before it subscribes, it asks for each thing that it needs by name.
+The client itself retries silently for ever: a wrong password, a missing topic and a firewall all look like "no
+records". So before it subscribes, each topic and the group are requested by name.
 """
 
 from __future__ import annotations

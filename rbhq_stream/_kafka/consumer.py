@@ -1,8 +1,8 @@
 """`KafkaSource`: records from a consumer group.
 
-The states of the client are in `client`, those of the partitions, and which records they let through, in `partitions`.
-Rebalances come as callbacks from within the client's `poll` and `consume`. They call the owner at once, and never
-raise: what they raised is raised after `poll` has returned.
+The module `client` has the states of the client. The module `partitions` has those of the partitions, which decide
+which records are handed over. Rebalances are callbacks from within the client's `poll` and `consume`. They call the
+owner at once and never raise: an exception is kept, and raised after `poll` has returned.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger("rbhq_stream.kafka")
 MAX_BATCH = 500
 """How many records are taken from the client at once, at most."""
 POLL_SHARE = 8
-"""A question to the brokers may take this part of `max_poll_interval`, so that several in a row don't exceed it."""
+"""A request to the brokers may take this part of `max_poll_interval`, so that several in a row don't exceed it."""
 DEFAULT_FETCH_WAIT_MS = 500
 """librdkafka's default of `fetch.wait.max.ms`: how long an idle broker holds a fetch request back."""
 END_TIMEOUT = 2.0
@@ -146,7 +146,10 @@ class KafkaSource:
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
         if self._client.state in (ClientState.NEW, ClientState.ENDED):
             if offsets:
-                _log.warning("not connected: not committed, so their records are delivered again: %s", _listed(offsets))
+                _log.warning(
+                    "not connected, so records of these partitions are delivered again: %s",
+                    _listed(offsets),
+                )
             return
         deadline = time.monotonic() + timeout
         self._client.start_closing()
@@ -173,7 +176,7 @@ class KafkaSource:
     # rebalances
 
     def _keeping_failures(self, callback: _Callback) -> _Callback:
-        """Returns a callback that keeps what is raised in it, as the client would destroy the next record."""
+        """Returns a callback that keeps its exception: raised inside the client, it would destroy the next record."""
 
         def call(consumer: Consumer, partitions: list[KafkaPartition]) -> None:
             try:
@@ -184,8 +187,8 @@ class KafkaSource:
         return call
 
     def _assigned(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """Takes in an assignment: `on_assign`. The client itself reads what is not assigned here, from the committed
-        offsets.
+        """Handles an assignment: `on_assign`. The client itself assigns the partitions that are not assigned here, and
+        reads them from the committed offsets.
         """
         ours = _converted(partitions)
         self._partitions.assign(ours)
@@ -196,7 +199,7 @@ class KafkaSource:
         _log.info("assigned: %s%s", _listed(ours), f", positions of the application: {given}" if given else "")
 
     def _revoked(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """Takes in a revocation: `on_revoke`. The last chance to commit for these partitions."""
+        """Handles a revocation: `on_revoke`. Commits for these partitions, which is not possible afterwards."""
         removed = _converted(partitions)
         offsets = self._owner.revoked(removed)
         if offsets and self._client.state is not ClientState.ENDED:  # or else the last commit was made before
@@ -205,13 +208,15 @@ class KafkaSource:
         _log.info("revoked: %s", _listed(removed))
 
     def _lost(self, _consumer: Consumer, partitions: list[KafkaPartition]) -> None:
-        """Takes in a loss: `on_lost`. Others may own these partitions already, so nothing may be committed for them."""
+        """Handles a loss: `on_lost`. Others may own these partitions already, so nothing may be committed for them."""
         self._lose(_converted(partitions))
 
     def _lose(self, partitions: Collection[TopicPartition]) -> None:
         self._owner.lost(partitions)
         self._remove(partitions)
-        _log.warning("lost, so what was not committed is delivered again to another member: %s", _listed(partitions))
+        _log.warning(
+            "partitions lost; uncommitted records are delivered again to another member: %s", _listed(partitions)
+        )
 
     def _remove(self, partitions: Collection[TopicPartition]) -> None:
         self._removed.update(partitions)
@@ -220,7 +225,7 @@ class KafkaSource:
         self._positioning.forget_replies()
 
     def _settle(self) -> None:
-        """Does what the callbacks noted and may not do themselves."""
+        """Does the work that the callbacks noted, because they may not do it themselves."""
         if self._partitions.settle():
             # the client remembers that a partition was paused when it was revoked
             (self.pause if self._is_paused else self.resume)()
@@ -231,7 +236,7 @@ class KafkaSource:
             raise self._reports.permanent
 
     def _take_in_error(self, message: Message) -> None:
-        """Takes in what came in place of a record."""
+        """Handles an error that the client returned instead of a record."""
         error = message.error()
         assert error is not None
         code, topic, number = error.code(), message.topic(), message.partition()
@@ -248,9 +253,9 @@ class KafkaSource:
             self._lines.write(logging.WARNING, subject, error.name(), f"{subject}: {text_and_broker(error)[0]}")
 
     def _ask(self, consumer: Consumer) -> None:
-        """Asks the brokers for what has to be known. What they don't reply to is asked again later."""
+        """Sends the request that is due to the brokers. It is repeated later if they don't reply."""
         unplaced = self._partitions.unplaced
-        about = f"where to read from in {_listed(unplaced)}" if unplaced else "whether the topics exist"
+        about = f"the positions in {_listed(unplaced)}" if unplaced else "the existence of the topics"
         try:
             if not unplaced:
                 self._found(self._topics.ask(consumer, self._reply_timeout))
@@ -259,11 +264,11 @@ class KafkaSource:
                 if self._is_paused:
                     consumer.pause(consumer.assignment())
         except KafkaException as error:
-            subject = f"the brokers don't reply to {about}, and will be asked again"
+            subject = f"the brokers don't reply to a request about {about}, which will be repeated"
             self._lines.write(logging.WARNING, error.args[0].name(), subject, text_and_broker(error.args[0])[0])
 
     def _found(self, partitions: Collection[TopicPartition]) -> None:
-        """Takes in the partitions that a topic has now. The client itself tells the group of those that are new."""
+        """Handles the current partitions of a topic. The client itself reports new ones to the group."""
 
     # the client
 
@@ -283,14 +288,14 @@ class KafkaSource:
         self._owner.committed(offsets)
 
     def _replace_client(self) -> None:
-        """Continues with a new client, as this one knows no broker any more. The old one's partitions are lost."""
-        _log.warning("the Kafka client knows no broker any more: it is replaced by a new one")
+        """Continues with a new client, because this one knows no brokers. The old client's partitions are lost."""
+        _log.warning("the Kafka client knows no brokers any more and is replaced by a new one")
         if self._partitions.assigned:
             self._lose(self._partitions.assigned)
         self._client.replace()
 
     def _disconnected(self, error: AuthenticationError) -> AuthenticationError:
-        """Ends the client, which would go on logging in while the application finishes, and lock the account."""
+        """Ends the client, which would keep logging in while the application finishes and so lock the account."""
         error = error.with_traceback(None)  # its frames hold the client
         self._client.abandon()
         return error

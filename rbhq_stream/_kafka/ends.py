@@ -4,11 +4,12 @@ The last offsets of a partition may hold no record that a consumer is ever hande
 aborted records, and gaps that compaction left. The group's offset has to pass them as well. If it stayed before them, a
 group that has handled every record would look, once retention has removed everything, as if records had been lost.
 
-The client says where a partition ends with a message in place of a record, some `fetch.wait.max.ms` after the last
+The client reports the end of a partition by a message instead of a record, about `fetch.wait.max.ms` after the last
 record. All offsets from the next expected one up to that end are without a record.
 
-An application that keeps its own positions keeps those of records: it doesn't hear of the end. So the commit of an end
-carries, as its metadata, the first of the offsets without a record before it. A position from there on misses nothing.
+An application that stores its own positions stores those of records, because it is not notified of the end. So the
+commit of an end has, as its metadata, the first of the offsets without a record. A position from there on misses
+nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class PartitionEnds:
         return {**others, **newer}
 
     def pass_on(self, owner: Owner) -> None:
-        """Tells the owner of the ends reported before. It must have taken in the records that came before them."""
+        """Passes the ends reported before to the owner. It must have taken in the records that came before them."""
         while self._reported:
             partition, end = self._reported.popitem()
             expected = owner.expected(partition)
@@ -77,13 +78,13 @@ class PartitionEnds:
     ) -> dict[TopicPartition, int]:
         """Waits for the ends of partitions whose records are all processed, when the feed is being closed.
 
-        Where the client knows that there is more, but all that was read is processed, the rest may be the end of a
-        transaction. The client says so only after its next fetch. If a record comes instead, it is dropped: nobody
+        If the client knows that there is more, but everything that was read is processed, the rest may be the end of a
+        transaction. The client reports that only after its next fetch. If a record comes instead, it is dropped: nobody
         would process it any more.
 
         Args:
             consumer: the client.
-            owner: is told of the ends.
+            owner: is notified of the ends.
             partitions: those that records may still come from.
             timeout: how many seconds to wait.
             is_useful: returns whether to go on waiting.
@@ -144,7 +145,7 @@ def first_without_record(metadata: str | None) -> int | None:
 
 
 def is_end(message: Message) -> bool:
-    """Returns whether the message says that its partition has been read to its end."""
+    """Returns whether the message reports the end of its partition."""
     error = message.error()
     return error is not None and error.code() == codes.PARTITION_EOF
 

@@ -65,8 +65,8 @@ class EveryPartitionSource(KafkaSource):
             super()._take_in_error(message)
 
     def _replace_client(self) -> None:
-        """Continues with a new client, as this one knows no broker any more. Each partition is read on where it was."""
-        _log.warning("the Kafka client knows no broker any more: it is replaced by a new one")
+        """Continues with a new client, because this one knows no brokers. Each partition is read on where it was."""
+        _log.warning("the Kafka client knows no brokers any more and is replaced by a new one")
         self._client.replace()
         for partition in self._partitions.assigned:
             self._positioning.unplace(partition)

@@ -2,7 +2,7 @@
 
 Rebalances come as callbacks from within the client's `poll` and `consume`, also while a batch is being collected. The
 batch may then still hold records of a partition that was revoked. And of a partition that was assigned meanwhile, its
-records can't be told from those of an earlier assignment. The states say which records are handed over:
+records can't be distinguished from those of an earlier assignment. The states decide which records are handed over:
 
 | state | meaning | its records |
 |---|---|---|
@@ -16,7 +16,7 @@ records can't be told from those of an earlier assignment. The states say which 
 | gone | FRESH | it is assigned |
 | FRESH | FLOWING | a call of the client returned without a record of it |
 | FRESH | UNPLACED | a record of it came within the batch in which it was assigned |
-| FRESH, FLOWING | UNPLACED | the client says that it has no committed offset, or that its offset is out of range |
+| FRESH, FLOWING | UNPLACED | the client reports that it has no committed offset, or that its offset is out of range |
 | UNPLACED | FLOWING | its position was looked up and given to the client |
 | any | gone | it is revoked or lost |
 """

@@ -1,4 +1,4 @@
-"""`Probe`: asks a cluster what a diagnosis wants to know, without side effects.
+"""`Probe`: the requests of a diagnosis to a cluster, without side effects.
 
 It has the user's `group_id`, as permissions depend on it, but it never joins the group and never commits: it assigns
 partitions to itself. It stops at the first log-in that is refused.
@@ -94,7 +94,7 @@ def check_properties(config: FeedConfig) -> None:
 
 
 def _silent_reports(group_id: str | None) -> Reports:
-    """Returns reports that are logged for debugging only: a diagnosis itself says what is wrong."""
+    """Returns reports that are logged for debugging only: a diagnosis reports them itself."""
     return Reports(group_id, LimitedLog(logging.DEBUG))
 
 
@@ -203,7 +203,7 @@ class Probe:
             try:
                 ends[partition] = self._asker.ask(question, deadline, topic)
             except UnreachableError as error:
-                reason = f"no answer about partition {partition} from broker {leader}, which leads it: {error.reason}"
+                reason = f"no reply about partition {partition} from broker {leader}, which leads it: {error.reason}"
                 raise UnreachableError(reason, broker=error.broker, hint=_SILENT) from None
         found: dict[int, Message] = {}
         try:
@@ -309,10 +309,10 @@ class _ProbingAsker(Asker):
         if trouble is not None:
             return trouble
         text = f": {transient.str()}" if transient is not None else ""
-        return UnreachableError(f"no answer in time{text}", hint=_SILENT)
+        return UnreachableError(f"no reply in time{text}", hint=_SILENT)
 
 
 _SILENT = (
-    "See whether the steps of each broker are ok: clients have to reach all of them. If they are, the cluster may be in"
-    " trouble: try again in a minute, then tell RBHQ."
+    "See whether the steps of each broker are ok: clients have to reach all of them. If they are, the cluster may"
+    " have a problem: try again in a minute. If that does not help, report it to RBHQ."
 )

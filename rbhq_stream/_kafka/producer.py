@@ -37,11 +37,11 @@ def close_producer(producer: Producer) -> None:
 
 
 class NotConfirmedError(Exception):
-    """The brokers may have the record or not. The text says what is wrong, in the Kafka client's words."""
+    """The brokers may have the record or not. The text is the Kafka client's reason."""
 
 
 class ConfirmedProducer:
-    """Writes records one by one, and waits for each. Nothing touches the network before the first `write`.
+    """Writes records one by one, and waits for each. Nothing uses the network before the first `write`.
 
     A client that failed is discarded, and the next `write` makes a new one: what was in its queue won't arrive later,
     and an idempotent producer may not be used after some failures. A forked child makes one of its own.
@@ -139,11 +139,11 @@ class ConfirmedProducer:
         """Returns why there was no confirmation, as far as the client has reported it."""
         if self._reports.permanent is not None:
             return getattr(self._reports.permanent, "reason", str(self._reports.permanent))
-        told = [
+        reasons = [
             f"{trouble.reason} (broker {trouble.broker})" if trouble.broker else trouble.reason
             for trouble in self._reports.troubles.values()
         ]
-        return f"{reason} within {self._timeout:g} s: {'; '.join(told) or 'the brokers do not answer'}"
+        return f"{reason} within {self._timeout:g} s: {'; '.join(reasons) or 'the brokers do not respond'}"
 
     def _discard(self) -> None:
         producer, self._producer = self._producer, None

@@ -23,7 +23,7 @@ _log = logging.getLogger("rbhq_stream.kafka")
 _LINE = re.compile(r"^(?P<kind>[A-Z0-9_]+) \[[^\]]*\] (?:\[thrd:[^\]]*\]: )?(?P<text>.*)$", re.DOTALL)
 _NO_SUCH_NAME = re.compile(r"not known|No such host is known")  # Linux and macOS; Windows
 _TLS_EXPECTED = (
-    "The broker ends connections that are not encrypted: check that the port is the one without TLS, or use"
+    "The broker closes connections that are not encrypted: check that the port is the one without TLS, or use"
     ' security="SASL_SSL".'
 )
 

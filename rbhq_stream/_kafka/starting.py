@@ -1,6 +1,6 @@
-"""From which offset partitions are read: the group's, the application's, the `start` of a new group, or after a loss.
+"""Where to start reading partitions: at the group's or the application's offset, at `start`, or after a loss.
 
-The brokers are asked about all partitions at once: one by one, each costs seconds.
+One request covers all partitions, because separate requests would take seconds each.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def starting_offsets(
         partitions: each with its next offset where that is known. It counts more than what the group has committed.
         old: the partitions that there were when the feed connected. Others were added since, and are read from their
             beginning, wherever a new group starts.
-        ends: is told of offsets that hold no records.
+        ends: is notified of offsets that hold no records.
 
     Raises:
         DataLossError: records may be lost, and `on_data_loss` is "raise".
@@ -183,8 +183,8 @@ def _or_loss(config: FeedConfig, partition: TopicPartition, next_offset: int, fi
 
     The rule: records are lost if an offset that is not processed is gone, unless it is known that no record was there.
     While the feed runs, the ledger knows that from the records on both sides of a gap, and from the end of the
-    partition, and commits past it. Once the broker has removed an offset, nobody can tell whether it held a record. So
-    these are reported, although they may have been control records, aborted records or compacted ones:
+    partition, and commits past it. Once the broker has removed an offset, it is impossible to find out whether it held
+    a record. So these are reported, although they may have been control records, aborted records or compacted ones:
 
     - what was written while no member of the group was running, and removed before one came back;
     - the end of a transaction, if the feed crashed between the commit of its last record and the commit of its end,
@@ -202,5 +202,5 @@ def _or_loss(config: FeedConfig, partition: TopicPartition, next_offset: int, fi
     if policy == "raise":
         raise loss
     offset = first if policy == "earliest" else end
-    _log.error("%s. Going on at offset %d, as on_data_loss=%r says", loss, offset, policy)
+    _log.error("%s. Continuing at offset %d because of on_data_loss=%r", loss, offset, policy)
     return offset

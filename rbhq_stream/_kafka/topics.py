@@ -1,7 +1,7 @@
 """Topics: whether they exist, when the feed connects and while it runs.
 
-The client doesn't say that a topic was deleted, so the brokers are asked about topics that nothing comes from. A new
-topic isn't known to all brokers at once, so that there is none is believed only after a while.
+The client doesn't report that a topic was deleted, so topics from which no records arrive are checked with the brokers.
+A new topic isn't known to all brokers at once, so it counts as missing only after a while.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rbhq_stream.source import TopicPartition
 WATCH_INTERVAL = 5.0
 """Seconds between two looks at what came from the topics."""
 WATCH_SHARE = 0.05
-"""The share of the time that may be spent on asking about topics, as no record comes meanwhile. Over a slow line, and
-while the brokers don't reply, that makes the intervals longer."""
+"""The share of the time that may be spent on asking about topics, as no record comes meanwhile. Over a slow network,
+and while the brokers don't reply, that makes the intervals longer."""
 GONE_AFTER = 5.0
-"""Seconds that brokers may say that there is no such topic, while the feed runs, before that is believed."""
+"""Seconds for which brokers must report a topic as unknown, while the feed runs, before it counts as deleted."""
 ASK_AGAIN_AFTER = 1.0
 """Seconds until a question about a topic that the brokers didn't answer, or not for certain, is asked again."""
 

@@ -18,9 +18,9 @@ from rbhq_stream.errors import (
 )
 
 BROKER = re.compile(r"^(?:GroupCoordinator: )?(?:[a-z_]+://)?(?P<broker>[^/\s]+:\d+)(?:/(?:bootstrap|\d+))?: ?")
-"""How the client begins a text about a broker."""
+"""The beginning of the client's text about a broker."""
 AFTER = re.compile(r" \(after \d+ms in state (?P<state>\w+)(?:, \d+ identical error\(s\) suppressed)?\)")
-"""What the client adds to a text about a connection."""
+"""The end of the client's text about a connection."""
 _CUT_SHORT = re.compile(r"transport failure|[Tt]imed out|Disconnected", re.ASCII)
 """A log-in that the network ended, which the client reports like one that was refused."""
 _TLS_ON_PLAINTEXT = ("connecting to a SSL listener", "connecting to a PLAINTEXT broker listener")
@@ -48,10 +48,10 @@ PERMANENT = (
         KafkaError.UNSUPPORTED_VERSION,
     }
 )
-"""Errors that waiting does not cure. The client itself would retry for ever."""
+"""Permanent errors. The client itself would retry for ever."""
 
 _ENDED_HANDSHAKE = (
-    "Check that the port is the TLS one (9196 for RBHQ). If it is, something on the way ends the connection: a"
+    "Check that the port is the TLS one (9196 for RBHQ). If it is, something on the way closes the connection: a"
     " firewall, or RBHQ has not whitelisted this host's public IP address."
 )
 _NAME_TAKEN = (
@@ -62,10 +62,10 @@ _HINTS = {
     KafkaError.FENCED_INSTANCE_ID: _NAME_TAKEN,
     KafkaError.UNRELEASED_INSTANCE_ID: _NAME_TAKEN,
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
-        "Other members of the group share out partitions in another way: use the same group.protocol and"
+        "Other members of the group assign partitions by another strategy: use the same group.protocol and"
         " partition.assignment.strategy in all of them, or another group_id."
     ),
-    KafkaError.INVALID_SESSION_TIMEOUT: "The broker has limits for session_timeout: choose one nearer to its default.",
+    KafkaError.INVALID_SESSION_TIMEOUT: "The broker limits session_timeout: choose a value closer to the default.",
 }
 
 
@@ -89,7 +89,7 @@ def permanent_error(error: KafkaError, *, resource: str | None = None) -> Connec
 
 
 def connect_error(error: KafkaError, *, resource: str | None = None) -> ConnectError | None:
-    """Returns the error of this library for an error of the client, or `None` for one that says nothing by itself.
+    """Returns the error of this library for an error of the client, or `None` if the error by itself has no meaning.
 
     Args:
         error: the client's error.
