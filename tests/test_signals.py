@@ -74,7 +74,9 @@ def test_a_loss_is_delivered_before_the_next_event(stage: Stage) -> None:
     signal = stage.delivered[2]
     assert isinstance(signal, PartitionsLost)
     assert signal.partitions == (STATUS,)
-    assert signal.uncommitted == {STATUS: 1}, "the second event was still in hand, the first was done and not committed"
+    assert signal.uncommitted == {STATUS: 1}, (
+        "the second was the current event, the first was processed but not committed"
+    )
     assert began <= signal.at <= datetime.now(timezone.utc)
     assert stage.delivered[3:] == [1], "what was not committed is delivered again"
     stage.next()

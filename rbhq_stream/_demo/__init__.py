@@ -30,7 +30,7 @@ class View(AbstractContextManager[Any], Protocol):
     """What the user sees: a picture, or plain lines."""
 
     def tell(self, notices: list[Notice]) -> None:
-        """Shows what is notable about an event."""
+        """Shows the notices about an event."""
 
     def end(self, summary: list[str]) -> None:
         """Shows the summary."""
@@ -117,7 +117,7 @@ class _Interruption:
             signal.signal(number, handler)
 
     def then(self, *actions: Callable[[], None]) -> None:
-        """Sets what to do on the request, and does it at once if there was one already."""
+        """Sets the action for the request, and performs it at once if the request was made already."""
         self._actions = actions
         if self.requested:
             self._act()

@@ -1,4 +1,4 @@
-"""The state of the race day as the demo shows it, updated by the feed's events, and notices of what is notable."""
+"""The state of the race day as the demo shows it, updated by the feed's events, and notices about notable changes."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Board:
         return self._order
 
     def apply(self, event: Event, now: datetime) -> list[Notice]:
-        """Applies an event, and returns what is notable about it. A price change is not."""
+        """Applies an event, and returns notices about notable changes. A price change is not one."""
         view = self.races[event.race_id]
         with self.lock:
             if isinstance(event, PriceEvent):

@@ -3,7 +3,7 @@
 All are frozen values: hashable, comparable, picklable, and safe to keep or to hand to another thread. Money, prices,
 deductions and factors are `Decimal`, exactly as RBHQ wrote them; times are aware and in UTC. The constructors check
 their arguments and raise `TypeError` or `ValueError`. A number may also be given as an `int` or as a string such as
-`"4.40"`, but not as a `float`, which is binary and holds most decimal numbers only nearly.
+`"4.40"`, but not as a `float`, which can't represent most decimal numbers exactly.
 """
 
 from rbhq_stream.events._extra import NO_EXTRA, Extra

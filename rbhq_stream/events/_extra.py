@@ -11,8 +11,7 @@ from rbhq_stream import _field_checks as checks
 class Extra(dict[str, Any]):
     """The fields of the JSON that the classes do not know, under their JSON names. Read-only.
 
-    It is a `dict`, because that is what every tool that writes data can write. `{**extra, "name": value}` makes a
-    changed copy.
+    It is a `dict`, because every tool that writes data can write one. `{**extra, "name": value}` makes a changed copy.
     """
 
     __slots__ = ()

@@ -16,8 +16,8 @@ from rbhq_stream.events._open_enums import PriceType, to_price_type
 class PriceUpdate:
     """A runner's new price, of one type.
 
-    A scratching does not withdraw the runner's prices: its last price stays as it was, and no update without a price
-    follows. An application that keeps prices must take the price of a scratched runner out itself.
+    A scratching does not withdraw the runner's prices: its last price remains, and RBHQ sends no update without a
+    price. An application that keeps prices must itself stop offering those of a scratched runner.
     """
 
     runner_number: int = field(validator=checks.integer)
@@ -35,9 +35,9 @@ class PriceUpdate:
 class Scratching:
     """A runner that was taken out of the race, and the deductions that follow.
 
-    With a new scratching RBHQ sends every earlier scratching of the race again; the newest deductions count, and they
-    replace the earlier ones. Each deduction is a fraction of the payout, from 0 to 1 (`Decimal("0.07")` is 7 cents in
-    the dollar); `None` if the record had none.
+    With a new scratching, RBHQ sends every earlier scratching of the race again. The newest deductions replace the
+    earlier ones. Each deduction is a fraction of the payout, from 0 to 1 (`Decimal("0.07")` is 7 cents in the dollar);
+    `None` if the record had none.
     """
 
     runner_number: int = field(validator=checks.integer)
@@ -98,7 +98,7 @@ class Unscratching:
 
 @frozen
 class PayoutFactors:
-    """What to multiply a runner's dividend or price by: below 1 on a dead heat. `None`: the runner has no such payout.
+    """The factors for a runner's dividend or price: below 1 for a dead heat. `None`: the runner has no such payout.
 
     `win` goes with the win price or dividend, `place2` with the `PriceType.PLACE_2` price, and so on.
     """
@@ -154,7 +154,7 @@ class RunnerResult:
 
 @frozen
 class PoolDividend:
-    """What a pool pays for a selection of runners."""
+    """The dividend of a pool for a selection of runners."""
 
     selections: tuple[int, ...] = field(validator=checks.each(checks.integer))
     """Runner numbers: one, or several for an exotic."""
@@ -168,7 +168,7 @@ class Dividend:
     """The dividends of one wagering product."""
 
     wagering_product: str = field(validator=checks.text)
-    """`"SP"` is starting price; tote products come under their own names."""
+    """`"SP"` is the starting price; tote products have their own names."""
     pool_dividends: tuple[PoolDividend, ...] = field(
         default=(), validator=checks.each(checks.instance_of(PoolDividend))
     )

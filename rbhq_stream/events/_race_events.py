@@ -1,4 +1,4 @@
-"""The kinds of event, and how an event keeps the Kafka record that it came in."""
+"""The kinds of event, and how an event keeps the Kafka record that contained it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def _check_record(_: Any, __: Any, value: object) -> None:
 
 
 _first_look = threading.RLock()
-"""Held while an event keeps its `Record`, so that threads that ask for it at once all get the same one."""
+"""Held while an event stores its `Record`, so that threads which use it at the same time get the same object."""
 
 
 @frozen
 class RaceEvent:
-    """What every event of the feed has. `isinstance(x, RaceEvent)` holds for each of them."""
+    """The base class of all events of the feed."""
 
     meeting_id: int = field(validator=checks.integer)
     event_number: int = field(validator=checks.integer)
@@ -47,9 +47,9 @@ class RaceEvent:
 
     @property
     def record(self) -> Record | None:
-        """The Kafka record that the event came in, always the same object; `None` for an event made by hand.
+        """The Kafka record that contained the event, always the same object; `None` for an event made by hand.
 
-        It takes no part in `==` and is no field of the event: tools that write the event leave it out, and
+        It is ignored by `==` and is not a field of the event: tools that write the event leave it out, and
         `attrs.evolve` makes an event without it.
         """
         record = getattr(self, "_record", None)  # a subclass of the application's may have no such argument
@@ -115,7 +115,7 @@ class RaceStatusEvent(RaceEvent):
 class RaceResultEvent(RaceEvent):
     """A race's result.
 
-    It comes again as INTERIM, PROTEST and FINAL, and may be amended after FINAL: the newest counts.
+    A race's result is sent again as INTERIM, PROTEST and FINAL, and may be amended after FINAL. The newest one counts.
     """
 
     venue: str | None = field(default=None, kw_only=True, validator=checks.optional_text)
@@ -130,11 +130,11 @@ class RaceResultEvent(RaceEvent):
 
 
 Event = Union[PriceEvent, RaceStatusEvent, RaceResultEvent]
-"""Anything the feed yields."""
+"""Any event of the feed."""
 
 
 def _hide_record(cls: Any) -> None:
-    """Takes the record out of what `attrs.fields` lists, and so out of what `attrs.asdict`, cattrs and others write."""
+    """Removes the record from `attrs.fields`, and so from what `attrs.asdict`, cattrs and others write."""
     listed = [a for a in attrs.fields(cls) if a.name != "_record"]
     named = namedtuple(f"{cls.__name__}Attributes", [a.name for a in listed])  # type: ignore[misc]  # noqa: PYI024
     cls.__attrs_attrs__ = named(*listed)

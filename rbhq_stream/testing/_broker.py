@@ -115,7 +115,7 @@ class EmbeddedBroker:
             "commit_interval": _COMMIT_INTERVAL,
             "session_timeout": _SESSION_TIMEOUT,
         }
-        # a broker responds to one request after the other: what is asked after a fetch waits until that is over
+        # a broker responds to one request after the other, so a request after a fetch waits until the fetch has ended
         kafka: dict[str, Any] = {"fetch.wait.max.ms": _FETCH_WAIT_MS}
         if "session_timeout" not in fields:
             # a member learns with its next heartbeat that another one has joined
@@ -203,14 +203,14 @@ class EmbeddedBroker:
         """Waits until a consumer group has handled everything that is on the broker.
 
         A record counts as handled when the group has committed an offset beyond it. A feed commits when the application
-        has acknowledged the event: by asking for the next one, by returning from its handlers, or with `ack`.
+        has acknowledged the event: by requesting the next one, by returning from its handlers, or with `ack`.
 
         Args:
             group_id: the consumer group.
             timeout: the longest wait, in seconds.
 
         Raises:
-            TimeoutError: the group has not handled everything in time. The text says what is left.
+            TimeoutError: the group has not handled everything in time. The text lists what is left.
             BrokerClosedError: used outside the `with` block, or closed meanwhile.
         """
         cluster = self._running()

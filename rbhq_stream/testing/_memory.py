@@ -73,8 +73,9 @@ class MemorySource:
     """A `Source` in memory, with one partition for each topic. It remembers what was committed.
 
     A feed gets the records in the order in which they were published, across all topics. Give the same source to a
-    second feed to see what comes again after a restart: it begins at the committed offsets. `revoke`, `lose`, `assign`
-    and `fail` do what a test can't make a broker do on demand; they take effect in the feed's next poll.
+    second feed to test which events are delivered again after a restart: it starts at the committed offsets. `revoke`,
+    `lose`, `assign` and `fail` cause events that a broker can't produce on demand; they take effect in the feed's next
+    poll.
 
     Args:
         topics: the names of the topics.
@@ -137,13 +138,13 @@ class MemorySource:
         """Waits until the feed has handled everything that was published.
 
         A record counts as handled when the feed has committed an offset beyond it. It does so when the application has
-        acknowledged the event: by asking for the next one, by returning from its handlers, or with `ack`.
+        acknowledged the event: by requesting the next one, by returning from its handlers, or with `ack`.
 
         Args:
             timeout: the longest wait, in seconds.
 
         Raises:
-            TimeoutError: not everything was handled in time. The text says what is left.
+            TimeoutError: not everything was handled in time. The text lists what is left.
         """
 
         def left() -> dict[tuple[str, int], int]:

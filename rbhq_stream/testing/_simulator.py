@@ -95,7 +95,7 @@ class Simulator:
         return self._happenings
 
     def events(self) -> Iterator[TimedEvent]:
-        """Iterates the events of the whole day in the order of time. Each call begins anew."""
+        """Iterates over the events of the whole day in order of time. Each call starts from the beginning."""
         # of events at the same moment, that of the race that is earlier on the card comes first
         return merge(*self._races(), key=lambda timed: timed.at)
 

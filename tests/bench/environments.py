@@ -18,7 +18,7 @@ OURS = "ours"
 
 
 class UnavailableError(Exception):
-    """An environment can't be made; says why."""
+    """An environment can't be made, with the reason."""
 
 
 def python_of(environment: str) -> Path:

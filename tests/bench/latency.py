@@ -1,6 +1,6 @@
 """From publishing to the handler: a paced publisher in one process, a reader in another, on the clock that both share.
 
-As a program: `mode` of the job says who it is. The first records are not counted: connections warm up.
+As a program: the job's `mode` selects its role. The first records are not counted: connections warm up.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Outcome = dict[str, Any]
 
 
 class FailedError(Exception):
-    """A contender did not finish; says why."""
+    """A contender did not finish, with the reason."""
 
 
 def start(module: str, argument: str, environment: str = OURS) -> subprocess.Popen[str]:

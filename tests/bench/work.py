@@ -152,7 +152,7 @@ def job_as_json(job: Job) -> str:
 
 
 def _peak() -> int:
-    """Bytes. Not `getrusage`: what that says is never less than what the parent had when it started the process."""
+    """Bytes. Not from `getrusage`, whose value is never below that of the parent when it started the process."""
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
 

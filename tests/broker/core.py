@@ -48,7 +48,7 @@ class ClusterCore:
     def admin(self) -> AdminClient:
         """An admin client that may do anything, for what has no method of its own here.
 
-        To be asked for each time: it is another one after nodes have gone or come.
+        Don't cache it: it changes when nodes stop or start.
         """
         self._renew_clients()
         admin = self._admin
@@ -91,11 +91,11 @@ class ClusterCore:
         wait_until(holds, what)
 
     def _ask_any(self, question: Callable[[int], T]) -> T:
-        """Put a question to the nodes that are up until one answers."""
+        """Send a request to the nodes that are up until one responds."""
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
             for node in self.running_nodes():
                 with suppress(wire.NoAnswerError):
                     return question(node.ports.internal)
             time.sleep(0.05)
-        raise BrokerError("no node answers")
+        raise BrokerError("no node responds")

@@ -1,6 +1,6 @@
 """The pytest fixtures of the broker: ``pytest_plugins = ["tests.broker.fixtures"]``.
 
-A broker is started by the first test that asks for one. Tests share it, so each works with topics,
+A broker is started by the first test that needs it. Tests share it, so each works with topics,
 a user and groups of its own, whose names no other test has: that is what ``partner`` gives it.
 """
 

@@ -131,7 +131,7 @@ class KafkaNode:
         self._paused = False
 
     def pause(self) -> None:
-        """Freeze the process (SIGSTOP): its connections stay open, and nothing answers."""
+        """Freeze the process (SIGSTOP): its connections stay open, and nothing responds."""
         self._signal(signal.SIGSTOP)
         self._paused = True
 

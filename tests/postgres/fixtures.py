@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """The one server that all tests share, started by the first test that asks for it."""
+    """The one server that all tests share, started by the first test that needs it."""
     from tests.postgres.server import PostgresServer  # noqa: PLC0415  # its driver is for these tests alone
 
     with PostgresServer() as server:

@@ -160,7 +160,7 @@ class Soak:
         self._stop(self._chance.choice(self._present), signal.SIGTERM)
 
     def freeze(self) -> None:
-        """For longer than its session, sometimes; somebody else goes on then."""
+        """Sometimes for longer than its session; then another process continues."""
         life = self._chance.choice(self._present)
         self._start()
         life.send(signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Brokers and networks fail under flow: nothing is missed, the feed continues by itself, and closing is prompt.
+"""Brokers and networks fail while events flow: nothing is missed, the feed continues by itself, and closing is prompt.
 
 `RBHQ_LONG=1` gives outages their long form, 60 s.
 """
@@ -126,7 +126,7 @@ def test_the_feed_survives_an_outage(
 
 
 class Asking(flow.CountingSource):
-    """Asks for the brokers all the time, when the test asks for it, until they report that there are none."""
+    """Requests the list of brokers repeatedly, when the test asks for it, until they report that there are none."""
 
     asks = False
     was_told_none = False

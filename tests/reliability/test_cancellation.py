@@ -134,7 +134,7 @@ def test_a_storm_of_cancellations_loses_no_event(way: Way) -> None:
 
 
 def test_a_storm_of_cancelled_runs_loses_no_event() -> None:
-    """A handler that was cancelled is not done: its event is delivered again, and none is left out."""
+    """The event of a cancelled handler is not acknowledged: it is delivered again, and no event is skipped."""
     count = 3000
     source = MemorySource(Topics(race_status="status"))
     source.publish(*[status(number) for number in range(1, count + 1)])
@@ -247,7 +247,7 @@ def test_other_tasks_run_while_there_is_a_backlog(way: str) -> None:
                 feed.stop()
 
         async with feed, ticking() as gaps:
-            while not feed.stats.waiting_records:  # noqa: ASYNC110  # nobody tells
+            while not feed.stats.waiting_records:  # noqa: ASYNC110  # there is no notification
                 await asyncio.sleep(0.001)
             gaps.clear()
             if way == "run":
@@ -266,7 +266,7 @@ def test_other_tasks_run_while_there_is_a_backlog(way: str) -> None:
 
 
 class Reluctant(MemorySource):
-    """It connects when the test asks for it."""
+    """It connects only when the test lets it."""
 
     def __init__(self) -> None:
         super().__init__(Topics(race_status="status"))
@@ -319,7 +319,7 @@ def test_a_cancelled_close_continues_by_itself() -> None:
         await feed.__anext__()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(feed.close(), 1e-9)
-        while poll_threads():  # noqa: ASYNC110  # nobody tells
+        while poll_threads():  # noqa: ASYNC110  # there is no notification
             await asyncio.sleep(0.001)
         await feed.close()
 

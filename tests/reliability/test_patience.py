@@ -90,7 +90,7 @@ def test_a_handler_slower_than_the_poll_interval_keeps_its_partitions(
 
 
 class Freezing(flow.CountingSource):
-    """The poll thread stands still when the test asks for it, as if the process were frozen."""
+    """The poll thread hangs when the test asks for it, as if the process were suspended."""
 
     def __init__(self, config: FeedConfig) -> None:
         super().__init__(config)
@@ -134,7 +134,7 @@ def test_an_eviction_is_signalled_and_nothing_is_committed_for_lost_partitions(
             assert driven.poll(0) is None, "what it had read is not its any more"
             [signal] = lost
             assert signal.partitions == (topic,)
-            assert signal.uncommitted == {topic: handled - 1}, "the last one was in hand"
+            assert signal.uncommitted == {topic: handled - 1}, "the last one was the current event"
             assert driven.feed.stats.waiting_records == 0
             driven.leave()
         driven.finish()
@@ -338,13 +338,13 @@ def test_memory_is_released_as_events_are_handled() -> None:
         chunk, chunks = feed._session._buffer._counting, 0
         while chunk.next is not None:
             chunk, chunks = chunk.next, chunks + 1
-        assert chunks <= 2, "only what is in hand"
+        assert chunks <= 2, "only the current chunk and the next one"
 
 
 def test_a_partition_that_was_revoked_while_paused_is_read_when_it_is_assigned_again(
     kafka: KafkaCluster, make_partner: MakePartner
 ) -> None:
-    """The Kafka client keeps it paused, if nobody tells it otherwise: in silence, and for ever."""
+    """The Kafka client would silently keep it paused for ever, unless it is resumed."""
     partner = make_partner(partitions=2)
     for partition in range(2):
         flow.publish(kafka, partner, 1500, partition)

@@ -127,7 +127,7 @@ def test_a_process_killed_in_the_middle_of_a_handler_loses_nothing(group: Group,
 
 
 def pelt(life: Life, seconds: float, chance: random.Random, *, at_least: int = 100) -> int:
-    """SIGINT and SIGTERM in turn for so long, or until the process is gone."""
+    """Sends SIGINT and SIGTERM in turn for so many seconds, or until the process has ended."""
     sent = 0
     deadline = time.monotonic() + seconds
     while life.process.poll() is None and (time.monotonic() < deadline or sent < at_least):
@@ -138,7 +138,7 @@ def pelt(life: Life, seconds: float, chance: random.Random, *, at_least: int = 1
 
 
 def test_a_storm_of_interrupts_in_the_library_loses_nothing(group: Group) -> None:
-    """Each raises KeyboardInterrupt wherever it strikes in the library; the application catches it and continues."""
+    """Each raises KeyboardInterrupt wherever it arrives in the library; the application catches it and continues."""
     chance = random.Random(1)
     group.publish(500)
     last = [(p, o + 1000) for p, o in group.ends()]
@@ -249,6 +249,6 @@ def test_a_member_that_was_suspended_commits_nothing_for_lost_partitions(group: 
     for place in frozen.done[frozen_records:]:
         if place in set(other.done):
             stale += 1
-    # it had a thousand records or more in its buffer; it handles what it has in hand until it hears of its loss
+    # it had a thousand records or more in its buffer; it finishes the current event before it notices the loss
     assert stale < 300, stale
     print(f"handled by both after the freeze: {stale}")

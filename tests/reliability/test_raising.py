@@ -48,7 +48,7 @@ def facade(request: pytest.FixtureRequest) -> Iterator[Callable[..., Facade]]:
 def test_an_exception_of_a_handler_reaches_the_application_and_loses_nothing(
     facade: Callable[..., Facade], source: MemorySource, error: type[BaseException]
 ) -> None:
-    """It reaches the caller of `run`, and the event is delivered again."""
+    """`run` raises it to its caller, and the event is delivered again."""
     count = 300
     source.publish(*[status(number) for number in range(1, count + 1)])
     chance = random.Random(1)
@@ -219,7 +219,7 @@ def test_a_log_handler_that_raises_in_the_applications_thread_loses_nothing(
 def test_a_log_handler_that_raises_on_the_poll_thread_loses_nothing(
     facade: Callable[..., Facade], kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
-    """It ends the feed as any failure does, and the next feed continues where this one was."""
+    """It ends the feed like any failure, and the next feed continues where this one ended."""
     flow.publish(kafka, partner, 100)
     handler = Raising(lambda record: len(handler.raised) < 3 and record.getMessage().startswith("assigned"))
     own_logging.addHandler(handler)
@@ -246,7 +246,7 @@ def test_a_log_handler_that_raises_on_the_poll_thread_loses_nothing(
 def test_a_log_handler_that_raises_on_the_clients_reports_is_ignored(
     kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
-    """Raised inside the client's callbacks it would cost a record: there it is swallowed, and the feed continues."""
+    """In the client's callbacks it would destroy a record, so it is suppressed there, and the feed continues."""
     flow.publish(kafka, partner, 200)
     handler = Raising(lambda record: record.module == "limited_log")
     own_logging.addHandler(handler)
@@ -261,7 +261,7 @@ def test_a_log_handler_that_raises_on_the_clients_reports_is_ignored(
 def test_a_log_handler_that_always_raises_loses_nothing(
     kafka: KafkaCluster, partner: Partner, own_logging: logging.Logger
 ) -> None:
-    """It can't work then, and says so; its current event is delivered again."""
+    """The feed can't work then, and raises an error. Its current event is delivered again."""
     flow.publish(kafka, partner, 10)
     config = flow.status_config(kafka, partner)
     handler = Raising(lambda record: True)

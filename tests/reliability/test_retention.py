@@ -107,7 +107,7 @@ def test_records_that_expire_before_a_slow_application_reads_them_are_reported(
             loss = error
     places = [(event.record.partition, event.record.offset) for event in seen if event and event.record]
     before = sum(1 for partition, offset in places if partition == 0 and offset < 2900)
-    assert 14 <= before < 2900, "four were done, the fifth was in hand and one of ten in the buffer"
+    assert 14 <= before < 2900, "four were acknowledged, the fifth was current, and one of ten was buffered"
     assert [offset for partition, offset in places if partition == 0][:before] == list(range(before))
     if policy == "raise":
         assert loss is not None
@@ -145,7 +145,7 @@ def test_on_data_loss_decides_where_to_continue_beyond_the_end(
 
 
 def test_a_topic_recreated_under_a_running_feed_is_reported_or_read(kafka: KafkaCluster, partner: Partner) -> None:
-    """Deleted and created within moments, with fewer records than were read: none of them is left out in silence."""
+    """Deleted and created again at once, with fewer records than were read: no new record is skipped silently."""
     config = status_config(kafka, partner)
     topic = partner.topics.race_status
     with Member(config) as member:

@@ -73,7 +73,8 @@ class _Broker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves a connection until either side ends it.
 
-        Reading goes on while a response waits, for records or for other members: so the end of the client is noticed.
+        Reading continues while a response waits for records or for other members, so that a closed connection is
+        noticed.
         """
         connection = Connection()
         frames: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -113,7 +114,7 @@ class _Broker:
         out = bytearray(number.to_bytes(4, "big", signed=True))
         api = protocol.APIS.get(key)
         if key == protocol.API_VERSIONS:
-            # with a version that isn't known the client learns which is, and goes on with that
+            # for an unknown version the reply lists the known ones, and the client continues with one of these
             response = await self._requests.handle(key, {}, connection)
             response["error"] = protocol.NO_ERROR if version == 0 else protocol.UNSUPPORTED_VERSION
         elif api is None or version != api.version:

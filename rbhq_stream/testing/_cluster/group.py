@@ -4,7 +4,7 @@
 |---|---|---|
 | `EMPTY` | no members; offsets may be committed from outside | `JOINING` when a member joins |
 | `JOINING` | every member is to join, those of the last generation again | `SYNCING` when all of them have |
-| `SYNCING` | all have joined; the leader is to send who reads what | `STABLE` when it has; `JOINING` |
+| `SYNCING` | all have joined; the leader has to send the assignment | `STABLE` when it has; `JOINING` |
 | `STABLE` | each member reads its partitions | `JOINING` |
 
 A member that joins, leaves or is evicted takes a group from `SYNCING` or `STABLE` to `JOINING`; the last one that goes
@@ -110,12 +110,12 @@ class Group:
         return NO_ERROR, member.assignment
 
     def heartbeat(self, member_id: str, generation: int) -> int:
-        """Keeps a member in the group, and returns an error code that tells it whether it has to join again."""
+        """Keeps a member in the group, and returns an error code: whether it has to join again."""
         error = self.check(member_id, generation)
         return REBALANCE_IN_PROGRESS if error == NO_ERROR and self._state is _State.JOINING else error
 
     def check(self, member_id: str, generation: int) -> int:
-        """Returns an error code that tells whether this is a member of the present generation, and keeps it."""
+        """Returns an error code: whether this is a member of the current generation. Keeps it in the group."""
         if generation < 0 and not self._members:
             return NO_ERROR  # a client that commits and is no member
         member = self._members.get(member_id)
@@ -204,7 +204,7 @@ class Group:
         }
 
     def _keep(self, member: _Member, longest: float = math.inf) -> None:
-        """Starts the member's session time-out, or a shorter one, anew. While it waits to join it isn't evicted."""
+        """Restarts the member's session time-out, or a shorter one. A member that waits to join isn't evicted."""
         if member.eviction is not None:
             member.eviction.cancel()
         if member.joining is None:

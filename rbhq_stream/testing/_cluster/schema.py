@@ -1,4 +1,4 @@
-"""Kafka's wire format: messages as dictionaries, read and written as a schema says.
+"""Kafka's wire format: messages as dictionaries, read and written according to a schema.
 
 A schema lists fields and their types, with brackets for an array of one type or of structures:
 `"error_code:int16 topics:[name:string partitions:[int32]]"`.
