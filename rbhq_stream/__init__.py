@@ -16,6 +16,7 @@ from rbhq_stream._book.changes import (
     StatusChanged,
 )
 from rbhq_stream._book.finality import Finality
+from rbhq_stream._book.gate import BettingChanged, BettingDecision, BettingGate, GateRules, Refusal, RefusalReason
 from rbhq_stream._book.history import HistoryError
 from rbhq_stream._book.ledger import Deduction, DeductionLedger, Deductions, LedgerEntry, ScratchingHistory
 from rbhq_stream._book.lifecycle import FinalityReason, PostedResult, StatedStatus, Transition
@@ -104,6 +105,9 @@ __all__ = [
     "AsyncFeed",
     "AuthenticationError",
     "AuthorizationError",
+    "BettingChanged",
+    "BettingDecision",
+    "BettingGate",
     "CardMeeting",
     "CardRace",
     "CardRunner",
@@ -141,6 +145,7 @@ __all__ = [
     "FinalityReason",
     "ForkedFeedError",
     "Gap",
+    "GateRules",
     "Health",
     "HealthChanged",
     "HealthFigures",
@@ -189,6 +194,8 @@ __all__ = [
     "RbhqStreamError",
     "Record",
     "RecordMark",
+    "Refusal",
+    "RefusalReason",
     "ResultAmended",
     "ResultId",
     "ResultPosted",

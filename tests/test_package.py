@@ -36,6 +36,7 @@ Deduction DeductionLedger Deductions LedgerEntry RecordMark ScratchingHistory
 CombineDeductions DeductFrom Factor FactorName FieldSize Finality InDoubt LateScratching Outcome Payout PayoutReason
 PlaceTerms ResultId SettlementRules
 CardMeeting CardRace CardRunner RaceCard
+BettingChanged BettingDecision BettingGate GateRules Refusal RefusalReason
 TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode to_dict
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

@@ -24,6 +24,8 @@ from rbhq_stream import (
     AnomalyKind,
     AuthenticationError,
     AuthorizationError,
+    BettingChanged,
+    BettingDecision,
     CardMeeting,
     CardRace,
     CardRunner,
@@ -56,6 +58,7 @@ from rbhq_stream import (
     FinalityReason,
     ForkedFeedError,
     Gap,
+    GateRules,
     Health,
     HealthChanged,
     HealthFigures,
@@ -95,6 +98,8 @@ from rbhq_stream import (
     RbhqStreamError,
     Record,
     RecordMark,
+    Refusal,
+    RefusalReason,
     ResultAmended,
     ResultId,
     ResultPosted,
@@ -172,6 +177,8 @@ PAYOUT = Payout(
 )
 
 CARD = RaceCard((CardMeeting(1, "Albury", (CardRace(RaceId(1, 2), AT, "Maiden", (CardRunner(4),)),)),))
+
+DECISION = BettingDecision(RaceId(1, 2), (Refusal(RefusalReason.UNKNOWN_RACE, "the book does not have race 1-2"),))
 
 VALUES: dict[type[Any], list[Any]] = {
     # values of the feed
@@ -270,6 +277,11 @@ VALUES: dict[type[Any], list[Any]] = {
     RaceLeft: [RaceLeft(RaceId(1, 2), None)],
     Anomaly: [Anomaly(RaceId(1, 2), MARK, AnomalyKind.UNKNOWN_STATUS, detail="DELAYED")],
     HistoryError: [HistoryError("1-2", AT, None)],
+    BettingDecision: [DECISION],
+    BettingChanged: [BettingChanged(RaceId(1, 2), None, None, DECISION)],
+    Refusal: [*DECISION.reasons],
+    RefusalReason: [*RefusalReason],
+    GateRules: [GateRules(max_price_age=timedelta(minutes=5))],
     # configuration
     FeedConfig: [CONFIG],
     Topics: [Topics(prices="p", race_results="r")],
@@ -319,7 +331,8 @@ VALUES: dict[type[Any], list[Any]] = {
 
 OWNERS = set(
     """
-AsyncFeed Feed RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets EmbeddedBroker MemorySource Simulator
+AsyncFeed BettingGate Feed RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
+EmbeddedBroker MemorySource Simulator
 OnEvent OnPart Owner RawRecord Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

@@ -10,11 +10,14 @@ from rbhq_stream._book.anomaly_kinds import AnomalyKind
 from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
 from rbhq_stream._book.finality import Finality
 from rbhq_stream._book.frozen_mapping import FrozenMapping
+from rbhq_stream._book.gate import DEFAULT_GATE_RULES, BettingDecision, GateRules, accepting_bets
 from rbhq_stream._book.history import BEGINNING, HistoryError, TooEarlyError
 from rbhq_stream._book.provenance import Location, from_micros, locate, mark_at, to_micros
 from rbhq_stream._book.race import BookedRace
 from rbhq_stream._book.state import RaceState
-from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatusEvent
+from rbhq_stream._race_card import RaceCard
+from rbhq_stream.events import Event, PriceEvent, PriceType, RaceId, RaceResultEvent, RaceStatusEvent
+from rbhq_stream.health import Health
 from rbhq_stream.source import TopicPartition
 
 _RaceKey = tuple[int, int]
@@ -146,6 +149,37 @@ class RaceBook:
             return race.state_at(to_micros(time))
         except TooEarlyError as early:
             raise HistoryError(str(race_id), time, from_micros(early.since)) from None
+
+    def accepting_bets(
+        self,
+        race_id: RaceId,
+        *,
+        runner: int | None = None,
+        price_type: PriceType | None = None,
+        health: Health | None,
+        now: datetime,
+        card: RaceCard | None = None,
+        rules: GateRules = DEFAULT_GATE_RULES,
+    ) -> BettingDecision:
+        """Returns whether to take a bet, with every reason against it. What is not known counts against it.
+
+        Args:
+            race_id: The race.
+            runner: The runner to bet on; `None`: any runner.
+            price_type: The type of the price; `None`: any type.
+            health: The feed's health at this moment: `feed.health`. `None` refuses the bet.
+            now: The present time, an aware time.
+            card: The card with the race's scheduled start. Without one, the status alone decides when betting ends.
+            rules: The limits.
+
+        Raises:
+            TypeError: `now` is not a `datetime`.
+            ValueError: `now` has no time zone.
+        """
+        race = self.get(race_id)
+        return accepting_bets(
+            race_id, race, runner=runner, price_type=price_type, health=health, now=now, card=card, rules=rules
+        )
 
     @property
     def newest_at(self) -> datetime | None:
