@@ -32,6 +32,7 @@ from rbhq_stream._book.settlement_rules import (
     PlaceTerms,
     SettlementRules,
 )
+from rbhq_stream._book.snapshots import SnapshotError
 from rbhq_stream._book.state import RaceState
 from rbhq_stream._config import FeedConfig, Topics
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret
@@ -209,6 +210,7 @@ __all__ = [
     "Secret",
     "SettlementRules",
     "Signal",
+    "SnapshotError",
     "Source",
     "SourceStatus",
     "SqlOffsets",

@@ -31,7 +31,7 @@ RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Reco
 FeedInUseError ForkedFeedError
 AnomalyKind RaceBook Anomaly Change DeductionRevised FinalityChanged PriceChanged RaceLeft
 ResultAmended ResultPosted RunnerReinstated RunnerScratched StatusChanged HistoryError
-FinalityReason PostedResult StatedStatus Transition Price PriceKey RaceState
+FinalityReason PostedResult StatedStatus Transition Price PriceKey RaceState SnapshotError
 Deduction DeductionLedger Deductions LedgerEntry RecordMark ScratchingHistory
 CombineDeductions DeductFrom Factor FactorName FieldSize Finality InDoubt LateScratching Outcome Payout PayoutReason
 PlaceTerms ResultId SettlementRules

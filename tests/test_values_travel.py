@@ -112,6 +112,7 @@ from rbhq_stream import (
     Secret,
     SettlementRules,
     Signal,
+    SnapshotError,
     SourceStatus,
     StatedStatus,
     StatusChanged,
@@ -282,6 +283,7 @@ VALUES: dict[type[Any], list[Any]] = {
     Refusal: [*DECISION.reasons],
     RefusalReason: [*RefusalReason],
     GateRules: [GateRules(max_price_age=timedelta(minutes=5))],
+    SnapshotError: [SnapshotError("book.json", "empty")],
     # configuration
     FeedConfig: [CONFIG],
     Topics: [Topics(prices="p", race_results="r")],

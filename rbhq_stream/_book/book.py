@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
+
+from typing_extensions import Self
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
 from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
+from rbhq_stream._book.departures import Departures
 from rbhq_stream._book.finality import Finality
 from rbhq_stream._book.frozen_mapping import FrozenMapping
 from rbhq_stream._book.gate import DEFAULT_GATE_RULES, BettingDecision, GateRules, accepting_bets
 from rbhq_stream._book.history import BEGINNING, HistoryError, TooEarlyError
 from rbhq_stream._book.provenance import Location, from_micros, locate, mark_at, to_micros
 from rbhq_stream._book.race import BookedRace
+from rbhq_stream._book.snapshots import SavedBook, read, to_bytes
 from rbhq_stream._book.state import RaceState
+from rbhq_stream._durable_files import write_atomically
 from rbhq_stream._race_card import RaceCard
 from rbhq_stream.events import Event, PriceEvent, PriceType, RaceId, RaceResultEvent, RaceStatusEvent
 from rbhq_stream.health import Health
 from rbhq_stream.source import TopicPartition
 
 _RaceKey = tuple[int, int]
-_MICROSECOND = timedelta(microseconds=1)
 KEEP = timedelta(days=2)
 HISTORY = 50_000
-LOOKS_PER_KEEP = 64
-"""How often the book looks for old races in the time for which it keeps them."""
-MAX_LEFT = 100_000
-"""How many races that left are remembered by their ids, so that they are not taken for new ones if they come back."""
 
 
 class RaceBook:
@@ -64,16 +66,12 @@ class RaceBook:
             raise TypeError(f"history={checks.shown(history)}: expected an int")
         if history < 2:
             raise ValueError(f"history={history}: expected 2 or more")
-        self._keep = None if keep is None else keep // _MICROSECOND
         self._history = history
         self._is_complete = True
         self._races: dict[_RaceKey, BookedRace] = {}
-        self._left: dict[_RaceKey, int] = {}
-        """When races left: one that comes back is not complete, because what was known about it is lost."""
+        self._departures = Departures(keep)
         self._positions: dict[tuple[str, int], int] = {}
         self._newest = BEGINNING
-        self._previous = BEGINNING
-        self._look_at = BEGINNING
 
     # --- reading ---
 
@@ -212,7 +210,7 @@ class RaceBook:
         changes: list[Change] = []
         race = self._races.get(key)
         if race is None:
-            if key in self._left and self._was_applied(location):
+            if self._departures.has_left(key) and self._was_applied(location):
                 return ()
             race = self._entered(key, event.race_id, location, changes)
         applied = race.apply(event, location)
@@ -246,18 +244,79 @@ class RaceBook:
         """Whether everything that was published has been applied, as far as whoever feeds the book knows."""
         return self._is_complete
 
+    # --- saving ---
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Saves the states of all races, and the positions to go on from, in a file.
+
+        It is called by the thread that applies events, between two of them. The file is replaced as a whole: a crash
+        leaves the old one or the new one. The history for `as_of` is not saved, and begins anew after `load`.
+
+        Args:
+            path: The file; its folder must exist.
+
+        Raises:
+            OSError: it can't be written; the old file is as it was.
+            ValueError: a scratching or a result that was made by hand holds what cannot be written.
+        """
+        races = tuple(race.saved() for race in self._races.values())
+        positions = tuple((*partition, at) for partition, at in self._positions.items())
+        saved = SavedBook(positions, races, tuple(self._departures.left), self._newest)
+        write_atomically(Path(path), to_bytes(saved))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, keep: timedelta | None = KEEP, history: int = HISTORY) -> Self:
+        """Returns the book that was saved in a file. It is not complete until `caught_up`.
+
+        Args:
+            path: The file.
+            keep: As for a new book.
+            history: As for a new book.
+
+        Raises:
+            OSError: the file can't be read.
+            SnapshotError: it is no snapshot of a book, or one of a version that can't be read.
+        """
+        book = cls(keep=keep, history=history)
+        book.restore(path)
+        return book
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Fills an empty book with what was saved in a file: what `load` does with a new one.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: the file can't be read.
+            SnapshotError: it is no snapshot of a book, or one of a version that can't be read.
+            ValueError: the book is not empty.
+        """
+        if self._races or self._positions:
+            raise ValueError("the book is not empty: restore a new one")
+        saved = read(Path(path))
+        self._is_complete = False
+        self._positions = {(topic, partition): at for topic, partition, at in saved.positions}
+        self._departures.leave(*saved.left)
+        self._newest = saved.newest
+        for one in saved.races:
+            race_id = RaceId(one.meeting_id, one.event_number)
+            race = BookedRace(race_id, history=self._history, is_complete=False)
+            race.restore(one)
+            self._races[one.meeting_id, one.event_number] = race
+
     # --- the parts of it ---
 
     def _set_complete(self, *, is_complete: bool) -> tuple[Change, ...]:
         self._is_complete = is_complete
         changes: list[Change] = []
         for key, race in sorted(self._races.items()):
-            changes += race.set_complete(is_complete=is_complete and key not in self._left)
+            changes += race.set_complete(is_complete=is_complete and not self._departures.has_left(key))
         return tuple(changes)
 
     def _entered(self, key: _RaceKey, race_id: RaceId, location: Location | None, changes: list[Change]) -> BookedRace:
         """Adds a race. One that had left before is never complete again."""
-        had_left = key in self._left
+        had_left = self._departures.has_left(key)
         if had_left:
             changes.append(Anomaly(race_id, mark_at(location), AnomalyKind.RACE_HAD_LEFT))
         race = BookedRace(race_id, history=self._history, is_complete=self._is_complete and not had_left)
@@ -279,18 +338,11 @@ class RaceBook:
             return
         if micros > self._newest:  # noqa: PLR1730 - max() takes three times as long
             self._newest = micros
-        # one record with a time far in the future must not empty the book: two in a row have to agree
-        now = micros if micros < self._previous else self._previous  # noqa: FURB136 - as is min()
-        self._previous = micros
-        if self._keep is not None and now >= self._look_at:
-            self._look_at = now + self._keep // LOOKS_PER_KEEP
-            self._let_leave(now, now - self._keep, changes)
+        oldest = self._departures.oldest_to_keep(micros)
+        if oldest is not None:
+            changes += self._let_leave(oldest)
 
-    def _let_leave(self, now: int, oldest: int, changes: list[Change]) -> None:
-        for key, race in sorted(self._races.items()):
-            if race.newest < oldest:
-                del self._races[key]
-                self._left[key] = now
-                changes.append(RaceLeft(race.race_id, None))
-        while len(self._left) > MAX_LEFT:
-            del self._left[next(iter(self._left))]
+    def _let_leave(self, oldest: int) -> list[Change]:
+        old = sorted(key for key, race in self._races.items() if race.newest < oldest)
+        self._departures.leave(*old)
+        return [RaceLeft(self._races.pop(key).race_id, None) for key in old]

@@ -75,9 +75,14 @@ class Versions(Generic[_T]):
             half = len(times) // 2
             self._kept = times[half:], values[half:], times[half]
 
-    def begin_at(self, micros: int, value: _T) -> None:
-        """Makes this value, which counts from a time on, the first one: nothing before that time is known."""
-        self._kept = [micros], [value], micros
+    def begin_at(self, micros: int, value: _T | None) -> None:
+        """Makes this value, which counts from a time on, the first one: nothing before that time is known.
+
+        Args:
+            micros: The time.
+            value: The value; `None` if there was none.
+        """
+        self._kept = ([], [], micros) if value is None else ([micros], [value], micros)
 
     def at(self, micros: int) -> _T | None:
         """Returns the value at a time; `None` if there was none yet.

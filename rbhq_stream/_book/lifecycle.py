@@ -254,3 +254,18 @@ def has_winner(result: RaceResultEvent) -> bool:
 def placed(result: RaceResultEvent) -> frozenset[int]:
     """Returns the runners that the result gives a position or a payout."""
     return frozenset(runner.runner_number for runner in result.results if is_placed(runner))
+
+
+def is_same_result(one: RaceResultEvent, other: RaceResultEvent) -> bool:
+    """Returns whether two results say the same. When they were made, and on which host, is not what they say."""
+    return one.status == other.status and not _differ(one, other)
+
+
+def is_amendment(posted: tuple[PostedResult, ...], result: RaceResultEvent) -> bool:
+    """Returns whether a result says something else than the newest one although one was FINAL already."""
+    was_final = any(one.result.status == RaceStatus.FINAL for one in posted)
+    return was_final and _differ(posted[-1].result, result)
+
+
+def _differ(one: RaceResultEvent, other: RaceResultEvent) -> bool:
+    return one.results != other.results or one.dividends != other.dividends

@@ -9,9 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 import attrs
-from attrs import define
 
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
+from rbhq_stream._book.applied import Admission, Applied
 from rbhq_stream._book.changes import (
     Anomaly,
     Change,
@@ -22,31 +22,27 @@ from rbhq_stream._book.changes import (
     price_changed,
 )
 from rbhq_stream._book.facts import Facts
-from rbhq_stream._book.history import BEGINNING, END, PriceHistory, Versions
+from rbhq_stream._book.history import BEGINNING
 from rbhq_stream._book.ledger import DeductionLedger
-from rbhq_stream._book.lifecycle import PostedResult, Standing, StatedStatus, Transition, transition
+from rbhq_stream._book.lifecycle import (
+    PostedResult,
+    Standing,
+    StatedStatus,
+    Transition,
+    is_amendment,
+    is_same_result,
+    transition,
+)
 from rbhq_stream._book.prices import Price, PriceKey, updated
 from rbhq_stream._book.provenance import Location, RecordMark, mark_at, precedes, to_micros
+from rbhq_stream._book.race_history import RaceHistory
 from rbhq_stream._book.scratching_changes import scratching_changes
+from rbhq_stream._book.snapshots import SavedRace
 from rbhq_stream._book.state import RaceState
 from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatus, RaceStatusEvent
 
 MAX_REVISIONS = 100
 """How many different results of a race are kept. Few have more than four."""
-
-
-@define
-class _Applied:
-    """How far one partition was applied to a race."""
-
-    topic: str
-    partition: int
-    offset: int = -1
-    part: int = 0
-    newest: int = BEGINNING
-    """The newest time of all its records."""
-    restarted: bool = False
-    """Whether its offsets began anew."""
 
 
 class BookedRace:
@@ -62,21 +58,17 @@ class BookedRace:
         self.race_id = race_id
         self.newest = BEGINNING
         """The time of the newest record about the race, in microseconds since 1970."""
-        self._oldest = END
         self._is_complete = is_complete
         # Replaced as a whole: a reader sees the race before an event or after it. Nobody writes to the dictionary.
         self._now: tuple[dict[PriceKey, Price], Facts] = {}, Facts()
         self._snapshot: tuple[object, bool, RaceState] | None = None
-        self._applied: dict[tuple[str, int], _Applied] = {}
+        self._applied: dict[tuple[str, int], Applied] = {}
         self._arrivals = 0
         self._scratched: frozenset[int] = frozenset()
         self._standing = Standing()
         self._contradictions: frozenset[tuple[AnomalyKind, int | None]] = frozenset()
         self._ended_at: int | None = None
-        self._price_history = PriceHistory(history)
-        self._ledgers: Versions[DeductionLedger] = Versions()
-        self._stated: Versions[tuple[StatedStatus, int]] = Versions()
-        self._posted: Versions[tuple[tuple[PostedResult, ...], int]] = Versions()
+        self._history = RaceHistory(history)
 
     # --- reading ---
 
@@ -95,13 +87,10 @@ class BookedRace:
         Raises:
             TooEarlyError: what was known then is no longer kept.
         """
-        prices, ledger = self._price_history.at(micros), self._ledgers.at(micros)
-        stated, posted = self._stated.at(micros), self._posted.at(micros)
-        if micros < self._oldest:
+        found = self._history.at(micros)
+        if found is None:
             return None
-        status, status_arrival = stated or (None, 0)
-        results, result_arrival = posted or ((), 0)
-        facts = Facts(ledger or DeductionLedger(), status, status_arrival, results, result_arrival)
+        prices, facts = found
         return facts.state(self.race_id, prices, is_complete=self._is_complete)
 
     # --- applying ---
@@ -113,36 +102,55 @@ class BookedRace:
             What it changed; `None` if it was applied before.
         """
         if location is None:
-            self._oldest = BEGINNING
+            self._history.note(BEGINNING)
             return self._apply(event, location)
-        topic, partition, offset, part, micros, _ = location
-        applied = self._applied.get((topic, partition))
+        partition = location[:2]
+        applied = self._applied.get(partition)
         restarted: list[Change] = []
         if applied is None:
-            applied = self._applied[topic, partition] = _Applied(topic, partition)
-        elif offset <= applied.offset and (offset < applied.offset or part <= applied.part):
-            # a record that is newer than all that were applied can't be one of them: the topic was recreated
-            if micros is None or micros <= applied.newest:
+            applied = self._applied[partition] = Applied()
+        else:
+            admission = applied.admission(location)
+            if admission is Admission.DUPLICATE:
                 return None
-            applied.restarted = True
-            detail = f"offset {offset} after offset {applied.offset}"
-            restarted = [Anomaly(self.race_id, mark_at(location), AnomalyKind.OFFSETS_RESTARTED, detail=detail)]
+            if admission is Admission.RESTARTED:
+                detail = f"offset {location[2]} after offset {applied.offset}"
+                restarted = [Anomaly(self.race_id, mark_at(location), AnomalyKind.OFFSETS_RESTARTED, detail=detail)]
         changes = self._apply(event, location)
         # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
-        applied.offset, applied.part = offset, part
+        applied.advance(location)
+        micros = location[4]
         if micros is None:
-            self._oldest = BEGINNING
-        else:
-            if micros > applied.newest:
-                applied.newest = micros
-                self.newest = max(micros, self.newest)
-            self._oldest = min(self._oldest, micros)
+            micros = BEGINNING
+        elif micros > self.newest:
+            self.newest = micros
+        self._history.note(micros)
         return restarted + changes if restarted else changes
 
     def set_complete(self, *, is_complete: bool) -> list[Change]:
         """Sets whether everything that was published about the race is known."""
         self._is_complete = is_complete
         return self._restated(self._now[1], None)
+
+    # --- saving ---
+
+    def saved(self) -> SavedRace:
+        """Returns the race to be saved. Its history is not saved."""
+        prices, facts = self._now
+        ids = self.race_id.meeting_id, self.race_id.event_number
+        return SavedRace.of(ids, prices, facts, self._applied, (self._history.oldest, self.newest))
+
+    def restore(self, saved: SavedRace) -> None:
+        """Makes a new race the saved one."""
+        prices, facts = saved.facts()
+        self._applied, self.newest = saved.partitions(), saved.newest
+        self._arrivals = max(facts.stated_arrival, facts.posted_arrival)
+        self._scratched = frozenset(facts.ledger.scratched)
+        self._history.begin_at(saved.newest, saved.oldest, prices, facts)
+        self._restated(facts, None)
+        self._now = prices, facts
+
+    # --- the parts of it ---
 
     def _apply(self, event: Event, location: Location | None) -> list[Change]:
         mark = mark_at(location)
@@ -173,13 +181,13 @@ class BookedRace:
             if old is not new and old != new:
                 changes.append(price_changed(self.race_id, mark, key, old, new))
         dated = self._dated(location)
-        self._price_history.add(dated, location, rows)
+        self._history.prices.add(dated, location, rows)
         if ledger is facts.ledger:
             self._now = prices, facts
             return changes
         new_facts = facts._replace(ledger=ledger)
         self._scratched = scratched
-        self._ledgers.add(dated, ledger)
+        self._history.ledgers.add(dated, ledger)
         changes += self._restated(new_facts, mark)
         self._now = prices, new_facts
         return changes
@@ -217,7 +225,7 @@ class BookedRace:
             changes.append(Anomaly(self.race_id, mark, AnomalyKind.STATUS_OF_A_RUNNER, event.runner_number))
         self._arrivals += 1
         new = facts._replace(stated=stated, stated_arrival=self._arrivals)
-        self._stated.add(self._dated(location), (stated, self._arrivals))
+        self._history.stated.add(self._dated(location), (stated, self._arrivals))
         changes += self._restated(new, mark)
         self._now = prices, new
         return changes
@@ -227,7 +235,7 @@ class BookedRace:
         last = facts.posted[-1] if facts.posted else None
         if last is not None and _is_late(mark, last.repeated):
             return [self._late(mark, f"a result that is {event.status} after one that is {last.result.status}")]
-        if last is not None and _is_same(last.result, event):
+        if last is not None and is_same_result(last.result, event):
             if mark is None:
                 return []
             posted = (*facts.posted[:-1], attrs.evolve(last, repeated=mark))
@@ -236,18 +244,16 @@ class BookedRace:
             result = PostedResult(attrs.evolve(event), 1 if last is None else last.revision + 1, mark, mark)
             posted = (*facts.posted[1 - MAX_REVISIONS :], result)
             changes = self._peculiarities(event.status, mark)
-            if last is not None and _is_amended(facts.posted, event):
+            if last is not None and is_amendment(facts.posted, event):
                 changes.append(ResultAmended(self.race_id, mark, last, result))
             else:
                 changes.append(ResultPosted(self.race_id, mark, last, result))
         self._arrivals += 1
         new = facts._replace(posted=posted, posted_arrival=self._arrivals)
-        self._posted.add(self._dated(location), (posted, self._arrivals))
+        self._history.posted.add(self._dated(location), (posted, self._arrivals))
         changes += self._restated(new, mark)
         self._now = prices, new
         return changes
-
-    # --- the parts of it ---
 
     def _scratched_by(
         self, event: PriceEvent, location: Location | None, mark: RecordMark | None
@@ -255,7 +261,7 @@ class BookedRace:
         """Returns the ledger after the scratchings and unscratchings of an event, and what they change."""
         prices, facts = self._now
         before = facts.ledger
-        if location is not None and self._applied[location[:2]].restarted:
+        if self._is_restarted(location):
             event = attrs.evolve(event)  # without its record, whose offset would put it before those it comes after
         after = before.with_event(event)
         priced = frozenset(runner for runner, _ in prices)
@@ -263,6 +269,13 @@ class BookedRace:
         if changes and self._ended_at is not None and self._is_after_end(location):
             changes.append(Anomaly(self.race_id, mark, AnomalyKind.SCRATCHING_AFTER_END))
         return after, changes
+
+    def _is_restarted(self, location: Location | None) -> bool:
+        """Whether the offsets of the partition began anew, now or before."""
+        if location is None:
+            return False
+        applied = self._applied[location[:2]]
+        return applied.is_restarted or location[2] < applied.offset
 
     def _restated(self, facts: Facts, mark: RecordMark | None) -> list[Change]:
         """Returns what new facts, or another completeness, make of the status and the finality."""
@@ -305,17 +318,3 @@ class BookedRace:
 def _is_late(mark: RecordMark | None, last: RecordMark | None) -> bool:
     """Whether a record is older than another one of its topic, in another partition."""
     return mark is not None and last is not None and mark.partition != last.partition and precedes(mark, last)
-
-
-def _is_same(one: RaceResultEvent, other: RaceResultEvent) -> bool:
-    """Whether two results say the same. When they were made, and on which host, is not what they say."""
-    return one.status == other.status and not _differ(one, other)
-
-
-def _is_amended(posted: tuple[PostedResult, ...], event: RaceResultEvent) -> bool:
-    was_final = any(one.result.status == RaceStatus.FINAL for one in posted)
-    return was_final and _differ(posted[-1].result, event)
-
-
-def _differ(one: RaceResultEvent, other: RaceResultEvent) -> bool:
-    return one.results != other.results or one.dividends != other.dividends

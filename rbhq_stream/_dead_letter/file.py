@@ -23,6 +23,7 @@ from rbhq_stream._dead_letter.letter import DeadLetter, DeadLetterError, record_
 from rbhq_stream._dead_letter.line import encode_line
 from rbhq_stream._dead_letter.lock import locked
 from rbhq_stream._dead_letter.reading import DeadLetters
+from rbhq_stream._durable_files import sync_folder
 from rbhq_stream.errors import ConfigError, DecodeError
 
 _log = logging.getLogger("rbhq_stream")
@@ -166,7 +167,7 @@ class DeadLetterFile:
                 raise
         if self.fsync:
             # Every time: the process that created or renamed a file may have crashed before it synced the folder.
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         return True
 
     def _rotate(self, file: FileIO) -> None:
@@ -189,12 +190,3 @@ class DeadLetterFile:
 def _write(file: FileIO, data: bytes) -> None:
     while data:  # usually one pass; if the disk is full, the second pass raises
         data = data[file.write(data) or 0 :]
-
-
-def _sync_folder(path: Path) -> None:
-    if sys.platform != "win32":  # Windows can't open a folder
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

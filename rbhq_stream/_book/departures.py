@@ -1,0 +1,59 @@
+"""When old races leave the book: judged by the times of the records, because the book asks no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from rbhq_stream._book.history import BEGINNING, END
+
+_RaceKey = tuple[int, int]
+_MICROSECOND = timedelta(microseconds=1)
+LOOKS = 64
+"""How often the book looks for old races in the time for which it keeps them."""
+MAX_REMEMBERED = 100_000
+"""How many races that left are remembered, so that one that comes back is not taken for a new one."""
+
+
+class Departures:
+    """Which races are old, and which have left.
+
+    Args:
+        keep: How long a race is kept after the newest record about it; `None` keeps every race.
+    """
+
+    def __init__(self, keep: timedelta | None) -> None:
+        self._keep = None if keep is None else keep // _MICROSECOND
+        self._previous = BEGINNING
+        self._look_at = BEGINNING if self._keep is not None else END
+        self._left: dict[_RaceKey, None] = {}
+
+    def oldest_to_keep(self, micros: int) -> int | None:
+        """Returns the time before which races are old; `None` while it is too soon to look for them again.
+
+        One record with a time far in the future must not empty the book, so two in a row have to agree on the time.
+
+        Args:
+            micros: The time of the newest record.
+        """
+        now = micros if micros < self._previous else self._previous  # noqa: FURB136 - min() takes three times as long
+        self._previous = micros
+        if self._keep is None or now < self._look_at:
+            return None
+        self._look_at = now + self._keep // LOOKS
+        return now - self._keep
+
+    def has_left(self, race: _RaceKey) -> bool:
+        """Returns whether a race left the book once."""
+        return race in self._left
+
+    def leave(self, *races: _RaceKey) -> None:
+        """Remembers races that left."""
+        self._left |= dict.fromkeys(races)
+        while len(self._left) > MAX_REMEMBERED:
+            del self._left[next(iter(self._left))]
+
+    @property
+    def left(self) -> Iterable[_RaceKey]:
+        """The races that left, oldest first."""
+        return tuple(self._left)
