@@ -109,11 +109,26 @@ class Record:
         """
         return self.offset + 1 if self.part + 1 >= self.parts else self.offset
 
+    def trace_context(self) -> dict[str, str] | None:
+        """Returns the W3C trace context in the headers, as the `carrier` that OpenTelemetry's `extract` takes.
+
+        Returns:
+            `traceparent` and, if there is one, `tracestate`; `None` without a `traceparent`. If a header occurs more
+            than once, the last one counts. Whether the content is well-formed is left to `extract`.
+        """
+        found = {
+            name: value.decode("ascii")
+            for header, value in self.headers
+            if (name := header.lower()) in _TRACE_HEADERS and value is not None and value.isascii()
+        }
+        return found if "traceparent" in found else None
+
     def __str__(self) -> str:
         """Returns topic, partition and offset, as logs and errors write them."""
         return f"topic {self.topic!r} partition {self.partition} offset {self.offset}"
 
 
+_TRACE_HEADERS = ("traceparent", "tracestate")
 _UNREADABLE_NAME = "\N{REPLACEMENT CHARACTER}"
 # Not `raw.headers()`: since 3.11 CPython may call such a method without checking for the error that the client leaves
 # set, and the error then surfaces in an unrelated call. A call made from C is always checked.

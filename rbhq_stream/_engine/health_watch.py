@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 import attrs
 
 from rbhq_stream._engine.buffer import Buffer
+from rbhq_stream._health.log_line import log_level, log_line
 from rbhq_stream._health.machine import SUSPENDED_AFTER, HealthMachine
 from rbhq_stream._health.observation import Observation
 from rbhq_stream.events import Event
@@ -36,6 +37,7 @@ class HealthWatch:
     """Owns the thread and the state machine.
 
     Args:
+        name: the name of the feed, for the log.
         rules: the limits.
         topics: the class of the events in each topic.
         buffer: what is looked at.
@@ -48,6 +50,7 @@ class HealthWatch:
     def __init__(
         self,
         *,
+        name: str,
         rules: HealthRules,
         topics: Mapping[str, type[Event]],
         buffer: Buffer,
@@ -57,6 +60,7 @@ class HealthWatch:
         failed: Callable[[Exception], None],
     ) -> None:
         self._machine = HealthMachine(rules, topics, time.monotonic(), datetime.now(timezone.utc))
+        self._name = name
         self._buffer = buffer
         self._counts = counts
         self._is_closed = is_closed
@@ -130,7 +134,7 @@ class HealthWatch:
                     request.set()
         except Exception:
             # no health from now on: `current` reports that within seconds
-            _log.exception("the feed's health can't be determined any more")
+            _log.exception("the health of the %s can't be determined any more", self._name)
             raise
         self._has_ended = True
 
@@ -157,12 +161,9 @@ class HealthWatch:
         )
         self._looked_at = now
         if changed is not None:
-            health = changed.health
-            level = logging.INFO if health.ok or changed.previous.state is HealthState.CONNECTING else logging.WARNING
-            level = logging.INFO if health.state in (HealthState.CONNECTING, HealthState.CLOSED) else level
             self._deliver(changed)
             try:
-                _log.log(level, "health: %s (%s): %s", health.state.value, health.reason.value, health.detail)
+                _log.log(log_level(changed), "%s", log_line(self._name, changed))
             except Exception as error:  # noqa: BLE001  # from a logging handler of the application: it is passed on
                 self._failed(error)
 

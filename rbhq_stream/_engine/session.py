@@ -66,6 +66,7 @@ class Session:
         )
         self._immediate = immediate
         self._health = HealthWatch(
+            name=_name(config),
             rules=rules,
             topics=config.topics.kinds,
             buffer=self._buffer,
@@ -240,3 +241,10 @@ class Session:
         self._buffer.raise_failure()
         if self._buffer.is_ended and not self.is_closed:
             raise FeedClosedError("the feed's poll thread has ended")
+
+
+def _name(config: FeedConfig) -> str:
+    """Returns what tells this feed apart from others in the process, for the log."""
+    if config.group_id is None:
+        return f"feed without a group of {', '.join(config.topics.names)}"
+    return f"feed of group {config.group_id!r}"
