@@ -24,3 +24,15 @@ def partner_config(cluster: KafkaCluster, partner: Partner, **fields: Any) -> Fe
     if fields.get("kafka", {}).get("group.protocol") == "consumer":
         del given["session_timeout"]  # the brokers decide on it
     return FeedConfig(**{**given, **fields})
+
+
+def partner_toml(cluster: KafkaCluster, partner: Partner) -> str:
+    """Returns the same access data, with the topics, for a TOML file."""
+    return f"""
+        bootstrap_servers = "{cluster.bootstrap}"
+        username = "{partner.username}"
+        password = "{partner.password}"
+        ca_file = "{cluster.ca_file}"
+        topics.prices = "{partner.topics.prices}"
+        topics.race_status = "{partner.topics.race_status}"
+        """

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sqlite3
 import sys
 import time
@@ -23,6 +22,7 @@ import psycopg
 
 from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig
 from rbhq_stream.offsets import SqlOffsets
+from tests.reliability.forking import fork_for_each_line
 
 # no unique key: an event that is handled twice is there twice
 _CREATE_EVENTS = """CREATE TABLE events (id {serial} PRIMARY KEY,
@@ -109,22 +109,15 @@ async def run_async(config: FeedConfig, database: str) -> None:
 
 
 def main(config_file: str, database: str) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system forgets the processes that were killed
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                name, *mode = line.split()
-                config = FeedConfig.from_toml(config_file, group_instance_id=name)
-                if mode == ["async"]:
-                    asyncio.run(run_async(config, database))
-                else:
-                    run(config, database)
-            except BaseException as error:  # noqa: BLE001  # the log shows it
-                print(f"{os.getpid()}: {error!r}", file=sys.stderr, flush=True)
-            finally:
-                os._exit(1)  # it only ends by being killed
-        print(pid, flush=True)
+    def start(line: str) -> None:
+        name, *mode = line.split()
+        config = FeedConfig.from_toml(config_file, group_instance_id=name)
+        if mode == ["async"]:
+            asyncio.run(run_async(config, database))
+        else:
+            run(config, database)
+
+    fork_for_each_line(start)
 
 
 if __name__ == "__main__":

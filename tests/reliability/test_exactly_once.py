@@ -7,8 +7,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +18,11 @@ from typing import Any, cast
 import pytest
 from typing_extensions import Self
 
-from tests import ROOT
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
+from tests.partner_configs import partner_toml
 from tests.reliability import sql_app
+from tests.reliability.forking import Starter
 from tests.waiting import wait_for
 
 SEED = 20261121
@@ -104,44 +103,12 @@ class Application:
         self.database = database or str(folder / "app.db")
         sql_app.create(self.database)
         config = folder / "rbhq.toml"
-        config.write_text(
-            f"""
-            bootstrap_servers = "{kafka.bootstrap}"
-            username = "{partner.username}"
-            password = "{partner.password}"
-            ca_file = "{kafka.ca_file}"
-            group_id = "{partner.group_prefix}sql"
-            session_timeout = {SESSION_TIMEOUT}
-            topics.prices = "{partner.topics.prices}"
-            topics.race_status = "{partner.topics.race_status}"
-            """
-        )
-        command = [sys.executable, "-m", "tests.reliability.sql_app", str(config), self.database]
-        self._log = (folder / "app.log").open("w")
-        self._starter = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=ROOT
-        )
-        self._pids: set[int] = set()
-
-    def start(self, member: str) -> int:
-        assert self._starter.stdin is not None
-        assert self._starter.stdout is not None
-        self._starter.stdin.write(f"{member}\n")
-        self._starter.stdin.flush()
-        pid = int(self._starter.stdout.readline())
-        self._pids.add(pid)
-        return pid
-
-    def kill(self, pid: int) -> None:
-        os.kill(pid, signal.SIGKILL)
-        self._pids.discard(pid)
-
-    def end(self) -> None:
-        for pid in list(self._pids):
-            with suppress(ProcessLookupError):
-                self.kill(pid)
-        self._starter.communicate()
-        self._log.close()
+        group = f'group_id = "{partner.group_prefix}sql"\nsession_timeout = {SESSION_TIMEOUT}'
+        config.write_text(partner_toml(kafka, partner) + group)
+        self._starter = Starter(sql_app.__name__, str(config), self.database, log=folder / "app.log")
+        self.start = self._starter.start
+        self.kill = self._starter.kill
+        self.end = self._starter.end
 
     def is_in_a_transaction(self, pid: int) -> bool:
         """Whether the process, which was just suspended or killed, has begun a transaction."""

@@ -1,0 +1,214 @@
+"""Every bet of a simulated day is paid once and right, by an application that is killed again and again.
+
+The day has dead heats, reinstated runners, revised deductions, protests, abandoned races and an amended result. What is
+right is computed from what happened in the simulation, in fractions, and not from the events.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import datetime, timedelta
+from fractions import Fraction
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from rbhq_stream import Event, PriceEvent, PriceType, RaceId, RaceResultEvent, RaceStatus, RaceStatusEvent, encode
+from rbhq_stream.testing import Happening, RaceTruth, Simulator
+from tests.broker.fixtures import Partner
+from tests.broker.kafka import KafkaCluster
+from tests.partner_configs import partner_toml
+from tests.reliability import settlement_app
+from tests.reliability.forking import Starter
+from tests.waiting import wait_for
+
+SEED = 20261128
+KILLS = 10
+BETS_PER_RACE = 12
+PLACES = {PriceType.WIN: 1, PriceType.PLACE_2: 2, PriceType.PLACE_3: 3, PriceType.PLACE_4: 4}
+
+
+@attrs.frozen
+class Bet:
+    number: int
+    race_id: RaceId
+    runner: int
+    price_type: PriceType
+    price: Fraction
+    struck_at: datetime
+    stake: Fraction
+
+    def row(self) -> tuple[Any, ...]:
+        price, stake = (f"{float(number):.2f}" for number in (self.price, self.stake))
+        return self.number, str(self.race_id), self.runner, self.price_type, price, self.struck_at.isoformat(), stake
+
+
+def bets_on(simulator: Simulator, truth: Mapping[RaceId, RaceTruth]) -> list[Bet]:
+    """Bets on all runners and price types, struck before, between and after the scratchings of each race."""
+    chance = random.Random(SEED)
+    bets: list[Bet] = []
+    for race in simulator.card.races:
+        told = truth[race.race_id]
+        runners = [*told.starters, *(scratching.runner_number for scratching in told.scratchings)]
+        placed = [runner for group in told.placings[:4] for runner in group]
+        for _ in range(BETS_PER_RACE):
+            bets.append(
+                Bet(
+                    len(bets),
+                    race.race_id,
+                    chance.choice(placed if placed and chance.random() < 0.6 else runners),
+                    chance.choice(list(PriceType)),
+                    Fraction(chance.randrange(105, 2_000), 100),
+                    race.start_time - timedelta(minutes=chance.uniform(0, 240)),
+                    Fraction(chance.randrange(100, 10_000), 100),
+                )
+            )
+    return bets
+
+
+def cents(bet: Bet, told: RaceTruth) -> int:
+    """What a bet pays, by what happened in the simulation."""
+    scratched = {scratching.runner_number: scratching for scratching in told.scratchings}
+    stake = round(bet.stake * 100)
+    if told.status is RaceStatus.ABANDONED or bet.runner in scratched:
+        return stake
+    starters = len(told.starters)
+    if bet.price_type is PriceType.PLACE and starters < 5:
+        return stake
+    places = PLACES.get(bet.price_type) or (3 if starters >= 8 else 2)
+    left = Fraction(1)
+    for scratching in scratched.values():
+        deduction = scratching.deduction(bet.price_type)
+        assert deduction is not None
+        assert scratching.scratch_time is not None
+        if bet.struck_at < scratching.scratch_time:
+            left -= Fraction(deduction)
+    amount = stake * bet.price * max(left, Fraction(0)) * Fraction(told.payout_factor(bet.runner, places))
+    return int(amount + Fraction(1, 2))  # half a cent is rounded up
+
+
+def chapters(simulator: Simulator) -> list[list[Event]]:
+    """The events of the day, in parts that end with a final result each, and the rest."""
+    parts: list[list[Event]] = [[]]
+    for timed in simulator.events():
+        parts[-1].append(timed.event)
+        if isinstance(timed.event, RaceResultEvent) and timed.event.status is RaceStatus.FINAL:
+            parts.append([])
+    return parts
+
+
+class Topics:
+    """Where the events of the day are published."""
+
+    def __init__(self, kafka: KafkaCluster, partner: Partner) -> None:
+        self._kafka = kafka
+        kinds = (PriceEvent, RaceStatusEvent, RaceResultEvent)
+        self._topics: dict[type[Event], str] = dict(zip(kinds, partner.topics, strict=True))
+
+    def publish(self, events: list[Event]) -> None:
+        for kind, same in groupby(events, type):
+            self._kafka.publish(self._topics[kind], [(str(event.race_id).encode(), encode(event)) for event in same])
+
+
+class Application:
+    """`settlement_app` in processes of its own, and its database."""
+
+    def __init__(self, kafka: KafkaCluster, partner: Partner, folder: Path, bets: list[Bet]) -> None:
+        self._database = str(folder / "bets.db")
+        settlement_app.create(self._database)
+        with closing(settlement_app.connect(self._database)) as db, db:
+            db.executemany("INSERT INTO bets VALUES (?, ?, ?, ?, ?, ?, ?)", [bet.row() for bet in bets])
+        config = folder / "rbhq.toml"
+        results = f'topics.race_results = "{partner.topics.race_results}"'
+        config.write_text(partner_toml(kafka, partner) + results)
+        self._starter = Starter(settlement_app.__name__, str(config), self._database, log=folder / "app.log")
+        self.kill = self._starter.kill
+        self.end = self._starter.end
+
+    def start(self) -> int:
+        return self._starter.start("")
+
+    def payments(self) -> list[tuple[int, int, int]]:
+        """Bet, cents and process of each payment, in order."""
+        with closing(settlement_app.connect(self._database)) as db:
+            return db.execute("SELECT bet, cents, process FROM payments ORDER BY id").fetchall()
+
+    def has_paid_more_than(self, payments: int) -> bool:
+        return len(self.payments()) > payments
+
+    def paid(self) -> dict[int, int]:
+        paid: dict[int, int] = {}
+        for bet, amount, _ in self.payments():
+            paid[bet] = paid.get(bet, 0) + amount
+        return paid
+
+    def is_in_a_transaction(self) -> bool:
+        """Whether the process, which was just suspended, has begun to write."""
+        journal = Path(f"{self._database}-journal")
+        return journal.exists() and journal.stat().st_size > 0
+
+
+@pytest.fixture
+def simulator() -> Simulator:
+    return Simulator(SEED, meetings=3, races=5, price_records=20)
+
+
+@pytest.fixture
+def bets(simulator: Simulator) -> list[Bet]:
+    return bets_on(simulator, simulator.truth())
+
+
+@pytest.fixture
+def application(kafka: KafkaCluster, partner: Partner, tmp_path: Path, bets: list[Bet]) -> Iterator[Application]:
+    application = Application(kafka, partner, tmp_path, bets)
+    yield application
+    application.end()
+
+
+def test_every_bet_is_paid_once_and_right_through_ten_kills(
+    kafka: KafkaCluster, partner: Partner, simulator: Simulator, bets: list[Bet], application: Application
+) -> None:
+    truth, topics = simulator.truth(), Topics(kafka, partner)
+    expected = {bet.number: cents(bet, truth[bet.race_id]) for bet in bets}
+    [amended] = (race_id for race_id, of_race in simulator.happenings.items() if Happening.AMENDED in of_race)
+    to_be_corrected = {bet.number for bet in bets if bet.race_id == amended}
+    chance, in_a_transaction, kills = random.Random(SEED), 0, 0
+    for part in chapters(simulator):
+        before = len(application.payments())
+        process = application.start()
+        topics.publish(part)
+        if part and part[-1].race_id == amended:
+            wait_for(lambda: to_be_corrected <= application.paid().keys(), "the bets of the race are paid")
+        elif kills % 4:
+            wait_for(partial(application.has_paid_more_than, before), "another bet is paid")
+        time.sleep(chance.uniform(0, 0.15))
+        os.kill(process, signal.SIGSTOP)
+        in_a_transaction += application.is_in_a_transaction()
+        application.kill(process)
+        kills += 1
+    application.start()
+    wait_for(lambda: application.paid() == expected, "every bet is paid")
+    time.sleep(0.5)  # for one payment too many
+    payments = application.payments()
+    assert application.paid() == expected
+    made = {bet.number: [amount for number, amount, _ in payments if number == bet.number] for bet in bets}
+    corrected = {number for number, amounts in made.items() if len(amounts) > 1}
+    lives = {process for *_, process in payments}
+    print(f"seed {SEED}: {len(bets)} bets, {len(payments)} payments by {len(lives)} lives, {len(corrected)} of them"
+          f" corrections, {in_a_transaction} of {kills} kills in a transaction")  # fmt: skip
+    # what was paid by the first result is corrected once, and no other bet is
+    assert corrected
+    assert corrected <= to_be_corrected
+    assert all(len(amounts) <= 2 for amounts in made.values())
+    assert kills >= 10
+    assert len(lives) > kills / 2, "most kills came before there was anything to break"
+    assert in_a_transaction
