@@ -47,6 +47,10 @@ class SourceStatus:
     """The ends of the assigned partitions, as far as they are known."""
     unreachable: Mapping[TopicPartition, str] = field(default=Factory(dict), hash=False)
     """The assigned partitions that cannot be read at present, each with the reason."""
+    member_until: float | None = None
+    """Until when (`time.monotonic`, in seconds) the consumer group certainly counts this process as a member, by the
+    last sign of life that it confirmed. `None`: there is no group that could evict it.
+    """
 
 
 class Owner(Protocol):

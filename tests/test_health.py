@@ -55,6 +55,8 @@ class World:
         self.processed: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self.unreachable: dict[TopicPartition, str] = {}
+        self.member_until: float | None = None
+        self.evictions = 0
         self.arrivals: dict[str, Arrival] = {}
         self.is_polling = True
         self.progress: Progress | None = None
@@ -112,8 +114,10 @@ class World:
                     brokers_up=1,
                     ends={p: PartitionEnd(self.ends[p], self.now) for p in reachable},
                     unreachable=self.unreachable,
+                    member_until=self.member_until,
                 ),
                 dict(self.arrivals),
+                evictions=self.evictions,
             )
         changed = self.machine.step(Observation(now=self.now, wall=self.wall, progress=self.progress, **self.feed))
         if changed is not None:
@@ -265,6 +269,34 @@ def test_a_process_that_was_evicted_and_returned_stores_each_event_once() -> Non
     world.assign(PRICES, at=3)
     assert world.run() is R.CATCHING_UP
     assert world.run() is R.UP_TO_DATE
+
+
+def test_an_eviction_that_is_over_before_anybody_looks_is_reported() -> None:
+    world = World().live()
+    world.evictions = 1
+    world.remove(PRICES, STATUS)
+    world.assign(PRICES, at=3)
+    assert world.run() is R.EVICTED
+    assert world.run() is R.CATCHING_UP
+    assert world.run(60) is R.UP_TO_DATE
+    assert world.reasons == [R.EVICTED, R.CATCHING_UP, R.UP_TO_DATE]
+
+
+def test_an_eviction_while_the_process_stood_still_is_reported_after_it() -> None:
+    world = World().live()
+    world.evictions = 1
+    world.jump(60)
+    world.run(2)
+    assert world.reasons == [R.SUSPENDED, R.EVICTED, R.CATCHING_UP, R.UP_TO_DATE]
+
+
+def test_a_member_that_may_have_been_evicted_without_knowing_is_not_live() -> None:
+    world = World().live()
+    world.member_until = world.now + 1
+    assert world.run(0.8) is R.UP_TO_DATE
+    assert world.run(0.4) is R.CATCHING_UP
+    world.member_until = world.now + 10
+    assert world.run(2) is R.UP_TO_DATE
 
 
 def test_a_member_without_partitions_is_stale() -> None:

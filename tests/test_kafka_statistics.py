@@ -118,6 +118,33 @@ def test_a_line_with_long_round_trips_is_not_taken_for_a_broker_that_does_not_re
     assert statistics.status([P0], 60).unreachable == {}
 
 
+def heartbeat_document(sent: int, waiting: int = 0, connects: int = 1) -> str:
+    coordinator = {
+        "nodeid": -1, "name": "GroupCoordinator", "source": "logical", "state": "UP", "connects": connects,
+        "waitresp_cnt": waiting, "req": {"Heartbeat": sent},
+    }  # fmt: skip
+    return json.dumps({"brokers": {"GroupCoordinator": coordinator}})
+
+
+def test_a_heartbeat_that_was_answered_dates_the_membership_by_the_report_before_it() -> None:
+    statistics = Statistics(fetch_wait=0.5)
+    statistics.take_in(heartbeat_document(4), 1.0)
+    statistics.take_in(heartbeat_document(4), 1.5)
+    assert statistics.heartbeat_at is None
+    statistics.take_in(heartbeat_document(5, waiting=1), 2.0)
+    assert statistics.heartbeat_at is None, "it is not answered yet"
+    statistics.take_in(heartbeat_document(5), 2.5)
+    assert statistics.heartbeat_at == 1.5
+
+
+def test_a_heartbeat_over_a_connection_that_was_lost_dates_nothing() -> None:
+    statistics = Statistics(fetch_wait=0.5)
+    statistics.take_in(heartbeat_document(4), 1.0)
+    statistics.take_in(heartbeat_document(5, waiting=1), 1.5)
+    statistics.take_in(heartbeat_document(5, connects=2), 60.0)
+    assert statistics.heartbeat_at is None
+
+
 def test_a_partition_that_the_client_does_not_report_yet_is_left_out() -> None:
     statistics = Statistics(fetch_wait=0.5)
     status = statistics.status([P0], 60)

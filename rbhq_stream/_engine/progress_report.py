@@ -18,6 +18,7 @@ class ProgressReport:
         self._membership = Membership.JOINING
         self._assigned_at: dict[TopicPartition, float] = {}
         self._arrivals: dict[str, Arrival] = {}
+        self._evictions = 0
 
     def assigned(self, partitions: Collection[TopicPartition], now: float) -> None:
         """These partitions, perhaps none, are assigned."""
@@ -28,6 +29,7 @@ class ProgressReport:
         """These partitions are revoked, or lost by an eviction."""
         if is_evicted:
             self._membership = Membership.EVICTED
+            self._evictions += 1
         for partition in partitions:
             self._assigned_at.pop(partition, None)
 
@@ -69,4 +71,5 @@ class ProgressReport:
                 for _, processed, committed in positions.values()
                 if processed is not None and committed is not None
             ),
+            self._evictions,
         )

@@ -24,6 +24,7 @@ The rules:
 | partitions are unreachable, all or some | BROKERS_UNREACHABLE or PARTITIONS_UNREACHABLE | DOWN |
 | no partition is assigned | NO_PARTITIONS | STALE |
 | the application has had one event for too long | HANDLER_STUCK | DELAYED |
+| the group has not confirmed for a whole session that the process is a member | CATCHING_UP | CATCHING_UP |
 | the ends are not confirmed, or records before them not processed | CATCHING_UP | CATCHING_UP |
 | the oldest unprocessed record waits for too long | HANDLER_SLOW | DELAYED |
 | a topic is silent for too long | TOPIC_SILENT or SILENT_BEFORE_JUMP | STALE |
@@ -95,6 +96,7 @@ class HealthMachine:
         self._lags: dict[TopicPartition, Lag] = {}
         self._unreachable_since: dict[TopicPartition, float] = {}
         self._seen_at = now
+        self._evictions = 0
         self._not_live_since = float("-inf")  # when it stopped being live
         self._gap_from: tuple[datetime, dict[TopicPartition, int]] | None = None
         self.current = Health(
@@ -114,6 +116,8 @@ class HealthMachine:
         self._look(progress, now)
         previous = self.current
         reason, detail = self._verdict(seen, progress, stood_still)
+        if reason is not HealthReason.SUSPENDED:
+            self._evictions = progress.evictions  # or else it is reported with the next step
         if previous.state in _BEFORE_CATCHING_UP and reason.state in _AFTER_CATCHING_UP:
             reason, detail = HealthReason.CATCHING_UP, "it is confirmed that nothing was missed"
         elif reason.state is HealthState.LIVE and now < self._not_live_since + LIVE_AGAIN_AFTER:
@@ -157,7 +161,7 @@ class HealthMachine:
         for verdict in (
             self._of_the_feed(seen, progress, stood_still),
             self._of_partitions(progress, seen.now),
-            self._of_the_application(seen),
+            self._of_the_application(seen, progress),
             self._arrivals.verdict(seen.now, seen.wall, self._delay(seen.now)),
         ):
             if verdict is not None:
@@ -178,7 +182,7 @@ class HealthMachine:
         idle = seen.now - progress.at
         if idle > NOT_POLLING_AFTER:
             return HealthReason.NOT_POLLING, f"the feed has not polled for {idle:.0f} s"
-        if progress.membership is Membership.EVICTED:
+        if progress.membership is Membership.EVICTED or progress.evictions > self._evictions:
             return HealthReason.EVICTED, "the consumer group evicted this process, which is rejoining it"
         if progress.membership is Membership.JOINING:
             return HealthReason.JOINING_GROUP, "the feed is connected and waits for the assignment of partitions"
@@ -196,13 +200,17 @@ class HealthMachine:
             return HealthReason.NO_PARTITIONS, "the consumer group has assigned no partition to this process"
         return None
 
-    def _of_the_application(self, seen: Observation) -> _Verdict | None:
+    def _of_the_application(self, seen: Observation, progress: Progress) -> _Verdict | None:
         limit = self._rules.max_delay
         if seen.handler_running > limit:
             text = f"the application has had one event for {seen.handler_running:.0f} s (max_delay is {limit:g} s)"
             return HealthReason.HANDLER_STUCK, text
         delay = self._delay(seen.now)
         is_catching_up = self.current.state in (HealthState.CATCHING_UP, *_BEFORE_CATCHING_UP)
+        member_until = progress.source.member_until
+        if member_until is not None and seen.now >= member_until:
+            text = "the consumer group has not confirmed for a whole session that this process is still a member"
+            return HealthReason.CATCHING_UP, text
         behind = [partition for partition, lag in self._lags.items() if not lag.is_caught_up]
         if behind or (is_catching_up and delay > limit):
             return HealthReason.CATCHING_UP, self._catching_up(behind or list(self._lags))

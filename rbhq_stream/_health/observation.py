@@ -56,6 +56,8 @@ class Progress:
     source: SourceStatus = SourceStatus()
     arrivals: Mapping[str, Arrival] = Factory(dict)
     uncommitted: int = 0
+    evictions: int = 0
+    """How often the consumer group has evicted this process."""
 
 
 @frozen(kw_only=True)

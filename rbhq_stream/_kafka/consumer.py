@@ -76,6 +76,7 @@ class KafkaSource:
         self._removed: set[TopicPartition] = set()  # revoked or lost since closing began
         self._is_paused = False
         self._reading_since = 0.0  # all assigned partitions are being fetched from, unless they are paused
+        self._member_since: float | None = None  # when the group last assigned partitions to this process
         self._failure: BaseException | None = None  # of a callback
         self._opened_by: Owner | None = None
 
@@ -127,7 +128,11 @@ class KafkaSource:
     def status(self) -> SourceStatus:
         reading_for = 0.0 if self._is_paused else time.monotonic() - self._reading_since
         status = self._reports.newest.status(self._partitions.assigned, reading_for)
-        return attrs.evolve(status, ends=self._ends.newest(status.ends))
+        member_until = None
+        if self._config.group_id is not None and self._member_since is not None:
+            confirmed = max(self._member_since, self._reports.newest.heartbeat_at or 0.0)
+            member_until = confirmed + self._config.session_timeout
+        return attrs.evolve(status, ends=self._ends.newest(status.ends), member_until=member_until)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._client.commits.start(self._client.consumer, offsets)
@@ -193,7 +198,8 @@ class KafkaSource:
         ours = _converted(partitions)
         self._partitions.assign(ours)
         given = self._owner.assigned(ours)
-        self._ends.begin(ours, time.monotonic())
+        self._member_since = time.monotonic()
+        self._ends.begin(ours, self._member_since)
         if given:
             self._positioning.assign(consumer, {partition: given.get(partition) for partition in ours})
         _log.info("assigned: %s%s", _listed(ours), f", positions of the application: {given}" if given else "")

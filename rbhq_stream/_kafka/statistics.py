@@ -23,6 +23,7 @@ MAX_ROUND_TRIPS = 6.0
 REMEMBERED_REPORTS = 8
 """How many reports about a broker are remembered, to date the ends of its partitions and to know its round trips."""
 _UP = frozenset({"UP", "UPDATE"})
+_COORDINATOR = "GroupCoordinator"
 
 
 class _RoundTrips(msgspec.Struct):
@@ -35,6 +36,7 @@ class _Broker(msgspec.Struct):
     source: str = ""
     state: str = ""
     connects: int = 0
+    waitresp_cnt: int = 0  # requests that are not answered yet
     rxidle: int = -1  # microseconds
     req: dict[str, int] = {}  # msgspec copies the default of a field
     rtt: _RoundTrips = msgspec.field(default_factory=_RoundTrips)
@@ -90,6 +92,12 @@ class Statistics:
         self._fetch_wait = fetch_wait
         self._newest = _Statistics()
         self._histories: dict[int, _History] = {}
+        self._coordinator_connects = 0
+        self._heartbeats = 0  # how many had been sent at the last report
+        self._reported_at: float | None = None
+        self._waiting_since: float | None = None  # the report before the first heartbeat that is not answered
+        self.heartbeat_at: float | None = None
+        """A time (monotonic) after which a heartbeat was sent that the group's coordinator has answered."""
 
     def take_in(self, text: str, now: float) -> None:
         """Takes in a report of the client.
@@ -101,12 +109,26 @@ class Statistics:
         self._newest = _decoder.decode(text)
         for broker in self._newest.brokers.values():
             if broker.nodeid < 0:
+                if broker.name == _COORDINATOR:
+                    self._take_in_heartbeats(broker)
                 continue
             history = self._histories.get(broker.nodeid)
             if history is None or history.connects != broker.connects:
                 self._histories[broker.nodeid] = history = _History(broker.connects)
             history.fetches.append((now, broker.req.get("Fetch", 0)))
             history.round_trips.append(broker.rtt.max)
+        self._reported_at = now
+
+    def _take_in_heartbeats(self, coordinator: _Broker) -> None:
+        if coordinator.connects != self._coordinator_connects:
+            self._coordinator_connects = coordinator.connects
+            self._waiting_since = None  # what was sent over the other connection is never answered
+        heartbeats = coordinator.req.get("Heartbeat", 0) + coordinator.req.get("ConsumerGroupHeartbeat", 0)
+        if heartbeats != self._heartbeats:
+            self._heartbeats = heartbeats
+            self._waiting_since = self._waiting_since or self._reported_at
+        if self._waiting_since is not None and coordinator.waitresp_cnt == 0 and coordinator.is_up:
+            self.heartbeat_at, self._waiting_since = self._waiting_since, None
 
     @property
     def has_brokers(self) -> bool:
@@ -154,8 +176,8 @@ class Statistics:
         if report.fetchq_cnt or report.fetch_state != "active":
             return None  # nothing needs to be fetched at present, so the broker's silence means nothing
         silent = min(broker.rxidle / 1e6, reading_for)
-        slowest = max(self._histories[broker.nodeid].round_trips, default=0) / 1e6
-        if silent > max(UNRESPONSIVE_AFTER, self._fetch_wait + 1) + min(2 * slowest, MAX_ROUND_TRIPS):
+        slowest = max(self._histories[broker.nodeid].round_trips, default=0) / 1e6 - self._fetch_wait
+        if silent > max(UNRESPONSIVE_AFTER, self._fetch_wait + 1) + min(2 * max(0, slowest), MAX_ROUND_TRIPS):
             return f"broker {broker.name} is connected but has not responded for {silent:.0f} s"
         return None
 
