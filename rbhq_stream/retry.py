@@ -15,8 +15,9 @@ _DAY = 86_400
 class Retry:
     """How to retry a handler that raises: how often, and with which pauses.
 
-    While a handler is retried, the following events wait, so that the events of each race stay in order. The feed stays
-    in its consumer group in the meantime.
+    While a handler is retried, the following events wait, so that the events of each race stay in order: all of them,
+    or, when `run` handles many races at once, those of the same race. The feed stays in its consumer group in the
+    meantime.
     """
 
     attempts: int = field(default=5, validator=checks.positive)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, Retry
+from rbhq_stream.retry import NO_RETRY
 
 
 class Facade(Protocol):
@@ -22,7 +23,7 @@ class Facade(Protocol):
     def next(self) -> Event: ...
     def poll(self, timeout: float) -> Event | None: ...
     def batches(self, max_events: int, max_wait: float) -> Callable[[], list[Event]]: ...
-    def run(self, retry: Retry | None = None) -> None: ...
+    def run(self, retry: Retry = NO_RETRY, at_once: int = 1, **limits: Any) -> None: ...
 
 
 class SyncFacade:
@@ -47,8 +48,8 @@ class SyncFacade:
     def batches(self, max_events: int, max_wait: float) -> Callable[[], list[Event]]:
         return self.feed.batches(max_events, max_wait).__next__
 
-    def run(self, retry: Retry | None = None) -> None:
-        self.feed.run(**({} if retry is None else {"retry": retry}))
+    def run(self, retry: Retry = NO_RETRY, at_once: int = 1, **limits: Any) -> None:
+        self.feed.run(retry=retry, workers=at_once, **limits)
 
 
 class AsyncFacade:
@@ -87,8 +88,8 @@ class AsyncFacade:
 
         return next_batch
 
-    def run(self, retry: Retry | None = None) -> None:
-        self.loop.run_until_complete(self.feed.run(**({} if retry is None else {"retry": retry})))
+    def run(self, retry: Retry = NO_RETRY, at_once: int = 1, **limits: Any) -> None:
+        self.loop.run_until_complete(self.feed.run(retry=retry, concurrency=at_once, **limits))
 
 
 both_facades = pytest.mark.parametrize("facade", [SyncFacade, AsyncFacade], ids=["Feed", "AsyncFeed"])

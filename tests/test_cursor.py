@@ -9,7 +9,7 @@ import pytest
 
 from rbhq_stream import DecodeError, RaceStatus, RaceStatusEvent, encode
 from rbhq_stream._engine.buffer import Buffer, Ownership, newest_offsets
-from rbhq_stream._engine.cursor import Cursor
+from rbhq_stream._engine.cursor import Cursor, Position
 from rbhq_stream.events import Event
 from rbhq_stream.testing._memory import MemoryRecord
 
@@ -203,3 +203,90 @@ def test_in_manual_mode_records_without_events_are_acknowledged_for_the_applicat
     assert event is not None
     bench.cursor.acknowledge(event)
     assert [acknowledgement.offset for acknowledgement in bench.buffer.take_acknowledged()] == [1]
+
+
+# --- several events at once
+
+
+def shown(bench: Bench, count: int) -> list[Position]:
+    """Shows so many events and returns the positions behind them."""
+    positions = []
+    for number in range(count):
+        event = bench.cursor.gather(past_bad_records=True) if number else bench.cursor.next(None)
+        assert event is not None
+        positions.append(bench.cursor.position)
+    return positions
+
+
+def test_what_was_shown_can_be_settled_in_part_and_the_rest_rewound() -> None:
+    bench = Bench(EVENT, TWO, EVENT)
+    one, half, two, three = shown(bench, 4)
+    bench.cursor.settle_up_to(one)
+    assert bench.processed == 1
+    bench.cursor.settle_up_to(half)
+    assert bench.processed == 1, "the record has one more event"
+    assert bench.offset(bench.cursor.next(None)) == 1
+    assert bench.cursor.position == two, "the second event of the record is shown again, and not the first"
+    assert bench.cursor.gather() is not None
+    assert bench.cursor.position == three
+    bench.cursor.settle_up_to(three)
+    assert bench.processed == 3
+
+
+def test_an_interrupt_while_settling_in_part_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(TWO, EVENT)
+    half, *_ = shown(bench, 3)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.buffer, "mark_processed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.cursor.settle_up_to(half)
+    again = shown(bench, 2)
+    assert [position.processed for position in again] == [1, 2], "the first event of the record is not shown again"
+
+
+def test_records_without_events_are_settled_with_all_that_was_shown() -> None:
+    bench = Bench(EVENT, EMPTY, BAD, EVENT, EMPTY, on_bad_record="skip")
+    _, last = shown(bench, 2)
+    assert bench.cursor.gather(past_bad_records=True) is None
+    bench.cursor.settle_up_to(last)
+    assert bench.processed == 4
+    bench.cursor.settle_all()
+    assert bench.processed == 5
+    assert bench.cursor.next(None) is None
+    assert bench.cursor.stats(None).empty_records == 2
+
+
+def test_a_bad_record_that_is_to_be_raised_ends_what_can_be_shown_at_once() -> None:
+    bench = Bench(EVENT, BAD)
+    shown(bench, 1)
+    assert bench.cursor.gather(past_bad_records=True) is None
+    bench.cursor.settle_all()
+    assert bench.processed == 1
+
+
+def test_a_bad_record_whose_refusal_is_deferred_is_raised_until_it_is_refused() -> None:
+    bench = Bench(BAD, EVENT)
+    for _ in range(2):
+        with pytest.raises(DecodeError):
+            bench.cursor.next(None, defers=True)
+        assert bench.processed == 0
+        assert bench.cursor.stats(None).bad_records == 0
+    bench.cursor.refuse()
+    assert bench.processed == 0
+    assert bench.offset(bench.cursor.next(None)) == 1
+    assert bench.processed == 1
+    assert bench.cursor.stats(None).bad_records == 1
+
+
+def test_events_that_are_shown_are_still_owned_unless_their_partition_was_revoked() -> None:
+    bench = Bench(TWO, EVENT)
+    positions = shown(bench, 3)
+    assert all(map(bench.cursor.owns, positions))
+    bench.buffer.set_ownership(Ownership(2, {("status", 0): 1}))
+    assert all(map(bench.cursor.owns, positions))
+    bench.buffer.set_ownership(Ownership(3, {}))
+    assert not any(map(bench.cursor.owns, positions))

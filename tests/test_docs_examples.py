@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
@@ -135,7 +136,7 @@ def test_batches(broker: EmbeddedBroker) -> None:
     assert sorted(event.event_number for event in got) == list(range(20))
 
 
-def test_threads_by_race(broker: EmbeddedBroker) -> None:
+def test_many_races_at_once_on_threads(broker: EmbeddedBroker) -> None:
     got: list[Event] = []
 
     def reprice(event: Event) -> None:
@@ -145,7 +146,18 @@ def test_threads_by_race(broker: EmbeddedBroker) -> None:
 
     space: dict[str, Any] = {"reprice": reprice}
     run_example("scaling.md", 1, space)
-    run_example("scaling.md", 2, space)
+    assert sorted(event.event_number for event in got) == list(range(20))
+    assert sum(broker.committed("docs").values()) == 20
+
+
+def test_many_races_at_once_in_tasks(broker: EmbeddedBroker) -> None:
+    got: list[Event] = []
+
+    async def store(event: Event) -> None:
+        await asyncio.sleep(0.01)
+        got.append(event)
+
+    run_example("scaling.md", 2, {"store": store, "is_over": lambda event: len(got) == len(EVENTS)})
     assert sorted(event.event_number for event in got) == list(range(20))
     assert sum(broker.committed("docs").values()) == 20
 

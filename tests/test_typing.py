@@ -36,6 +36,7 @@ from rbhq_stream import (
     RaceStatusEvent,
     RawRecord,
     Record,
+    Retry,
     RunnerResult,
     Scratching,
     Signal,
@@ -157,6 +158,20 @@ def handlers_async(feed: AsyncFeed) -> None:
     def update(update: PriceUpdate) -> None: ...
 
     assert_type(update, Callable[[PriceUpdate], None])
+
+
+def run(feed: Feed) -> None:
+    feed.run()
+    feed.run(retry=Retry(), workers=16, max_in_flight=100, drain_timeout=2.5)
+    feed.run(concurrency=16)  # type: ignore[call-arg]
+    feed.run(workers=2.5)  # type: ignore[arg-type]
+
+
+async def run_async(feed: AsyncFeed) -> None:
+    await feed.run()
+    await feed.run(retry=Retry(), concurrency=64, max_in_flight=None, drain_timeout=0)
+    await feed.run(workers=16)  # type: ignore[call-arg]
+    feed.run(concurrency=2)  # type: ignore[unused-coroutine]
 
 
 def by_itself(raw: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -15,9 +16,11 @@ from typing import Literal, TypeVar
 from typing_extensions import Self
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._engine.concurrent_driver import ConcurrentDriver, Job, Limits, Run
 from rbhq_stream._engine.cursor import OnBadRecord
-from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.driver import Call, LetOthersRun, Raise, Steps, Wait, check_batch
 from rbhq_stream._engine.event_count import EventCount
+from rbhq_stream._engine.handler_tasks import HandlerTasks
 from rbhq_stream._engine.immediate import ImmediateTasks
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream.errors import FeedInUseError
@@ -33,7 +36,7 @@ EVENTS_PER_TURN = 50
 """While events are waiting, `AsyncFeed` lets the application's other tasks run after this many events."""
 
 
-class AsyncFeed(Driver):
+class AsyncFeed(ConcurrentDriver):
     """RBHQ's feed as typed events, at least once, for one task of an asyncio application.
 
     It works like `Feed`, with `async with`, `async for` and `await`. Handlers may be coroutine functions or plain
@@ -62,6 +65,8 @@ class AsyncFeed(Driver):
         self._changes = EventCount()
         self._tasks = ImmediateTasks(self._note_failed_handler)
         self._immediate = self._tasks
+        self._handler_tasks: HandlerTasks | None = None
+        self._continued = 0  # how many events were handled since a task was started
         super().__init__(
             config,
             commit=commit,
@@ -193,15 +198,32 @@ class AsyncFeed(Driver):
 
         return _Batches(batch)
 
-    async def run(self, *, retry: Retry = NO_RETRY) -> None:
+    async def run(
+        self,
+        *,
+        retry: Retry = NO_RETRY,
+        concurrency: int = 1,
+        max_in_flight: int | None = None,
+        drain_timeout: float = math.inf,
+    ) -> None:
         """Calls the handlers for each event until `stop`, and closes the feed if it was not entered by `async with`.
 
-        It works like `Feed.run`. An event whose handler is cancelled is not acknowledged, and is delivered again.
+        It works like `Feed.run`. When it is cancelled, so are the handlers that are running. An event whose handler is
+        cancelled is not acknowledged, and is delivered again.
 
         Args:
             retry: how often a handler that raised is called again, and after which pauses.
+            concurrency: the maximum number of events whose handlers run at the same time, each in a task of its own.
+                The events of one race are handled one after the other, in the order in which they arrived. Handlers for
+                signals are called in the task that called `run`, while no other handler is running.
+            max_in_flight: the maximum number of events that are taken from the buffer and not finished, if
+                `concurrency` is more than 1. Events that wait for an earlier one of their race count too. The default
+                is 1,000, or twice `concurrency` if that is more.
+            drain_timeout: when the run ends, the maximum time to wait for the handlers that are running, in seconds, if
+                `concurrency` is more than 1. Handlers that have not returned by then are cancelled.
 
         Raises:
+            ValueError: an argument is out of range.
             Exception: what a handler raised.
             TypeError: a handler returned without running its code: see `on`. It is not called again.
             DecodeError: a record is bad (with `on_bad_record="raise"`).
@@ -211,14 +233,74 @@ class AsyncFeed(Driver):
             ForkedFeedError: the feed was entered before this process was forked.
             FeedInUseError: another event loop is reading it.
         """
+        limits = Limits.of("concurrency", concurrency, max_in_flight, drain_timeout)
         if self._is_entered:
-            await self._perform(self._handle_all(retry))
+            await self._run(limits, retry)
         else:
             try:
-                await self._perform(self._handle_all(retry))
+                await self._run(limits, retry)
             except BaseException:
                 await self._perform(self._close(is_normal=False))
                 raise
+
+    async def _run(self, limits: Limits, retry: Retry) -> None:
+        if limits.at_once == 1:
+            await self._perform(self._handle_all(retry))
+            return
+        run = self._new_run(limits, retry)
+        self._handler_tasks = tasks = HandlerTasks()
+        try:
+            await self._run_in(tasks, run)
+        except BaseException as error:
+            self._end_run()
+            if error is run.refusal:
+                self._cursor.refuse()  # not before: another exception, by an interrupt, would take its place
+            raise
+        self._end_run()
+        await self._perform(self._conclude(run))
+
+    async def _run_in(self, tasks: HandlerTasks, run: Run) -> None:
+        try:
+            await self._perform(self._handle_at_once(run))
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            await self._perform(self._drain(run, tasks.is_over, then="cancelled"))
+            raise
+        else:
+            if not self._session.is_forked:  # in a child process the handlers are not waited for
+                await self._perform(self._drain(run, tasks.is_over, then="cancelled"))
+        finally:
+            run.expect_cancellations()
+            await tasks.cancel()
+            self._collect(run)  # a handler may have returned although it was cancelled
+
+    def _start(self, job: Job) -> None:
+        run, tasks = self._current_run, self._handler_tasks
+        assert run is not None, "it is a step of one"
+        assert tasks is not None, "it is a step of a run that has some"
+        self._continued = 0
+        tasks.start(self._work(run, job))
+
+    async def _work(self, run: Run, first: Job) -> None:
+        """Attempts to handle an event, and then the next ones. A task of its own.
+
+        A new task for each event would start it two turns of the event loop later. But it must not keep the event loop
+        to itself, should the handlers be plain functions.
+        """
+        job: Job | None = first
+        while job is not None:
+            try:
+                result = await self._perform(self._attempt(job))
+            except BaseException as error:  # noqa: BLE001  # `run` raises it
+                self._report(run, job, error)
+                return
+            self._report(run, job, result)
+            self._continued += 1
+            if self._session.is_stopped or run.is_ending or self._continued > EVENTS_PER_TURN:
+                return
+            self._collect(run)
+            job = self._next_job(run) if run.failure is None else None
 
     # performing steps
 
@@ -248,10 +330,12 @@ class AsyncFeed(Driver):
                     self._check_alone()
                 self._tasks.use(asyncio.get_running_loop())
                 await self._changes.wait(since, step.timeout)
+            elif isinstance(step, LetOthersRun):
+                await asyncio.sleep(0)
             elif isinstance(step, Raise):
                 raise step.error
             else:
-                await asyncio.sleep(0)
+                self._start(step.job)
 
     def _check_alone(self) -> None:
         """Checks that no other event loop reads the feed, because each would acknowledge the other's current event."""

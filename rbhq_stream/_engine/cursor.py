@@ -16,6 +16,10 @@ Settling moves the processed position up to the read position. Rewinding moves t
 events that were shown are shown again. An interrupt (Ctrl-C, a cancelled task) can arrive between any two calls.
 Nothing is lost then: settling and rewinding can both be repeated, and an event counts as handed over only after one
 assignment, which is the last thing that a facade does before it returns the event.
+
+While several events are handled at once (`gather` and `settle_up_to`), none of them counts as handed over. The
+processed position moves up to an event as soon as that event and all before it are processed. Everything behind it can
+be rewound.
 """
 
 from __future__ import annotations
@@ -23,11 +27,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Literal, Union
+from typing import Literal, NamedTuple, Union
 
 from attrs import frozen
 
-from rbhq_stream._engine.buffer import Acknowledgement, Buffer
+from rbhq_stream._engine.buffer import Acknowledgement, Buffer, Chunk
 from rbhq_stream._engine.delivery_tags import DeliveryTags
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream._wire import decode
@@ -61,6 +65,16 @@ class FeedStats:
     """The size of their values in bytes. Records that were read together count until all of them are processed."""
 
 
+class Position(NamedTuple):
+    """The read position behind an event that was shown."""
+
+    chunk: Chunk
+    processed: int
+    """How many records of the chunk have no events left."""
+    rest: tuple[Event, ...]
+    """The events of the next record that are not shown yet."""
+
+
 class State(Enum):
     """What became of the events between the two positions. The module's docstring has a table."""
 
@@ -78,7 +92,7 @@ class Cursor:
 
     __slots__ = (
         "_at", "_bad", "_buffer", "_chunk", "_empty", "_events", "_kinds", "_last_shown", "_manual", "_max_bytes",
-        "_on_bad_record", "_rest", "_rest_when_settled", "_shown", "_state", "_tags",
+        "_on_bad_record", "_rest", "_rest_when_settled", "_settling", "_shown", "_state", "_tags",
     )  # fmt: skip
 
     def __init__(
@@ -99,17 +113,19 @@ class Cursor:
         self._at = 0  # the next record of the chunk to look at
         self._rest: tuple[Event, ...] = ()  # the events of the record before it that are not shown yet
         self._rest_when_settled: tuple[Event, ...] = ()
+        self._settling: Position | None = None  # an interrupt may leave `settle_up_to` half done
         self._state = _IDLE
         self._last_shown: Event | None = None
         self._shown = 0  # how many events were shown since the cursor was settled
         self._tags = DeliveryTags()
         self._events = self._bad = self._empty = 0
 
-    def next(self, handed_over: Event | None) -> Event | None:
+    def next(self, handed_over: Event | None, *, defers: bool = False) -> Event | None:
         """Settles what was shown before and shows the next event.
 
         Args:
             handed_over: the event that the facade handed over last.
+            defers: whether a bad record stays the next one until `refuse`, although its error was raised.
 
         Returns:
             The event, or `None` when none is waiting.
@@ -118,14 +134,52 @@ class Cursor:
             DecodeError: the next record is bad and `on_bad_record` is "raise". A second call continues after it.
         """
         self.settle(handed_over)
-        return self._show()
+        return self._show(defers)
 
-    def gather(self) -> Event | None:
-        """Shows one more event for a batch that `next` began; the events before it stay shown.
+    def gather(self, *, past_bad_records: bool = False) -> Event | None:
+        """Shows one more event beside those that are shown, which stay so.
 
-        A bad record ends the batch and is left for the next `next`.
+        Args:
+            past_bad_records: whether a bad record is skipped, or passed to the application's function, as `next` does
+                it. By default, and if its error is to be raised, it is left for the next `next`.
         """
-        return None if self._state is _ENDED else self._show()
+        return None if self._state is _ENDED else self._show(past_bad_records)
+
+    @property
+    def position(self) -> Position:
+        """The read position: behind the event that was shown last."""
+        return Position(self._chunk, self._at - 1 if self._rest else self._at, self._rest)
+
+    def owns(self, position: Position) -> bool:
+        """Whether the partition of the event before this position is still assigned to this process."""
+        chunk, processed, rest = position
+        return chunk.epoch == self._buffer.ownership.epoch or self._buffer.owns(
+            chunk, chunk.records[processed if rest else processed - 1]
+        )
+
+    def settle_up_to(self, position: Position) -> None:
+        """Marks everything before this position as processed. What was shown behind it stays so."""
+        self._settling = position  # from here on `settle` does the rest, should an interrupt strike
+        self._buffer.mark_processed(position.chunk, position.processed)
+        self._rest_when_settled = position.rest
+        self._settling = None
+
+    def settle_all(self) -> None:
+        """Marks everything that was shown as processed."""
+        self.settle_up_to(self.position)
+        self._shown = 0
+        self._last_shown = None
+        self._state = _IDLE
+
+    def refuse(self) -> None:
+        """Notes that the error which `next` raised, deferring this, reaches the application now."""
+        self._bad += 1
+        self._at += 1
+        self._state = _REFUSED
+
+    def count_events(self, count: int) -> None:
+        """Counts events that were handled apart from `next`."""
+        self._events += count
 
     @property
     def is_batch_ended(self) -> bool:
@@ -140,6 +194,8 @@ class Cursor:
             self._mark_processed()
             self._events += self._shown
         else:
+            if self._settling is not None:
+                self.settle_up_to(self._settling)
             self._chunk = head = self._buffer.head
             self._rest = self._rest_when_settled
             self._at = head.processed + 1 if self._rest else head.processed
@@ -170,7 +226,7 @@ class Cursor:
         self._buffer.mark_processed(self._chunk, self._at - 1 if self._rest else self._at)
         self._rest_when_settled = self._rest
 
-    def _show(self) -> Event | None:
+    def _show(self, in_run: bool = False) -> Event | None:
         """Shows the next event, if there is one, and skips the records that have none."""
         buffer = self._buffer
         chunk = self._chunk
@@ -204,10 +260,10 @@ class Cursor:
                     max_bytes=self._max_bytes,
                 )
             except DecodeError as error:
-                if self._state is not _IDLE:
+                if self._state is not _IDLE and not (in_run and self._on_bad_record != "raise"):
                     self._state = _ENDED
                     return None
-                self._refuse(record, error)
+                self._handle_bad(record, error, defers=in_run)
                 continue
             if len(events) != 1:
                 if not events:
@@ -240,11 +296,10 @@ class Cursor:
         if self._state is _IDLE:
             self._mark_processed()
 
-    def _refuse(self, record: RawRecord, error: DecodeError) -> None:
+    def _handle_bad(self, record: RawRecord, error: DecodeError, *, defers: bool) -> None:
         if self._on_bad_record == "raise":
-            self._bad += 1
-            self._at += 1
-            self._state = _REFUSED
+            if not defers:
+                self.refuse()
             raise error
         if callable(self._on_bad_record):
             try:

@@ -12,12 +12,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator
-from typing import Literal, NamedTuple, TypeVar, Union
+from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
 from rbhq_stream._engine.dispatch import Handler, Handlers
 from rbhq_stream._engine.immediate import Immediate
+from rbhq_stream._engine.scheduler import InFlight
 from rbhq_stream._engine.session import FailedHandler, Session
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.health import Health, HealthRules
@@ -51,6 +52,12 @@ class Call(NamedTuple):
     arguments: tuple[object, ...]
 
 
+class Start(NamedTuple):
+    """Attempt to handle the event on another thread or in another task. See `concurrent_driver`."""
+
+    job: InFlight[Any]
+
+
 class LetOthersRun(NamedTuple):
     """Give the other tasks of the event loop their turn."""
 
@@ -61,7 +68,7 @@ class Raise(NamedTuple):
     error: BaseException
 
 
-Steps = Generator[Union[Wait, Call, LetOthersRun, Raise], Union[Exception, None], _T]
+Steps = Generator[Union[Wait, Call, Start, LetOthersRun, Raise], Union[Exception, None], _T]
 
 
 class Driver(Handlers):

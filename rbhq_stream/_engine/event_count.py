@@ -29,10 +29,10 @@ class EventCount:
         """Notes that something has happened, and wakes all waiters."""
         self.now = object()
         for waiter, loop in self._waiters.copy().items():  # a copy is atomic
+            self._waiters.pop(waiter, None)  # it need not be woken twice, which costs a system call each time
             try:
                 loop.call_soon_threadsafe(_wake, waiter)
             except RuntimeError:  # the event loop was closed, so its task will never run again
-                self._waiters.pop(waiter, None)
                 _log.debug("the event loop is closed, so no task is woken")
 
     async def wait(self, since: Moment, timeout: float | None) -> None:

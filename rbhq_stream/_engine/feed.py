@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -12,10 +14,12 @@ from typing import Literal, TypeVar
 from typing_extensions import Self
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._engine.concurrent_driver import ConcurrentDriver, Job, Limits, Run
 from rbhq_stream._engine.cursor import OnBadRecord
-from rbhq_stream._engine.driver import Call, Driver, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.driver import Call, Raise, Start, Steps, Wait, check_batch
 from rbhq_stream._engine.immediate import ImmediateThread
 from rbhq_stream._engine.unfinished_work import check_result
+from rbhq_stream._engine.worker_threads import WorkerThreads
 from rbhq_stream.events import Event
 from rbhq_stream.health import HealthRules
 from rbhq_stream.positions import Positions
@@ -25,7 +29,7 @@ from rbhq_stream.source import Source
 _T = TypeVar("_T")
 
 
-class Feed(Driver):
+class Feed(ConcurrentDriver):
     """RBHQ's feed as typed events, at least once, for one thread of the application.
 
     Iterate over it, or register handlers with `on` and call `run`. Nothing uses the network before the feed is entered
@@ -33,6 +37,7 @@ class Feed(Driver):
     block acknowledges it too; an exit by an exception does not, and that event is delivered again after a restart.
     `stop` may be called from any thread or signal handler. All other methods may be used by one thread at a time,
     except those that are documented for any thread.
+    `run` can call the handlers for many races at the same time, on threads of its own.
 
     Args:
         config: the access data that RBHQ gave you, and the settings of the feed.
@@ -61,6 +66,7 @@ class Feed(Driver):
     ) -> None:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._immediate = ImmediateThread(self._note_failed_handler)
+        self._threads: WorkerThreads[Job] | None = None
         super().__init__(
             config,
             commit=commit,
@@ -186,7 +192,14 @@ class Feed(Driver):
         # arrive between the assignment above and the application
         return iter(batch, [])
 
-    def run(self, *, retry: Retry = NO_RETRY) -> None:
+    def run(
+        self,
+        *,
+        retry: Retry = NO_RETRY,
+        workers: int = 1,
+        max_in_flight: int | None = None,
+        drain_timeout: float = math.inf,
+    ) -> None:
         """Calls the handlers for each event until `stop`, and closes the feed if it was not entered by `with`.
 
         An event is acknowledged when all its handlers have returned. If a handler still raises after its retries, `run`
@@ -195,8 +208,18 @@ class Feed(Driver):
 
         Args:
             retry: how often a handler that raised is called again, and after which pauses.
+            workers: the maximum number of events whose handlers run at the same time, each on a thread of its own. The
+                events of one race are handled one after the other, in the order in which they arrived. Handlers for
+                signals are called in the thread that called `run`, while no other handler is running.
+            max_in_flight: the maximum number of events that are taken from the buffer and not finished, if `workers` is
+                more than 1. Events that wait for an earlier one of their race count too. The default is 1,000, or twice
+                `workers` if that is more.
+            drain_timeout: when the run ends, the maximum time to wait for the handlers that are running, in seconds, if
+                `workers` is more than 1. Handlers that have not returned by then are abandoned: they go on running, but
+                their events are not acknowledged. A second interrupt (Ctrl-C) abandons them at once.
 
         Raises:
+            ValueError: an argument is out of range.
             Exception: what a handler raised.
             TypeError: a handler returned without running its code: see `on`. It is not called again.
             DecodeError: a record is bad (with `on_bad_record="raise"`).
@@ -205,14 +228,50 @@ class Feed(Driver):
             FeedClosedError: the feed was closed.
             ForkedFeedError: the feed was entered before this process was forked.
         """
+        limits = Limits.of("workers", workers, max_in_flight, drain_timeout)
         if self._is_entered:
-            self._perform(self._handle_all(retry))
+            self._run(limits, retry)
         else:
             try:
-                self._perform(self._handle_all(retry))
+                self._run(limits, retry)
             except BaseException:
                 self._perform(self._close(is_normal=False))
                 raise
+
+    def _run(self, limits: Limits, retry: Retry) -> None:
+        if limits.at_once == 1:
+            self._perform(self._handle_all(retry))
+            return
+        run = self._new_run(limits, retry)
+        self._threads = threads = WorkerThreads(limits.at_once, partial(self._work, run), self._ring)
+        try:
+            self._run_on(threads, run)
+        except BaseException as error:
+            threads.close()  # again: an interrupt may have left it half done
+            self._end_run()
+            if error is run.refusal:
+                self._cursor.refuse()  # not before: another exception, by an interrupt, would take its place
+            raise
+        self._end_run()
+        self._perform(self._conclude(run))
+
+    def _run_on(self, threads: WorkerThreads[Job], run: Run) -> None:
+        try:
+            threads.start()
+            self._perform(self._handle_at_once(run))
+        finally:
+            threads.close()
+            self._perform(self._drain(run, threads.is_over, then="abandoned"))
+
+    def _work(self, run: Run, job: Job) -> None:
+        """Attempts to handle an event. On a worker thread."""
+        try:
+            result = self._perform(self._attempt(job))
+        except BaseException as error:  # noqa: BLE001  # `run` raises it
+            self._report(run, job, error)
+        else:
+            self._report(run, job, result)
+        self._session.check_process()  # a handler may have forked: in the child this thread is the only one
 
     # performing steps
 
@@ -238,6 +297,9 @@ class Feed(Driver):
                 self._wait(step.timeout)
             elif isinstance(step, Raise):
                 raise step.error
+            elif isinstance(step, Start):
+                assert self._threads is not None, "it is a step of a run that has some"
+                self._threads.put(step.job)
 
     def _wait(self, timeout: float | None) -> None:
         limit = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # no queue can wait longer

@@ -59,6 +59,7 @@ class Session:
         check_function(on_bad_record, "on_bad_record")
         self._config = config
         self._manual = commit == "manual"
+        self.raises_bad_records = on_bad_record == "raise"
         self._buffer = Buffer(
             max_records=config.buffer_records,
             max_bytes=config.buffer_bytes - 2 * read_ahead_bytes(config),
@@ -183,7 +184,7 @@ class Session:
         self._raise_failure()
         return self._buffer.is_open
 
-    def show(self, handed_over: Event | None) -> Event | None:
+    def show(self, handed_over: Event | None, *, defers: bool = False) -> Event | None:
         """Shows the next event if there is one, like `Cursor.next`. Starts the feed if it is not started.
 
         Raises:
@@ -193,7 +194,7 @@ class Session:
         self.start()
         buffer = self._buffer
         is_over = buffer.failure is not None or buffer.is_ended  # looked at first: what was read before comes before it
-        event = self.cursor.next(handed_over)
+        event = self.cursor.next(handed_over, defers=defers)
         if event is None and is_over and not self.signals:
             self._raise_failure()
         return event

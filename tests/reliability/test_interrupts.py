@@ -79,9 +79,22 @@ class Interrupter:
 
     ENGINE = frozenset(
         f"{LIBRARY}_engine{os.sep}{name}.py"
-        for name in ("feed", "driver", "session", "cursor", "buffer", "poll_thread")
+        for name in (
+            "feed",
+            "driver",
+            "session",
+            "cursor",
+            "buffer",
+            "poll_thread",
+            "concurrent_driver",
+            "scheduler",
+            "worker_threads",
+        )
     )
-    HANDED_OVER = ("return event", "return events", "raise error", "return self", "except StopIteration as end:")
+    HANDED_OVER = (
+        "return event", "return events", "raise error", "return self", "except StopIteration as end:", "raise",
+        "except BaseException as error:",
+    )  # fmt: skip
 
     def __init__(self, nth: int) -> None:
         self.left = nth
@@ -109,6 +122,8 @@ class Interrupter:
         return self._trace
 
     def _is_exempt(self, frame: FrameType, event: str) -> bool:
+        if event == "return" and frame.f_code.co_name == "refuse":
+            return True
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         if event == "return" and frame in self._unwinding:
             self._unwinding.discard(frame)
@@ -118,7 +133,8 @@ class Interrupter:
             "poll",
             "batch",
             "_perform",
-            "_refuse",
+            "_handle_bad",
+            "_run",
             "__enter__",
         )
 
@@ -219,6 +235,32 @@ def test_an_interrupt_at_each_line_of_run_loses_nothing(quick: None) -> None:
         assert source.committed[STATUS] >= 5
 
     assert steps(once) > 100
+
+
+def test_an_interrupt_at_each_line_of_run_with_workers_loses_nothing(quick: None) -> None:
+    def once(interrupter: Interrupter) -> None:
+        step_to_strike = interrupter.left
+        source = MemorySource(Topics(race_status="status"))
+        expected = publish_all_kinds(source, 1)
+        got: list[int] = []
+        feed = Feed(memory_config(), source=source)
+        feed._is_entered = True  # so that a failing run doesn't close it
+
+        @feed.on(RaceStatusEvent)
+        def handle(event: RaceStatusEvent) -> None:
+            got.append(event.event_number)
+            if event.event_number == 5:
+                feed.stop()
+
+        with interrupter:
+            until_done(lambda: feed.run(workers=2), got, lambda: feed._session.is_stopped)
+            close(feed)
+        assert sorted(set(got)) == sorted(expected), f"interrupted at step {step_to_strike}"
+        assert len(got) <= len(expected) + 4, "at most the four before the bad record are handled twice"
+        assert source.committed[STATUS] >= 5
+
+    assert steps(once) > 200
+    wait_for(lambda: not any("rbhq_stream" in thread.name for thread in threading.enumerate()), "no thread is left")
 
 
 def test_an_interrupt_at_each_line_of_entering_leaves_nothing_behind(quick: None) -> None:
