@@ -306,6 +306,8 @@ class AsyncFeed(ConcurrentDriver):
 
     async def _perform(self, steps: Steps[_T]) -> _T:
         """Performs the steps of an operation and returns its result."""
+        if not self._session.is_forked:  # in a forked process there is no running event loop
+            self._tasks.use(asyncio.get_running_loop())
         outcome: Exception | None = None
         while True:
             since = self._changes.now  # before the driver checks anything, so that no wake-up is missed
@@ -328,7 +330,6 @@ class AsyncFeed(ConcurrentDriver):
             elif isinstance(step, Wait):
                 if not self._session.is_closed:
                     self._check_alone()
-                self._tasks.use(asyncio.get_running_loop())
                 await self._changes.wait(since, step.timeout)
             elif isinstance(step, LetOthersRun):
                 await asyncio.sleep(0)
