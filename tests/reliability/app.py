@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import attrs
 from typing_extensions import Self
 
-from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, RaceEvent
+from rbhq_stream import AsyncFeed, Event, Feed, FeedConfig, RaceEvent, Retry
 
 Place = tuple[int, int]
 """Partition and offset. The partitions of a second topic are numbered from 1000, those of a third from 2000."""
@@ -53,12 +53,14 @@ class Application:
     def note(self, line: str) -> None:
         os.write(self._log, f"{line}\n".encode())
 
+    def place(self, event: Event | RaceEvent) -> Place:
+        record = event.require_record()
+        return record.partition + 1000 * self._topics.index(record.topic), record.offset
+
     def handle(self, event: Event | RaceEvent) -> bool:
         """Whether there is more to come."""
-        record = event.record
-        assert record is not None
-        partition = record.partition + 1000 * self._topics.index(record.topic)
-        place = f"{partition} {record.offset}"
+        partition, offset = self.place(event)
+        place = f"{partition} {offset}"
         self.note(f"B {place}")
         self.count += 1
         if self.count == self._hang_at:
@@ -73,9 +75,25 @@ class Application:
             raise OutOfLuckError
         self.note(f"E {place}")
         if self._until:
-            self._until.discard((partition, record.offset))
+            self._until.discard((partition, offset))
             return bool(self._until)
         return True
+
+    def begin(self, event: RaceEvent) -> float:
+        """Begins with one of many events that are handled at once. Returns how many seconds that takes."""
+        self._note_of_many("B", event)
+        return self._chance.uniform(0, self._pace)
+
+    def finish(self, event: RaceEvent) -> None:
+        """Finishes with it, or fails."""
+        if self._chance.random() < self._bad_luck:
+            self._note_of_many("F", event)
+            raise OutOfLuckError
+        self._note_of_many("E", event)
+
+    def _note_of_many(self, what: str, event: RaceEvent) -> None:
+        partition, offset = self.place(event)
+        self.note(f"{what} {partition} {offset} {os.getpid()}")
 
 
 class Assignments(logging.Handler):
@@ -150,6 +168,34 @@ def async_run(config: FeedConfig, app: Application) -> None:
         await feed.run()
 
     asyncio.run(main())
+
+
+AT_ONCE = 64
+UNLUCKY = Retry(attempts=50, wait=0.01)
+
+
+def concurrent_run(config: FeedConfig, app: Application) -> None:
+    feed = Feed(config)
+    signal.signal(signal.SIGTERM, lambda *_: feed.stop())
+
+    @feed.on(RaceEvent)
+    def handler(event: RaceEvent) -> None:
+        time.sleep(app.begin(event))
+        app.finish(event)
+
+    feed.run(workers=AT_ONCE, retry=UNLUCKY)
+
+
+def concurrent_async_run(config: FeedConfig, app: Application) -> None:
+    feed = AsyncFeed(config)
+    signal.signal(signal.SIGTERM, lambda *_: feed.stop())
+
+    @feed.on(RaceEvent)
+    async def handler(event: RaceEvent) -> None:
+        await asyncio.sleep(app.begin(event))
+        app.finish(event)
+
+    asyncio.run(feed.run(concurrency=AT_ONCE, retry=UNLUCKY))
 
 
 def keep_running(config: FeedConfig, app: Application) -> None:
@@ -256,7 +302,7 @@ VARIANTS: dict[str, Callable[[FeedConfig, Application], None]] = {
     function.__name__: function
     for function in (
         iterate, batches, manual, run, async_iterate, async_run, stop_on_signals, interrupted, killed_by_interrupt,
-        keep_running, never_closed,
+        keep_running, never_closed, concurrent_run, concurrent_async_run,
     )
 }  # fmt: skip
 
