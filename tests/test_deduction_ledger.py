@@ -229,6 +229,12 @@ def test_a_late_record_between_two_equal_ones_does_not_become_the_newest() -> No
     ]
 
 
+def test_a_late_record_that_states_the_same_moves_the_beginning_of_the_entry() -> None:
+    kept = ledger(prices(scratching(4), offset=5, minute=50), prices(scratching(4), offset=3, minute=30))
+    [entry] = kept.entries(4)
+    assert (entry.recorded_at, kept.scratched_at(4)) == (at(30), at(30))
+
+
 def test_between_partitions_the_times_of_the_records_decide() -> None:
     kept = ledger(
         prices(Unscratching(4), offset=1, minute=20, partition=1),

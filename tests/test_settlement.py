@@ -287,6 +287,9 @@ def test_the_rules_can_make_a_runner_scratched_after_the_jump_a_starter() -> Non
     assert [worth(known, 3, price="10").amount, worth(known, 3, price="10", **starter).amount] == [8, 10]
     # it counts for the size of the field
     assert [worth(known, 7, PLACE).outcome, worth(known, 7, PLACE, **starter).outcome] == [Outcome.LOST, Outcome.WON]
+    # what RBHQ did not state of it does not matter then
+    unstated = attrs.evolve(known, ledger=ledger(scratching(8, None, 10)))
+    assert [worth(unstated, 3).outcome, worth(unstated, 3, **starter).outcome] == [Outcome.PENDING, Outcome.WON]
     for jumped_at in (None, at(10), at(11)):
         assert worth(attrs.evolve(known, jumped_at=jumped_at), 8, **starter).outcome is Outcome.REFUNDED
 

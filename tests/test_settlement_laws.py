@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from itertools import permutations
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
@@ -14,23 +17,28 @@ from hypothesis.strategies import DrawFn
 from rbhq_stream import (
     CombineDeductions,
     DeductFrom,
-    DeductionLedger,
-    Finality,
+    Event,
     InDoubt,
     Outcome,
     PriceEvent,
     PriceType,
+    RaceBook,
+    RaceId,
     RaceResultEvent,
+    RaceStatus,
+    RaceStatusEvent,
+    Record,
     Scratching,
     SettlementRules,
     Unscratching,
 )
-from rbhq_stream._book.settlement import SettlementFacts, payout
+from rbhq_stream.testing import Simulator
 from tests.settlements import FACTOR_FIELDS, at, result, scratching
+from tests.simulated_bets import Bet, bets_on, cents
 
 RUNNERS = range(1, 10)
 minutes = st.integers(0, 5)
-cents = st.decimals("0", "0.6", places=2)
+fractions = st.decimals("0", "0.6", places=2)
 rule_sets = st.builds(
     SettlementRules,
     combine_deductions=st.sampled_from(CombineDeductions),
@@ -59,7 +67,7 @@ def cases(draw: DrawFn) -> Case:
     for minute in range(draw(st.integers(0, 6))):
         runner = draw(st.sampled_from(RUNNERS[4:]))
         if draw(st.booleans()):
-            fact = scratching(runner, str(draw(cents)), minute)
+            fact = scratching(runner, str(draw(fractions)), minute)
             events.append(PriceEvent(1, 2, scratchings=(fact,)))
         else:
             events.append(PriceEvent(1, 2, unscratchings=(Unscratching(runner, at(minute)),)))
@@ -118,18 +126,18 @@ def recomputed(case: Case, rules: SettlementRules) -> Fraction:
 
 
 def settled(case: Case, rules: SettlementRules) -> tuple[Outcome, Decimal, list[Decimal]]:
-    kept = DeductionLedger()
-    for event in case.prices:
-        kept = kept.with_event(event)
-    known = SettlementFacts(finality=Finality.FINAL, result=case.result, ledger=kept, runners=RUNNERS)
-    found = payout(
-        known,
+    book = RaceBook()
+    happened: list[Event] = [*case.prices, RaceStatusEvent(1, 2, RaceStatus.FINAL), case.result]
+    for event in happened:
+        book.apply(event)
+    found = book[RaceId(1, 2)].payout(
         case.runner,
         case.price_type,
         price=case.price,
         struck_at=case.struck_at,
         stake=case.stake,
         rules=rules,
+        runners=RUNNERS,
     )
     return found.outcome, found.amount, [factor.value for factor in found.factors]
 
@@ -163,3 +171,40 @@ def test_twice_the_stake_pays_twice_the_amount(case: Case, rules: SettlementRule
     outcome, amount, _ = settled(case, rules)
     doubled = settled(attrs.evolve(case, stake=2 * case.stake), rules)
     assert doubled[:2] == (outcome, 2 * amount)
+
+
+# --- whole days ---
+
+KINDS: tuple[type[Event], ...] = (PriceEvent, RaceStatusEvent, RaceResultEvent)
+
+
+def settle(day: Iterable[Event], bets: Iterable[Bet]) -> dict[int, tuple[int, bool]]:
+    """What each bet pays by a book of the day, in cents, and whether it is safe to settle."""
+    book = RaceBook()
+    for event in day:
+        book.apply(event)
+    rules = SettlementRules(quantum=Decimal("0.01"))
+    worth = {}
+    for bet in bets:
+        number, _, runner, price_type, price, _, stake = bet.row()
+        found = book[bet.race_id].payout(
+            runner, price_type, price=price, struck_at=bet.struck_at, stake=stake, rules=rules
+        )
+        worth[number] = int(found.amount * 100), found.is_safe_to_settle
+    return worth
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_bet_of_a_simulated_day_pays_what_happened_in_the_simulation(seed: int) -> None:
+    simulator = Simulator(seed, meetings=2, price_records=15)
+    truth = simulator.truth()
+    bets = bets_on(simulator, truth, seed)
+    expected = {bet.number: (cents(bet, truth[bet.race_id]), True) for bet in bets}
+    day: list[Event] = [
+        attrs.evolve(timed.event, record=Record(type(timed.event).__name__, 0, offset, timed.at))
+        for offset, timed in enumerate(simulator.events())
+    ]
+    assert settle(day, bets) == expected
+    for topics in permutations(KINDS):
+        # one topic after the other, as after a restart
+        assert settle((event for kind in topics for event in day if isinstance(event, kind)), bets) == expected

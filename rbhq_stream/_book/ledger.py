@@ -262,8 +262,6 @@ def _inserted(entries: tuple[LedgerEntry, ...], fact: _Fact, mark: RecordMark | 
     entry = LedgerEntry(fact, mark, mark)
     if earlier:
         *others, last = earlier
-        if mark is not None and mark in (last.recorded, last.repeated):
-            return entries
         if last.fact == fact:
             if not precedes(last.repeated, mark):
                 return entries
