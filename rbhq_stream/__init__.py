@@ -42,6 +42,7 @@ from rbhq_stream._engine.async_feed import AsyncFeed
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
 from rbhq_stream._engine.dispatch import OnEvent, OnPart
 from rbhq_stream._engine.feed import Feed
+from rbhq_stream._health_file import HealthFile
 from rbhq_stream._race_card import CardMeeting, CardRace, CardRunner, RaceCard
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import (
@@ -150,6 +151,7 @@ __all__ = [
     "Health",
     "HealthChanged",
     "HealthFigures",
+    "HealthFile",
     "HealthReason",
     "HealthRules",
     "HealthState",

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rbhq_stream.errors import ConfigError, RbhqStreamError
 
@@ -61,6 +62,21 @@ def _parser() -> argparse.ArgumentParser:
         "--env-prefix", default="RBHQ_", metavar="PREFIX", help="prefix of the environment variables (default: RBHQ_)"
     )
     check.set_defaults(command=_check)
+    health = commands.add_parser(
+        "health",
+        help="whether a running feed is ready, or alive, by its HealthFile",
+        description="Reads the file that a HealthFile keeps, for a probe of Kubernetes or of another supervisor. Exit"
+        " status: 0 the feed is ready (or alive, with --live), 1 it is not, or the file is missing or too old.",
+    )
+    health.add_argument("file", metavar="FILE", type=Path, help="the path that was given to HealthFile")
+    kind = health.add_mutually_exclusive_group()
+    kind.add_argument("--ready", action="store_true", help="whether it can serve what it knows (the default)")
+    kind.add_argument("--live", action="store_true", help="whether a restart of the process would be pointless")
+    health.add_argument("--json", action="store_true", help="print JSON, for programs")
+    health.add_argument(
+        "--max-age", type=_seconds, default=10.0, metavar="S", help="seconds a file is believed (default: 10)"
+    )
+    health.set_defaults(command=_health)
     return parser
 
 
@@ -91,6 +107,14 @@ def _check(options: argparse.Namespace) -> int:
     with _closed_pipe_allowed():
         print(text, flush=True)
     return 0 if diagnosis.ok else 1
+
+
+def _health(options: argparse.Namespace) -> int:
+    from rbhq_stream._health_file import HealthReport  # noqa: PLC0415  # other commands start faster without
+
+    report = HealthReport.read(options.file, max_age=options.max_age)
+    print(json.dumps(report.to_dict(), indent=2) if options.json else report, flush=True)
+    return 0 if (report.is_alive if options.live else report.is_ready) else 1
 
 
 def _is_coloured() -> bool:

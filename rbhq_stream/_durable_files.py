@@ -8,8 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replaces a file: whoever reads it meanwhile, or after a crash, has the old one or the new one as a whole.
+
+    Args:
+        path: the file.
+        data: its new content.
+        durable: whether to wait until it is on the disk. Otherwise a crash of the machine may leave an empty file.
 
     Raises:
         OSError: it could not be written; the old file is as it was.
@@ -18,14 +23,16 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         with beside.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         with suppress(OSError):
             beside.unlink()
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

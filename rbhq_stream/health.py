@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, get_args
 
-from attrs import Factory, field, frozen, validators
+from attrs import Factory, asdict, field, frozen, validators
 from typing_extensions import Self
 
 from rbhq_stream.events import Event
@@ -227,6 +227,31 @@ class Health:
         """Returns whether the process can serve what it knows: for a readiness probe. The same as `ok`."""
         return self.ok
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as data that `json.dumps` can write.
+
+        Returns:
+            The attributes and properties by their names. Enumerations are their `value`, times are strings in ISO 8601,
+            and the key of a partition is a string such as `"prices[0]"`.
+        """
+        figures = self.figures
+        return {
+            "state": self.state.value,
+            "ok": self.ok,
+            "reason": self.reason.value,
+            "detail": self.detail,
+            "clears_when": self.clears_when,
+            "since": self.since.isoformat(),
+            "at": self.at.isoformat(),
+            "figures": {
+                **asdict(figures, recurse=False),
+                "lag": figures.lag,
+                "delay": figures.delay,
+                "topics": {name: asdict(topic, value_serializer=_plain) for name, topic in figures.topics.items()},
+                "partitions": {str(name): asdict(partition) for name, partition in figures.partitions.items()},
+            },
+        }
+
     def __str__(self) -> str:
         return f"{self.state.value} since {self.since:%H:%M:%S} UTC: {self.detail}"
 
@@ -247,6 +272,10 @@ class Gap:
 
 Schedule = Callable[[datetime, datetime], Iterable[datetime]]
 """Returns the scheduled jumps between two times (UTC): `schedule(since, until)`."""
+
+
+def _plain(_: Any, __: Any, value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _positive(_: Any, attribute: Any, value: Any) -> None:

@@ -45,6 +45,7 @@ RUN_BY_A_TEST = {
     "README.md": 3,
     "exactly-once.md": 5,
     "index.md": 1,
+    "operations.md": 1,
     "quickstart.md": 2,
     "reliability.md": 1,
     "scaling.md": 7,
@@ -85,7 +86,8 @@ def test_examples_import_public_names_only(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(">>>" in block for block in python_blocks(page))])
-def test_the_interactive_examples_run(page: str) -> None:
+def test_the_interactive_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # for the files that they write
     with EmbeddedBroker(partitions=1) as broker:
         results = doctest.testfile(str(PAGES[page]), module_relative=False, encoding="utf-8", globs={"broker": broker})
     assert results.attempted >= sum(">>>" in block for block in python_blocks(page))

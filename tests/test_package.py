@@ -25,7 +25,7 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
     PartitionEnd SourceStatus
     Gap Health HealthChanged HealthFigures HealthReason HealthRules HealthState PartitionHealth PartitionsAssigned
-    PartitionsRevoked Schedule TopicHealth
+    PartitionsRevoked HealthFile Schedule TopicHealth
 Extra Fault Feed FeedClosedError FeedConfig FeedStats PayoutFactors PoolDividend PriceEvent PriceType PriceUpdate
 RaceEvent RaceId RaceResultEvent RaceStatus RaceStatusEvent RbhqStreamError Record Retry RunnerResult Scratching Secret
 FeedInUseError ForkedFeedError

@@ -333,7 +333,7 @@ VALUES: dict[type[Any], list[Any]] = {
 
 OWNERS = set(
     """
-AsyncFeed BettingGate Feed RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
+AsyncFeed BettingGate Feed HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
 EmbeddedBroker MemorySource Simulator
 OnEvent OnPart Owner RawRecord Source
 """.split()  # noqa: SIM905  # easier to read and to add to

@@ -311,5 +311,12 @@ def read_ahead_bytes(config: FeedConfig) -> int:
     return min(MAX_READ_AHEAD_BYTES, config.buffer_bytes // 4)
 
 
+def feed_name(config: FeedConfig) -> str:
+    """Returns what tells a feed apart from others in the process, for people."""
+    if config.group_id is None:
+        return f"feed without a group of {', '.join(config.topics.names)}"
+    return f"feed of group {config.group_id!r}"
+
+
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))

@@ -97,6 +97,7 @@ class Driver(Handlers):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(may_await=may_await)
+        self._config = config
         self._session = Session(
             config,
             commit,
@@ -132,6 +133,11 @@ class Driver(Handlers):
         self._session.check_process()
         self._session.is_stopped = True
         self._wake()
+
+    @property
+    def config(self) -> FeedConfig:
+        """The configuration that the feed was made with."""
+        return self._config
 
     @property
     def stats(self) -> FeedStats:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from rbhq_stream._config import FeedConfig, read_ahead_bytes
+from rbhq_stream._config import FeedConfig, feed_name, read_ahead_bytes
 from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.health_watch import HealthWatch
@@ -67,7 +67,7 @@ class Session:
         )
         self._immediate = immediate
         self._health = HealthWatch(
-            name=_name(config),
+            name=feed_name(config),
             rules=rules,
             topics=config.topics.kinds,
             buffer=self._buffer,
@@ -242,10 +242,3 @@ class Session:
         self._buffer.raise_failure()
         if self._buffer.is_ended and not self.is_closed:
             raise FeedClosedError("the feed's poll thread has ended")
-
-
-def _name(config: FeedConfig) -> str:
-    """Returns what tells this feed apart from others in the process, for the log."""
-    if config.group_id is None:
-        return f"feed without a group of {', '.join(config.topics.names)}"
-    return f"feed of group {config.group_id!r}"
