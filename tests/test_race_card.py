@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbhq_stream import CardMeeting, CardRace, CardRunner, DecodeError, Extra, RaceCard, RaceId
+from rbhq_stream import CardMeeting, CardRace, CardRunner, DecodeError, Extra, HealthRules, RaceCard, RaceId
 
 NOON = datetime(2022, 11, 25, 1, tzinfo=timezone.utc)
 DAY: list[dict[str, Any]] = [
@@ -280,6 +280,12 @@ def test_the_races_of_a_period_begin_with_it_and_end_before_its_end() -> None:
     assert jumps(6, 6) == jumps(50, 60) == jumps(40, 0) == []
     with pytest.raises(ValueError, match="begin="):
         CARD.jumps_between(datetime(2022, 11, 25), NOON)  # noqa: DTZ001
+
+
+def test_the_card_can_be_the_schedule_of_the_health() -> None:
+    schedule = HealthRules(schedule=CARD.jumps_between).schedule
+    assert schedule is not None
+    assert list(schedule(NOON, NOON + timedelta(minutes=6))) == [NOON, NOON + timedelta(minutes=5)]
 
 
 def test_a_start_has_a_time_zone() -> None:
