@@ -306,8 +306,7 @@ class AsyncFeed(ConcurrentDriver):
 
     async def _perform(self, steps: Steps[_T]) -> _T:
         """Performs the steps of an operation and returns its result."""
-        if not self._session.is_forked:  # in a forked process there is no running event loop
-            self._tasks.use(asyncio.get_running_loop())
+        self._note_loop()
         outcome: Exception | None = None
         while True:
             since = self._changes.now  # before the driver checks anything, so that no wake-up is missed
@@ -337,6 +336,10 @@ class AsyncFeed(ConcurrentDriver):
                 raise step.error
             else:
                 self._start(step.job)
+
+    def _note_loop(self) -> None:
+        if not self._session.is_forked:  # in a forked process there is no running event loop
+            self._tasks.use(asyncio.get_running_loop())
 
     def _check_alone(self) -> None:
         """Checks that no other event loop reads the feed, because each would acknowledge the other's current event."""
