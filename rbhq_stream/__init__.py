@@ -16,6 +16,7 @@ from rbhq_stream._book.changes import (
     StatusChanged,
 )
 from rbhq_stream._book.finality import Finality
+from rbhq_stream._book.following import Followable, OnChange
 from rbhq_stream._book.gate import BettingChanged, BettingDecision, BettingGate, GateRules, Refusal, RefusalReason
 from rbhq_stream._book.history import HistoryError
 from rbhq_stream._book.ledger import Deduction, DeductionLedger, Deductions, LedgerEntry, ScratchingHistory
@@ -145,6 +146,7 @@ __all__ = [
     "Finality",
     "FinalityChanged",
     "FinalityReason",
+    "Followable",
     "ForkedFeedError",
     "Gap",
     "GateRules",
@@ -161,6 +163,7 @@ __all__ = [
     "LateScratching",
     "LedgerEntry",
     "OnBadRecord",
+    "OnChange",
     "OnEvent",
     "OnPart",
     "Outcome",

@@ -9,6 +9,7 @@ from rbhq_stream.source import TopicPartition
 
 Positions = Union[
     Mapping[tuple[str, int], int],
+    Mapping[TopicPartition, int],
     Callable[[Collection[TopicPartition]], Mapping[tuple[str, int], int]],
 ]
 """Offsets of the next record to read (the last processed one + 1) by topic and partition, or a callable returning them.

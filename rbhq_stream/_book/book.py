@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from typing_extensions import Self
 
@@ -14,6 +15,7 @@ from rbhq_stream._book.anomaly_kinds import AnomalyKind
 from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
 from rbhq_stream._book.departures import Departures
 from rbhq_stream._book.finality import Finality
+from rbhq_stream._book.following import Followable, Follower, OnChange
 from rbhq_stream._book.frozen_mapping import FrozenMapping
 from rbhq_stream._book.gate import DEFAULT_GATE_RULES, BettingDecision, GateRules, accepting_bets
 from rbhq_stream._book.history import BEGINNING, HistoryError, TooEarlyError
@@ -27,6 +29,7 @@ from rbhq_stream.events import Event, PriceEvent, PriceType, RaceId, RaceResultE
 from rbhq_stream.health import Health
 from rbhq_stream.source import TopicPartition
 
+_C = TypeVar("_C", bound=Change)
 _RaceKey = tuple[int, int]
 KEEP = timedelta(days=2)
 HISTORY = 50_000
@@ -72,6 +75,7 @@ class RaceBook:
         self._departures = Departures(keep)
         self._positions: dict[tuple[str, int], int] = {}
         self._newest = BEGINNING
+        self._follower = Follower(self)
 
     # --- reading ---
 
@@ -244,9 +248,64 @@ class RaceBook:
         """Whether everything that was published has been applied, as far as whoever feeds the book knows."""
         return self._is_complete
 
+    def drop(self, partitions: Collection[TopicPartition]) -> tuple[Change, ...]:
+        """Removes every race that records from these partitions told of, as they are not read here any more.
+
+        A race that comes back is never complete again, because what was published meanwhile is not known.
+
+        Returns:
+            A `RaceLeft` for each of the races.
+        """
+        dropped = set(partitions)
+        for partition in dropped:
+            self._positions.pop(partition, None)
+        left = sorted(key for key, race in self._races.items() if not dropped.isdisjoint(race.partitions))
+        self._departures.leave(*left)
+        return tuple(RaceLeft(self._races.pop(key).race_id, None) for key in left)
+
+    # --- following a feed ---
+
+    def on(self, kind: type[_C]) -> OnChange[_C]:
+        """Returns a decorator that registers a handler for changes: `@book.on(StatusChanged)`.
+
+        The handlers are called for what the feed changes that the book follows, in the order of their registration. If
+        the feed is an `AsyncFeed`, they may be coroutine functions. A handler that raises ends `run` like a handler of
+        an event; the change is handled again when the event is delivered again.
+
+        Args:
+            kind: The class of the changes. Those of derived classes are handled as well, so `Change` means all.
+
+        Raises:
+            TypeError: it is not the class of a change, or the handler can't be called.
+        """
+        return self._follower.on(kind)
+
+    def follow(
+        self, feed: Followable, *, save_to: str | os.PathLike[str] | None = None, save_every: float = 60.0
+    ) -> None:
+        """Applies every event that the feed's `run` handles, and calls the handlers of the changes.
+
+        The book is complete while the feed has caught up. When partitions are revoked or lost, the races that they told
+        of leave the book. So a process that needs the whole book reads without a consumer group: `group_id=None`.
+
+        Follow the feed before it is entered. If you iterate over the feed instead of calling `run`, call `apply` for
+        each event yourself.
+
+        Args:
+            feed: A `Feed` or an `AsyncFeed`.
+            save_to: Where to save the book, with the positions up to which the feed has processed everything. Give the
+                positions of a loaded book to the feed: `Feed(config, positions=book.positions)`.
+            save_every: How often, in seconds. It is saved after an event, so not while nothing comes.
+
+        Raises:
+            ValueError: the book follows a feed already, or `save_every` is not positive.
+            TypeError: a handler is a coroutine function, and the feed is a `Feed`.
+        """
+        self._follower.follow(feed, save_to, save_every)
+
     # --- saving ---
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, positions: Mapping[TopicPartition, int] | None = None) -> None:
         """Saves the states of all races, and the positions to go on from, in a file.
 
         It is called by the thread that applies events, between two of them. The file is replaced as a whole: a crash
@@ -254,14 +313,17 @@ class RaceBook:
 
         Args:
             path: The file; its folder must exist.
+            positions: The positions to go on from, if they are not those of the last records that were applied. With
+                concurrent handlers they are not, as records are applied out of order.
 
         Raises:
             OSError: it can't be written; the old file is as it was.
             ValueError: a scratching or a result that was made by hand holds what cannot be written.
         """
         races = tuple(race.saved() for race in self._races.values())
-        positions = tuple((*partition, at) for partition, at in self._positions.items())
-        saved = SavedBook(positions, races, tuple(self._departures.left), self._newest)
+        resume_at = self._positions if positions is None else positions
+        written = tuple((topic, partition, at) for (topic, partition), at in resume_at.items())
+        saved = SavedBook(written, races, tuple(self._departures.left), self._newest)
         write_atomically(Path(path), to_bytes(saved))
 
     @classmethod

@@ -6,6 +6,7 @@ those before an event or those after it, never something in between. They share 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 
 import attrs
@@ -71,6 +72,11 @@ class BookedRace:
         self._history = RaceHistory(history)
 
     # --- reading ---
+
+    @property
+    def partitions(self) -> Collection[tuple[str, int]]:
+        """The partitions that records about the race came from."""
+        return self._applied.keys()
 
     def state(self) -> RaceState:
         """Returns the race as it is now: the same object until something changes."""

@@ -56,6 +56,11 @@ class Handlers:
         self._dispatcher = Dispatcher()
         self._may_await = may_await
 
+    @property
+    def may_await(self) -> bool:
+        """Whether handlers may be coroutine functions: those of an `AsyncFeed`."""
+        return self._may_await
+
     def _check_usable(self) -> None:
         """Raises if the feed can no longer be used."""
 

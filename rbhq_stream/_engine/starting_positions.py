@@ -73,7 +73,7 @@ class StartingPositions:
             self._mapping.pop(partition, None)
 
 
-def _checked(positions: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int]:
+def _checked(positions: Mapping[tuple[str, int], int] | Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
     if not isinstance(positions, Mapping):
         raise TypeError(f"positions: expected a mapping of (topic, partition) to offset, got {positions!r}")
     checked = {}

@@ -1,0 +1,189 @@
+"""How a book follows a feed: which handlers it registers there, and how the changes reach the application's handlers.
+
+A handler of a change that raises makes `run` end, or call the event's handlers again. Applying the event once more
+changes nothing then, so the changes that were not handled are kept, and handled first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+from typing_extensions import TypeIs
+
+from rbhq_stream._book.changes import Change
+from rbhq_stream.events import Event, RaceEvent, RaceId
+from rbhq_stream.health import Health, HealthState
+from rbhq_stream.signals import HealthChanged, PartitionsLost, PartitionsRevoked
+from rbhq_stream.source import TopicPartition
+
+_C = TypeVar("_C", bound=Change)
+_R = TypeVar("_R")
+
+Handler = Callable[[Any], object]
+
+
+class OnChange(Protocol[_C]):
+    """The decorator for a handler of changes."""
+
+    def __call__(self, handler: Callable[[_C], _R], /) -> Callable[[_C], _R]: ...
+
+
+class Followable(Protocol):
+    """What a book needs of a feed: `Feed` and `AsyncFeed` have it."""
+
+    def on(self, kind: type[Any]) -> Callable[[Any], Any]: ...
+
+    @property
+    def health(self) -> Health: ...
+
+    @property
+    def may_await(self) -> bool: ...
+
+
+class Book(Protocol):
+    """What a follower does to a book."""
+
+    def apply(self, event: Event) -> tuple[Change, ...]: ...
+
+    def begin_catching_up(self) -> tuple[Change, ...]: ...
+
+    def caught_up(self) -> tuple[Change, ...]: ...
+
+    def drop(self, partitions: Collection[TopicPartition]) -> tuple[Change, ...]: ...
+
+    def save(self, path: str | os.PathLike[str], *, positions: Mapping[TopicPartition, int] | None = None) -> None: ...
+
+
+class Follower:
+    """The handlers of a book's changes, and the feed that the book follows.
+
+    Args:
+        book: the book.
+    """
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._handlers: list[tuple[type[Change], Handler]] = []
+        self._waiting: dict[RaceId | None, deque[Change]] = {}
+        self._lock = threading.Lock()  # with workers, several threads apply events
+        self._feed: Followable | None = None
+        self._save_to: str | os.PathLike[str] | None = None
+        self._save_every = 0.0
+        self._next_save = 0.0
+
+    def on(self, kind: type[_C]) -> OnChange[_C]:
+        """Returns a decorator that registers a handler for changes of this class and of those derived from it."""
+        if not (isinstance(kind, type) and issubclass(kind, Change)):
+            raise TypeError(f"on({kind!r}): expected the class of a change, such as StatusChanged, or Change for all")
+
+        def register(handler: Callable[[_C], _R]) -> Callable[[_C], _R]:
+            if not callable(handler):
+                raise TypeError(f"on({kind.__name__}): {handler!r} can't be called")
+            self._handlers.append((kind, handler))
+            self._check_handlers()
+            return handler
+
+        return register
+
+    def follow(self, feed: Followable, save_to: str | os.PathLike[str] | None, save_every: float) -> None:
+        """Registers the handlers at the feed."""
+        if self._feed is not None:
+            raise ValueError("the book follows a feed already: make a book for each feed")
+        if not save_every > 0:
+            raise ValueError(f"save_every={save_every}: expected a positive number of seconds")
+        self._feed = feed
+        self._check_handlers()
+        self._save_to, self._save_every = save_to, save_every
+        self._next_save = time.monotonic() + save_every
+        self._handle(None, self._book.begin_catching_up())
+        feed.on(HealthChanged)(self._health_changed)
+        feed.on(PartitionsRevoked)(self._partitions_removed)
+        feed.on(PartitionsLost)(self._partitions_removed)
+        feed.on(RaceEvent)(self._apply)
+
+    def _check_handlers(self) -> None:
+        if self._feed is None or self._feed.may_await:
+            return
+        for kind, handler in self._handlers:
+            if inspect.iscoroutinefunction(handler):
+                raise TypeError(f"on({kind.__name__}): {handler!r} is a coroutine function: that takes an AsyncFeed")
+
+    def _apply(self, event: Event) -> Awaitable[None] | None:
+        with self._lock:
+            changes = self._book.apply(event)
+        pending = self._handle(event.race_id, changes)
+        if pending is None:
+            self._save_if_due()
+        return pending
+
+    def _health_changed(self, signal: HealthChanged) -> Awaitable[None] | None:
+        state = signal.health.state
+        if signal.health.ok:
+            with self._lock:
+                changes = self._book.caught_up()
+        elif state in (HealthState.DOWN, HealthState.CATCHING_UP, HealthState.CONNECTING):
+            with self._lock:
+                changes = self._book.begin_catching_up()
+        else:
+            return None
+        pending = self._handle(None, changes)
+        if pending is None:
+            self._save_if_due()
+        return pending
+
+    def _partitions_removed(self, signal: PartitionsRevoked | PartitionsLost) -> Awaitable[None] | None:
+        with self._lock:
+            changes = self._book.drop(signal.partitions)
+        return self._handle(None, changes)
+
+    def _handle(self, race_id: RaceId | None, changes: tuple[Change, ...]) -> Awaitable[None] | None:
+        """Calls the handlers for the changes; those of the race that are still waiting come first.
+
+        Returns:
+            What is to be awaited, as soon as a handler is a coroutine function; `None` if everything is done.
+        """
+        if not self._handlers or not (changes or race_id in self._waiting):
+            return None
+        waiting = self._waiting.setdefault(race_id, deque())
+        waiting += changes
+        calls = self._call_handlers(race_id, waiting)
+        first = next(calls, None)
+        return None if first is None else self._finish(first, calls)
+
+    def _call_handlers(self, race_id: RaceId | None, waiting: deque[Change]) -> Iterator[Awaitable[object]]:
+        """Calls the handlers for the changes, and yields what has to be awaited."""
+        while waiting:
+            for kind, handler in self._handlers:
+                if isinstance(waiting[0], kind) and _is_awaitable(result := handler(waiting[0])):
+                    yield result
+            waiting.popleft()  # not before: the change is handled again if a handler has raised
+        del self._waiting[race_id]
+
+    async def _finish(self, first: Awaitable[object], calls: Iterator[Awaitable[object]]) -> None:
+        await first
+        for result in calls:
+            await result
+        self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        if self._save_to is not None and time.monotonic() >= self._next_save:
+            self.save(self._save_to)
+            self._next_save = time.monotonic() + self._save_every
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Saves the book with the positions up to which the feed has processed everything."""
+        assert self._feed is not None, "follow() comes first"
+        partitions = self._feed.health.figures.partitions
+        processed = {p: figures.processed for p, figures in partitions.items() if figures.processed is not None}
+        with self._lock:
+            self._book.save(path, positions=processed)
+
+
+def _is_awaitable(result: object) -> TypeIs[Awaitable[object]]:
+    return hasattr(result, "__await__")
