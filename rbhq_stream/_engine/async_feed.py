@@ -338,6 +338,7 @@ class AsyncFeed(ConcurrentDriver):
                 self._start(step.job)
 
     def _note_loop(self) -> None:
+        """Has immediate handlers called in this event loop."""
         if not self._session.is_forked:  # in a forked process there is no running event loop
             self._tasks.use(asyncio.get_running_loop())
 
