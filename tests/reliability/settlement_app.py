@@ -92,7 +92,7 @@ def pay(db: sqlite3.Connection, bet: int, cents: int, outcome: str) -> None:
 
 
 def pause() -> None:
-    time.sleep(random.random() * 0.01)
+    time.sleep(random.random() * 0.02)
 
 
 def main(config_file: str, database: str) -> None:
