@@ -16,29 +16,30 @@ from tests.bench.run import Run, Settings
 from tests.bench.work import Checksum
 
 
-def test_the_decode_benchmark_runs(tmp_path: Path) -> None:
+def test_the_benchmarks_of_decoding_and_of_the_race_book_run(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nlast week\n{report.END}\nafter\n")
     target = tmp_path / "bench.json"
-    arguments = ["--quick", "--only", "decode", "--json", str(target), "--write", str(page)]
+    arguments = ["--quick", "--only", "decode,book", "--json", str(target), "--write", str(page)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "decode ÷ json.loads, small" in done.stdout
 
     results = json.loads(target.read_text())
-    assert [figure["name"].split(", ")[1] for figure in results["figures"]] == [
+    assert [figure["name"].split(", ")[1] for figure in results["figures"] if figure["part"] == "decode"] == [
         "small",
         "large",
         "cold small",
         "cold large",
     ]
+    assert "save and load" in {figure["name"] for figure in results["figures"] if figure["part"] == "race book"}
     assert all(figure["min"] <= figure["value"] <= figure["max"] for figure in results["figures"])
     assert results["machine"]["cores"] > 0
     assert "msgspec" in results["versions"]["ours"]

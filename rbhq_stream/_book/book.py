@@ -400,9 +400,10 @@ class RaceBook:
             return
         if micros > self._newest:  # noqa: PLR1730 - max() takes three times as long
             self._newest = micros
-        oldest = self._departures.oldest_to_keep(micros)
-        if oldest is not None:
-            changes += self._let_leave(oldest)
+        if micros >= self._departures.look_at:
+            oldest = self._departures.oldest_to_keep(micros)
+            if oldest is not None:
+                changes += self._let_leave(oldest)
 
     def _let_leave(self, oldest: int) -> list[Change]:
         old = sorted(key for key, race in self._races.items() if race.newest < oldest)

@@ -24,23 +24,23 @@ class Departures:
 
     def __init__(self, keep: timedelta | None) -> None:
         self._keep = None if keep is None else keep // _MICROSECOND
-        self._previous = BEGINNING
-        self._look_at = BEGINNING if self._keep is not None else END
+        self.look_at = BEGINNING if self._keep is not None else END
+        """The time of a record from which on it is worth calling `oldest_to_keep`."""
+        self._suspected = BEGINNING
         self._left: dict[_RaceKey, None] = {}
 
     def oldest_to_keep(self, micros: int) -> int | None:
         """Returns the time before which races are old; `None` while it is too soon to look for them again.
 
-        One record with a time far in the future must not empty the book, so two in a row have to agree on the time.
+        One record with a time far in the future must not empty the book, so two have to agree that it is time to look.
 
         Args:
-            micros: The time of the newest record.
+            micros: The time of a record.
         """
-        now = micros if micros < self._previous else self._previous  # noqa: FURB136 - min() takes three times as long
-        self._previous = micros
-        if self._keep is None or now < self._look_at:
+        now, self._suspected = min(micros, self._suspected), micros
+        if self._keep is None or now < self.look_at:
             return None
-        self._look_at = now + self._keep // LOOKS
+        self.look_at = now + self._keep // LOOKS
         return now - self._keep
 
     def has_left(self, race: _RaceKey) -> bool:

@@ -37,6 +37,8 @@ class RecordMark:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_EXACT_AS_FLOAT = 2**52
+"""Below this, in the year 2112, a float of seconds is nearest to the right microsecond; it makes a time much faster."""
 _MAX_MILLISECONDS = 253_402_300_799_999
 """The last millisecond of the year 9999, where the calendar ends."""
 
@@ -48,6 +50,8 @@ def to_micros(time: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     """Returns the time in UTC, exactly."""
+    if 0 <= micros < _EXACT_AS_FLOAT:
+        return datetime.fromtimestamp(micros / 1e6, timezone.utc)
     return _EPOCH + timedelta(0, 0, micros)
 
 
@@ -79,7 +83,7 @@ def mark_at(location: Location | None) -> RecordMark | None:
         return None
     mark = _OpenRecordMark()
     mark.topic, mark.partition, mark.offset, mark.part, micros, _ = location
-    mark.time = None if micros is None else _EPOCH + timedelta(0, 0, micros)
+    mark.time = None if micros is None else from_micros(micros)
     mark.__class__ = RecordMark
     return mark  # type: ignore[no-any-return]
 

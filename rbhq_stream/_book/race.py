@@ -23,7 +23,7 @@ from rbhq_stream._book.changes import (
     price_changed,
 )
 from rbhq_stream._book.facts import Facts
-from rbhq_stream._book.history import BEGINNING
+from rbhq_stream._book.history import BEGINNING, END
 from rbhq_stream._book.ledger import DeductionLedger
 from rbhq_stream._book.lifecycle import (
     PostedResult,
@@ -59,6 +59,7 @@ class BookedRace:
         self.race_id = race_id
         self.newest = BEGINNING
         """The time of the newest record about the race, in microseconds since 1970."""
+        self._oldest = END
         self._is_complete = is_complete
         # Replaced as a whole: a reader sees the race before an event or after it. Nobody writes to the dictionary.
         self._now: tuple[dict[PriceKey, Price], Facts] = {}, Facts()
@@ -93,10 +94,9 @@ class BookedRace:
         Raises:
             TooEarlyError: what was known then is no longer kept.
         """
-        found = self._history.at(micros)
-        if found is None:
+        if micros < self._oldest:
             return None
-        prices, facts = found
+        prices, facts = self._history.at(micros)
         return facts.state(self.race_id, prices, is_complete=self._is_complete)
 
     # --- applying ---
@@ -107,31 +107,35 @@ class BookedRace:
         Returns:
             What it changed; `None` if it was applied before.
         """
-        if location is None:
-            self._history.note(BEGINNING)
-            return self._apply(event, location)
-        partition = location[:2]
-        applied = self._applied.get(partition)
-        restarted: list[Change] = []
-        if applied is None:
-            applied = self._applied[partition] = Applied()
+        restarted = None
+        applied, micros = None, None
+        if location is not None:
+            partition, offset, micros = location[:2], location[2], location[4]
+            applied = self._applied.get(partition)
+            if applied is None:
+                applied = self._applied[partition] = Applied()
+            elif offset <= applied.offset:
+                admission = applied.admission(location)
+                if admission is Admission.DUPLICATE:
+                    return None
+                if admission is Admission.RESTARTED:
+                    detail = f"offset {offset} after offset {applied.offset}"
+                    restarted = Anomaly(self.race_id, mark_at(location), AnomalyKind.OFFSETS_RESTARTED, detail=detail)
+        mark = mark_at(location)
+        if isinstance(event, PriceEvent):
+            changes = self._apply_prices(event, location, mark)
+        elif isinstance(event, RaceStatusEvent):
+            changes = self._apply_status(event, location, mark)
         else:
-            admission = applied.admission(location)
-            if admission is Admission.DUPLICATE:
-                return None
-            if admission is Admission.RESTARTED:
-                detail = f"offset {location[2]} after offset {applied.offset}"
-                restarted = [Anomaly(self.race_id, mark_at(location), AnomalyKind.OFFSETS_RESTARTED, detail=detail)]
-        changes = self._apply(event, location)
-        # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
-        applied.advance(location)
-        micros = location[4]
+            changes = self._apply_result(event, location, mark)
+        if applied is not None and location is not None:
+            # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
+            applied.advance(location)
         if micros is None:
             micros = BEGINNING
-        elif micros > self.newest:
-            self.newest = micros
-        self._history.note(micros)
-        return restarted + changes if restarted else changes
+        self.newest = max(self.newest, micros)
+        self._oldest = min(self._oldest, micros)
+        return changes if restarted is None else [restarted, *changes]
 
     def set_complete(self, *, is_complete: bool) -> list[Change]:
         """Sets whether everything that was published about the race is known."""
@@ -144,27 +148,19 @@ class BookedRace:
         """Returns the race to be saved. Its history is not saved."""
         prices, facts = self._now
         ids = self.race_id.meeting_id, self.race_id.event_number
-        return SavedRace.of(ids, prices, facts, self._applied, (self._history.oldest, self.newest))
+        return SavedRace.of(ids, prices, facts, self._applied, (self._oldest, self.newest))
 
     def restore(self, saved: SavedRace) -> None:
         """Makes a new race the saved one."""
         prices, facts = saved.facts()
-        self._applied, self.newest = saved.partitions(), saved.newest
+        self._applied, self.newest, self._oldest = saved.partitions(), saved.newest, saved.oldest
         self._arrivals = max(facts.stated_arrival, facts.posted_arrival)
         self._scratched = frozenset(facts.ledger.scratched)
-        self._history.begin_at(saved.newest, saved.oldest, prices, facts)
+        self._history.begin_at(saved.newest, prices, facts)
         self._restated(facts, None)
         self._now = prices, facts
 
     # --- the parts of it ---
-
-    def _apply(self, event: Event, location: Location | None) -> list[Change]:
-        mark = mark_at(location)
-        if isinstance(event, PriceEvent):
-            return self._apply_prices(event, location, mark)
-        if isinstance(event, RaceStatusEvent):
-            return self._apply_status(event, location, mark)
-        return self._apply_result(event, location, mark)
 
     def _apply_prices(self, event: PriceEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
         old_prices, facts = self._now
@@ -186,7 +182,8 @@ class BookedRace:
             old, new = None if before is None else before.value, after.value
             if old is not new and old != new:
                 changes.append(price_changed(self.race_id, mark, key, old, new))
-        dated = self._dated(location)
+        micros = None if location is None else location[4]
+        dated = self.newest if micros is None else micros
         self._history.prices.add(dated, location, rows)
         if ledger is facts.ledger:
             self._now = prices, facts

@@ -15,6 +15,7 @@ QUICK = Settings(
     records=20_000,
     rounds=1,
     decoded=20_000,
+    book_updates=100_000,
     latency_records=2_000,
     latency_rounds=1,
     long_records=60_000,

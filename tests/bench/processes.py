@@ -21,9 +21,9 @@ class FailedError(Exception):
     """A contender did not finish, with the reason."""
 
 
-def start(module: str, argument: str, environment: str = OURS) -> subprocess.Popen[str]:
+def start(module: str, *arguments: str, environment: str = OURS) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(python_of(environment)), "-m", f"tests.bench.{module}", argument],
+        [str(python_of(environment)), "-m", f"tests.bench.{module}", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -49,4 +49,4 @@ def finish(process: subprocess.Popen[str], timeout: float) -> Outcome:
 
 
 def run(module: str, job: Job, environment: str = OURS, timeout: float = 120) -> Outcome:
-    return finish(start(module, job_as_json(job), environment), timeout)
+    return finish(start(module, job_as_json(job), environment=environment), timeout)

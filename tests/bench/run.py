@@ -17,7 +17,7 @@ from tests.bench.processes import FailedError, Outcome
 from tests.bench.stage import Stage, open_stage
 from tests.bench.work import Job
 
-PARTS = ("decode", "feed", "peers", "latency", "memory")
+PARTS = ("decode", "book", "feed", "peers", "latency", "memory")
 MIB = 1024 * 1024
 
 
@@ -33,6 +33,7 @@ class Contender:
 
 
 FEED = Contender("rbhq_stream Feed", "feed")
+INTO_BOOK = Contender("rbhq_stream Feed into a RaceBook", "feed_into_book")
 LOOP = Contender("poll() + json.loads, by hand", "loop")
 TYPED = (
     Contender("aiokafka + pydantic", "aiokafka_pydantic", "peers", is_peer=True),
@@ -41,6 +42,10 @@ TYPED = (
     Contender("Quix Streams + pydantic", "quix", "quix", is_peer=True),
     Contender("consume() + pydantic, by hand", "consume_pydantic", "peers"),
 )
+
+
+OWN_GOALS = {LOOP.title: Goal(1.0), INTO_BOOK.title: Goal(2.0, at_most=True)}
+"""How many times as fast as these the feed alone has to be. Into a book it is at least half as fast."""
 
 
 @frozen
@@ -52,6 +57,8 @@ class Settings:
     """Each contender reads all of them: what was fetched before the first is handled must not weigh more for some."""
     rounds: int = 5
     decoded: int = 200_000
+    book_updates: int = 5_000_000
+    """Price updates of the race book's day: about as many as a busy day has."""
     latency_records: int = 4_000
     latency_rounds: int = 5
     long_records: int = 1_000_000
@@ -84,7 +91,9 @@ class Run:
             self._describe([value for _, value in records[: self.settings.records]])
             if "decode" in wanted:
                 self._decode(folder, [value for _, value in records[: self.settings.decoded]])
-            if set(wanted) == {"decode"}:
+            if "book" in wanted:
+                self._book(folder)
+            if set(wanted) <= {"decode", "book"}:
                 return
             say("starting a broker")
             with open_stage(
@@ -131,8 +140,42 @@ class Run:
                 )
             )
 
+    def _book(self, folder: Path) -> None:
+        updates = self.settings.book_updates
+        say(f"the race book, {updates:,} updates")
+        job = str(updates), str(folder / "book.json")
+        outcome = processes.finish(processes.start("book", *job), 120 + updates / 10_000)
+        self._keep("book", outcome, OURS)
+        fold, day, snapshot = outcome["fold"], outcome["day"], outcome["snapshot"]
+        rate, rates = Goal(200_000), tuple(fold["updates_per_second"])
+        per_event = f"{fold['updates_per_event']:.1f} updates in an event"
+        a_day = f"{day['events']:,} events, {updates:,} updates, {day['races']} races, {day['runners']:,} runners"
+        saved = f"{day['races']} races, {snapshot['bytes'] / MIB:.1f} MiB"
+        self.figures += [
+            Figure("race book", "price updates folded", "updates/s", rates, rate, per_event),
+            Figure("race book", "RaceBook ÷ a bare dictionary", "time ratio", tuple(fold["ratios"])),
+            Figure("race book", "a day folded", "updates/s", (updates / day["seconds"],), rate, a_day),
+            Figure(
+                "race book",
+                "size of the process after the day",
+                "MiB",
+                (day["resident"] / MIB,),
+                Goal(500, at_most=True),
+                f"the day added {day['growth'] / MIB:.0f} MiB",
+            ),
+            Figure("race book", "as_of at the end of the day", "ms", (outcome["as_of_ms"],)),
+            Figure(
+                "race book",
+                "save and load",
+                "s",
+                (snapshot["save"] + snapshot["load"],),
+                Goal(1, at_most=True),
+                saved,
+            ),
+        ]
+
     def _throughput(self, stage: Stage, records: list[tuple[bytes, bytes]]) -> None:
-        contenders = [FEED, LOOP, *(TYPED if "peers" in self.settings.parts else ())]
+        contenders = [FEED, LOOP, INTO_BOOK, *(TYPED if "peers" in self.settings.parts else ())]
         topic = stage.topic("prices", records)
         failed = self._check(stage, contenders, stage.topic("check", records[: self.settings.checked_records]))
         for turn in range(self.settings.rounds):
@@ -177,7 +220,7 @@ class Run:
                 self.figures.append(Figure(part, contender.title, unit, scaled, note=note))
         ours = self._numbers(FEED.title, "events_per_second")
         for contender in contenders[1:]:
-            goal = Goal(3.0) if contender.is_peer else Goal(1.0) if contender is LOOP else None
+            goal = Goal(3.0) if contender.is_peer else OWN_GOALS.get(contender.title)
             values = ratios(ours, self._numbers(contender.title, "events_per_second"))
             note = failed.get(contender.title, "round by round")
             self.figures.append(
