@@ -77,13 +77,13 @@ class HealthWatch:
     def current(self) -> Health:
         """Returns the health. From any thread."""
         health = self._machine.current
-        now = datetime.now(timezone.utc)
         if not self.is_running:
             if self._is_closed() and health.state is not HealthState.CLOSED:
+                now = datetime.now(timezone.utc)
                 return attrs.evolve(health, reason=HealthReason.CLOSED, detail="the feed was closed", since=now, at=now)
             return health
         age = time.monotonic() - self._looked_at
-        return _aged(health, age, now) if age > SUSPENDED_AFTER else health
+        return _aged(health, age, datetime.now(timezone.utc)) if age > SUSPENDED_AFTER else health
 
     @property
     def is_running(self) -> bool:

@@ -22,6 +22,7 @@ QUICK = Settings(
     stall_seconds=2,
     huge_records=200,
     checked_records=1_000,
+    startup_rounds=1,
 )
 FULL = Settings(records=1_000_000, rounds=7, long_records=10_000_000, stall_seconds=20)
 

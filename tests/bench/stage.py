@@ -32,6 +32,17 @@ class Stage:
         for operation in (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS):
             cluster.allow(_USER, operation, ResourceType.TOPIC, _PREFIX, prefixed=True)
 
+    @property
+    def internal_bootstrap(self) -> str:
+        """The address for those who are no clients under test."""
+        return self._cluster.internal_bootstrap
+
+    def kill_broker(self) -> None:
+        self._cluster.nodes[0].kill()
+
+    def start_broker(self) -> None:
+        self._cluster.nodes[0].start()
+
     def topic(self, name: str, records: Sequence[tuple[bytes, bytes]] = (), total: int | None = None) -> str:
         """A new topic with these records, over and over up to `total`; the key, the race, decides on the partition."""
         topic = f"{_PREFIX}{name}"
