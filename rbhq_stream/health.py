@@ -129,6 +129,8 @@ class TopicHealth:
 class PartitionHealth:
     """How far a partition is read and processed."""
 
+    records: int = 0
+    """How many of its records this feed has read so far."""
     processed: int | None = None
     """The offset before which all records are processed."""
     end: int | None = None

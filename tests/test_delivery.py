@@ -60,7 +60,7 @@ def test_a_committed_offset_is_not_committed_again() -> None:
 def test_records_read_before_a_partition_was_assigned_again_are_ignored() -> None:
     ledger = a_ledger(A)
     before = ledger.epoch
-    ledger.read_up_to(A, 9)
+    ledger.read(A, 9)
     assert ledger.revoke([A]) == {}
     assert not ledger.owns(A, before)
     ledger.assign([A])
@@ -256,6 +256,7 @@ class Books(RuleBasedStateMachine):
         self.handled: dict[TopicPartition, set[int]] = {}
         self.group: dict[TopicPartition, int] = dict.fromkeys(self.partitions, 0)  # what the broker knows
         self.on_the_way: list[tuple[int, dict[TopicPartition, int]]] = []
+        self.taken_in = dict.fromkeys(self.partitions, 0)  # how many records, over all assignments
 
     @rule(partition=st.sampled_from(partitions))
     def assign(self, partition: TopicPartition) -> None:
@@ -292,6 +293,8 @@ class Books(RuleBasedStateMachine):
         else:
             self.ledger.read_up_to(partition, offsets[-1])
         assert self.ledger.expected(partition) == self.next[partition]
+        self.taken_in[partition] += count
+        assert self.ledger.records_read(partition) == self.taken_in[partition]
         return multiple(*[(partition, offset, self.ledger.epoch) for offset in offsets])
 
     @rule(partition=st.sampled_from(partitions), count=st.integers(1, 4))

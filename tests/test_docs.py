@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import rbhq_stream
+import rbhq_stream.metrics
 import rbhq_stream.testing
 from rbhq_stream import (
     Event,
@@ -217,7 +218,9 @@ def test_testings_programs_run(number: int, capsys: pytest.CaptureFixture[str]) 
 # what the pages say of the package
 
 
-@pytest.mark.parametrize("package", [rbhq_stream, rbhq_stream.testing], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [rbhq_stream, rbhq_stream.metrics, rbhq_stream.testing], ids=lambda package: package.__name__
+)
 def test_the_reference_has_every_public_name_once(package: ModuleType) -> None:
     named = []
     for page in sorted((ROOT / "docs" / "reference").glob("*.md")):

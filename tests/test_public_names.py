@@ -12,9 +12,11 @@ import attrs
 import pytest
 
 import rbhq_stream
+import rbhq_stream.metrics
 import rbhq_stream.testing
 
 PACKAGES = (rbhq_stream, rbhq_stream.testing)
+EXPORTING = (*PACKAGES, rbhq_stream.metrics)
 PUBLIC_MODULES = sorted(
     found.name
     for package in PACKAGES
@@ -64,7 +66,7 @@ def origin(module: str, name: str) -> tuple[str, str] | None:
 def exports() -> dict[tuple[str, str], str]:
     """The exported names by where they are defined."""
     found = {}
-    for package in PACKAGES:
+    for package in EXPORTING:
         for name in package.__all__:
             defined = origin(package.__name__, name)
             assert defined is not None, f"{name} is exported, but it is not ours"

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import rbhq_stream
+import rbhq_stream.metrics
 import rbhq_stream.testing
 from rbhq_stream import (
     Anomaly,
@@ -333,7 +334,7 @@ VALUES: dict[type[Any], list[Any]] = {
 
 OWNERS = set(
     """
-AsyncFeed BettingGate Feed HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
+AsyncFeed BettingGate Feed FeedMetrics HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
 EmbeddedBroker MemorySource Simulator
 Followable OnChange OnEvent OnPart Owner RawRecord Source
 """.split()  # noqa: SIM905  # easier to read and to add to
@@ -342,7 +343,7 @@ Followable OnChange OnEvent OnPart Owner RawRecord Source
 
 
 def exported_classes() -> dict[str, type[Any]]:
-    modules = (rbhq_stream, rbhq_stream.testing)
+    modules = (rbhq_stream, rbhq_stream.metrics, rbhq_stream.testing)
     exported = {name: getattr(module, name) for module in modules for name in module.__all__}
     return {name: value for name, value in exported.items() if inspect.isclass(value)}
 

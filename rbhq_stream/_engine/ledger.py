@@ -60,6 +60,7 @@ class Ledger:
     def __init__(self) -> None:
         self.epoch = 0
         self._partitions: dict[_Key, _Progress] = {}
+        self._read: dict[_Key, int] = {}  # how many records, over all assignments
 
     def assign(self, partitions: Collection[TopicPartition]) -> None:
         """Starts a new epoch, in which these partitions are assigned."""
@@ -153,11 +154,18 @@ class Ledger:
             state.first = offset
         state.skip_to(offset)
         state.expected = offset + 1
+        self._read[partition] = self._read.get(partition, 0) + 1
 
     def read_up_to(self, partition: _Key, offset: int) -> None:
         """Notes that all records up to this one were read, with no offset between them left out."""
         state = self._partitions[partition]
+        assert state.expected is not None, "has_gaps returned False"
+        self._read[partition] = self._read.get(partition, 0) + offset + 1 - state.expected
         state.expected = offset + 1
+
+    def records_read(self, partition: _Key) -> int:
+        """Returns how many records of the partition were read, over all of its assignments to this process."""
+        return self._read.get(partition, 0)
 
     def handed_over(self, partition: _Key, offset: int, epoch: int) -> None:
         """Notes that the application, which acknowledges records one by one, has got all records read so far."""

@@ -60,7 +60,7 @@ class ProgressReport:
             now,
             self._membership,
             {
-                p: PartitionProgress(self._assigned_at[p], *positions[p][:2])
+                p: PartitionProgress(self._assigned_at[p], *positions[p][:2], ledger.records_read(p))
                 for p in self._assigned_at
                 if p in positions
             },

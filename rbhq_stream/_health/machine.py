@@ -145,7 +145,7 @@ class HealthMachine:
             partition: known
             if (known := self._lags.get(partition)) is not None and known.assigned_at == assigned_at
             else Lag(assigned_at)
-            for partition, (assigned_at, _, _) in progress.partitions.items()
+            for partition, (assigned_at, *_) in progress.partitions.items()
         }
         self._lags = lags
         for partition, lag in lags.items():
@@ -251,6 +251,7 @@ class HealthMachine:
             topics=self._arrivals.topics(seen.now),
             partitions={
                 partition: PartitionHealth(
+                    records=progress.partitions[partition].records,
                     processed=lag.processed,
                     end=lag.end,
                     lag=lag.records,

@@ -32,6 +32,8 @@ class PartitionProgress(NamedTuple):
     """The offset after the newest record that was read."""
     processed: int | None
     """The offset before which all records are processed."""
+    records: int = 0
+    """How many records were read, over all assignments to this process."""
 
 
 class Arrival(NamedTuple):

@@ -39,7 +39,8 @@ class HealthReport:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             age = ((now or datetime.now(timezone.utc)) - datetime.fromisoformat(content["written_at"])).total_seconds()
-            bool(content["is_alive"] and content["is_ready"]), content["text"]
+            if not {"is_alive", "is_ready", "text"} <= content.keys():
+                raise KeyError
         except FileNotFoundError:
             return cls(path=path, content=None, problem="there is no such file: the process has not written it yet")
         except OSError as error:
