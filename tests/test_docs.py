@@ -47,6 +47,7 @@ RUN_BY_A_TEST = {
     "exactly-once.md": 5,
     "index.md": 1,
     "operations.md": 1,
+    "pricing-board.md": 1,
     "quickstart.md": 2,
     "reliability.md": 1,
     "scaling.md": 7,
