@@ -16,9 +16,12 @@ demo: $(READY)  ## watch a simulated race day arrive as typed events (about 20 s
 	@$(BIN)/rbhq-stream demo
 
 test: $(READY)  ## everything, against a real Apache Kafka over TLS and SCRAM
-	@$(BIN)/python -m tests.broker.install
+	@$(BIN)/python -m tests.broker.prepare
 	@$(BIN)/python -m tests.postgres.install
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: ARGS += --cov --cov-report=term
+coverage: test  ## the same, and which lines and branches the tests run (some minutes longer)
 
 lowest:  ## the tests that need no Java, with the lowest versions of the dependencies (some minutes)
 	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
@@ -42,7 +45,7 @@ wheel: $(READY)  ## build the distribution into dist/
 	@$(BIN)/python -m pip install -q build && $(BIN)/python -m build -q
 
 bench: $(READY)  ## speed, against a hand-written loop and typed peers (some minutes)
-	@$(BIN)/python -m tests.broker.install
+	@$(BIN)/python -m tests.broker.prepare
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 fuzz: $(READY)  ## ten minutes of coverage-guided fuzzing of decode
@@ -50,11 +53,11 @@ fuzz: $(READY)  ## ten minutes of coverage-guided fuzzing of decode
 	@$(BIN)/python tests/fuzz/fuzz_decode.py --seconds 600
 
 soak: $(READY)  ## random faults for ten minutes
-	@$(BIN)/python -m tests.broker.install
+	@$(BIN)/python -m tests.broker.prepare
 	@$(BIN)/python -m tests.reliability.soak --seconds 600 $(ARGS)
 
 long: $(READY)  ## outages and storms in their long form (half an hour)
-	@$(BIN)/python -m tests.broker.install
+	@$(BIN)/python -m tests.broker.prepare
 	@$(BIN)/python -m tests.postgres.install
 	@RBHQ_LONG=1 $(BIN)/python -m pytest --timeout 900 tests/reliability $(ARGS)
 

@@ -181,20 +181,6 @@ def test_a_faulty_certificate_is_refused(faulty: KafkaCluster, fault: str) -> No
     assert read(faulty, partner, partner.topics.prices, 1) == [b"1"]
 
 
-def test_three_brokers_continue_without_one(kafka3: KafkaCluster) -> None:
-    partner = new_partner(kafka3)
-    topic = partner.topics.prices
-    kafka3.publish(topic, [(None, b"1")])
-    leader = kafka3.partition_leader(topic, 0)
-    kafka3.nodes[leader - 1].kill()
-    kafka3.wait_leaders(topic)
-    assert kafka3.partition_leader(topic, 0) != leader
-    kafka3.publish(topic, [(None, b"2")])
-    assert read(kafka3, partner, topic, 2) == [b"1", b"2"]
-    assert kafka3.group_coordinator(f"{partner.group_prefix}read") != leader
-    kafka3.nodes[leader - 1].start()
-
-
 @pytest.mark.java
 def test_no_broker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     code = (

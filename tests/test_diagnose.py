@@ -535,7 +535,7 @@ def test_an_advertised_broker_that_cannot_be_reached_is_a_failure(faulty: KafkaC
     direct = f"127.0.0.1:{faulty.nodes[0].ports.client}"
     faulty.proxies[0].refuse()
     try:
-        diagnosis = examine(partner_config(faulty, partner, bootstrap_servers=direct), timeout=6)
+        diagnosis = examine(partner_config(faulty, partner, bootstrap_servers=direct), timeout=4)
     finally:
         faulty.proxies[0].reset()
     assert step(diagnosis, "login").verdict == "ok"

@@ -88,9 +88,10 @@ def test_the_built_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
         env=environment,
     )
     (wheel,) = tmp_path.glob("rbhq_stream-*.whl")
-    venv.create(tmp_path / "empty", with_pip=True)
+    venv.create(tmp_path / "empty")
     python = tmp_path / "empty" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], check=True, env=environment)
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, "install", "-q", str(wheel)], check=True, env=environment)
     code = (
         "import rbhq_stream, rbhq_stream.testing, importlib.util as u;"
         "assert not any(u.find_spec(name) for name in ('rich', 'opentelemetry', 'pytest'));"
@@ -102,7 +103,7 @@ def test_the_built_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     )
     assert str(tmp_path) in out.stdout
     out = subprocess.run(
-        [tmp_path / "empty" / "bin" / "rbhq-stream", "demo", "--seconds", "2", "--plain"],
+        [tmp_path / "empty" / "bin" / "rbhq-stream", "demo", "--seconds", "1", "--plain"],
         check=True, env=environment, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert "events" in out.stdout

@@ -29,18 +29,14 @@ from rbhq_stream import (
     RunnerResult,
     Scratching,
     TlsError,
-    Topics,
     UnknownTopicError,
-    UnreachableError,
     Unscratching,
     encode,
 )
 from rbhq_stream.testing import Simulator
 from tests.broker import raw_producer
-from tests.broker.certificates import untrusted_ca
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
-from tests.broker.ports import free_port
 from tests.facades import Facade, both_facades
 from tests.partner_configs import partner_config
 
@@ -215,7 +211,7 @@ def test_two_processes_of_one_group_share_the_partitions(
         deadline = time.monotonic() + 60
         for _ in range(3):
             published += kafka.publish(partner.topics.prices, records)
-            time.sleep(1)
+            time.sleep(0.3)
         while not (seen[0] and seen[1]):
             assert time.monotonic() < deadline, "the partitions were never shared"
             published += kafka.publish(partner.topics.prices, records[:50])
@@ -257,27 +253,9 @@ def test_the_authority_can_be_given_as_a_string(kafka: KafkaCluster, partner: Pa
         next(feed)
 
 
-@pytest.mark.parametrize("given", ["file", "pem", "default"])
-def test_an_untrusted_authority_is_refused(kafka: KafkaCluster, partner: Partner, tmp_path: Path, given: str) -> None:
-    other = untrusted_ca(tmp_path)
-    fields: dict[str, dict[str, Any]] = {
-        "file": {"ca_file": other},
-        "pem": {"ca_file": None, "ca_pem": other.read_text()},
-        "default": {"ca_file": None},
-    }
-    with pytest.raises(TlsError, match=r"ca_file or ca_pem"), Feed(partner_config(kafka, partner, **fields[given])):
+def test_the_authority_of_the_broker_is_verified_by_default(kafka: KafkaCluster, partner: Partner) -> None:
+    with pytest.raises(TlsError, match=r"ca_file or ca_pem"), Feed(partner_config(kafka, partner, ca_file=None)):
         pass
-
-
-def test_an_unknown_topic_is_reported(kafka: KafkaCluster, partner: Partner) -> None:
-    missing = f"{partner.group_prefix}missing"
-    kafka.allow_read(partner.username, missing)
-    with (
-        pytest.raises(UnknownTopicError) as raised,
-        Feed(partner_config(kafka, partner, topics=Topics(prices=missing))),
-    ):
-        pass
-    assert raised.value.topic == missing
 
 
 def test_a_topic_without_permission_is_reported(kafka: KafkaCluster, partner: Partner) -> None:
@@ -291,15 +269,6 @@ def test_a_group_without_permission_is_reported(kafka: KafkaCluster, partner: Pa
     with pytest.raises(AuthorizationError) as raised, Feed(partner_config(kafka, partner, group_id="someone-elses")):
         pass
     assert raised.value.resource == "someone-elses"
-
-
-def test_a_port_on_which_nothing_listens_is_reported_in_time(kafka: KafkaCluster, partner: Partner) -> None:
-    nowhere = f"localhost:{free_port()}"
-    began = time.monotonic()
-    config = partner_config(kafka, partner, bootstrap_servers=nowhere, connect_timeout=3.0)
-    with pytest.raises(UnreachableError, match="whitelisted"), Feed(config):
-        pass
-    assert time.monotonic() - began < 8
 
 
 def test_a_property_that_the_client_refuses_is_a_config_error(kafka: KafkaCluster, partner: Partner) -> None:

@@ -1,7 +1,7 @@
 """Fetch Apache Kafka from Maven Central, once, into a cache folder.
 
-``python -m tests.broker.install`` is what ``make test`` calls first. When Kafka is already in the
-cache it only checks for Java and is done; otherwise it downloads about 45 MB with Maven.
+When Kafka is already in the cache, ``install`` only checks for Java; otherwise it downloads about
+45 MB with Maven.
 
 The cache is ``$RBHQ_STREAM_CACHE``, or else ``rbhq-stream`` in the user's cache folder.
 """
@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,6 +78,11 @@ def libs_folder() -> Path:
 def installed() -> bool:
     """Whether Kafka is in the cache. The folder appears in one rename, so it is never half full."""
     return (libs_folder() / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file()
+
+
+def class_archive() -> Path:
+    """Where Java's archive of Kafka's classes is, or will be once ``prepare`` has made it."""
+    return libs_folder().parent / "classes.jsa"
 
 
 def java_command() -> str:
@@ -183,17 +187,3 @@ def install() -> Path:
             print(f"downloading Apache Kafka {KAFKA_VERSION} (once)", flush=True)
             _download()
     return libs_folder()
-
-
-def main() -> int:
-    try:
-        install()
-    except InstallError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Apache Kafka {KAFKA_VERSION} is ready (Java {java_version()})")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

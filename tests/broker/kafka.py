@@ -19,7 +19,7 @@ import secrets
 import shutil
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -49,7 +49,7 @@ class KafkaCluster(AccessOperations, TopicOperations):
 
     With ``proxied`` there is a ``TcpProxy`` in front of every node, and clients are told to
     connect to that: ``proxies[0]`` is on the way to node 1. ``config`` adds to (or replaces)
-    settings of ``server.properties``.
+    settings of ``server.properties``; ``jvm_options`` are added to those of Java.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class KafkaCluster(AccessOperations, TopicOperations):
         *,
         proxied: bool = False,
         config: Mapping[str, str] | None = None,
+        jvm_options: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.directory = directory
@@ -69,6 +70,7 @@ class KafkaCluster(AccessOperations, TopicOperations):
         self._brokers = brokers
         self._proxied = proxied
         self._config = dict(config or {})
+        self._jvm_options = jvm_options
         self._stack = ExitStack()
 
     @property
@@ -143,7 +145,7 @@ class KafkaCluster(AccessOperations, TopicOperations):
         for node_id in range(1, self._brokers + 1):
             ports = self._choose_ports()
             folder = self.directory / f"node-{node_id}"
-            self.nodes.append(KafkaNode(node_id, folder, ports, libs))
+            self.nodes.append(KafkaNode(node_id, folder, ports, libs, self._jvm_options))
         controllers = {node.node_id: node.ports.controller for node in self.nodes}
         for node in self.nodes:
             node.write_properties(

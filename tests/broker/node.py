@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.broker import guard, wire
 from tests.broker.config import LOG4J, Ports
-from tests.broker.install import java_command
+from tests.broker.install import class_archive, java_command
 
 _JVM = [
     *("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
@@ -38,12 +38,15 @@ class KafkaNode:
     It listens on the same ports through every restart, and keeps its data.
     """
 
-    def __init__(self, node_id: int, directory: Path, ports: Ports, libs: Path) -> None:
+    def __init__(
+        self, node_id: int, directory: Path, ports: Ports, libs: Path, jvm_options: Sequence[str] = ()
+    ) -> None:
         self.node_id = node_id
         self.directory = directory
         self.ports = ports
         self.log_file = directory / "server.log"
         self._libs = libs
+        self._jvm_options = jvm_options
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
         (directory / "tmp").mkdir(parents=True)
@@ -152,6 +155,9 @@ class KafkaNode:
             f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}",
             f"-XX:ErrorFile={self.directory / 'jvm-crash.log'}",
         ]
+        if class_archive().exists():
+            options.append(f"-XX:SharedArchiveFile={class_archive()}")
+        options += self._jvm_options
         command = [java_command(), *_JVM, *options, "-cp", f"{self._libs}/*", *arguments]
         return _starter.submit(self._spawn, command).result()
 

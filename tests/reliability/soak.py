@@ -59,13 +59,13 @@ class Figures:
 class Publisher(threading.Thread):
     """Publishes a simulated day, spread evenly over the time there is."""
 
-    def __init__(self, cluster: KafkaCluster, topics: TopicNames, seed: int, seconds: float) -> None:
+    def __init__(self, cluster: KafkaCluster, topics: TopicNames, day: Simulator, seconds: float) -> None:
         super().__init__(name="publisher")
-        self._cluster, self._topics, self._seed, self._seconds = cluster, topics, seed, seconds
+        self._cluster, self._topics, self._day, self._seconds = cluster, topics, day, seconds
         self.published = 0
 
     def run(self) -> None:
-        day = [timed.event for timed in Simulator(seed=self._seed).events()]
+        day = [timed.event for timed in self._day.events()]
         began = time.monotonic()
         batch = max(1, round(len(day) / (self._seconds * 20)))
         events = iter(day)
@@ -111,8 +111,14 @@ class Soak:
             self.restart_broker, self.crash_broker,
         )  # fmt: skip
 
-    def run(self, seconds: float) -> Figures:
-        publisher = Publisher(self._cluster, self._partner.topics, self.figures.seed, seconds)
+    def run(self, seconds: float, meetings: int = 9) -> Figures:
+        """Publishes a day of so many meetings in so many seconds, and returns what came of it.
+
+        Raises:
+            AssertionError: something was missed.
+        """
+        day = Simulator(seed=self.figures.seed, meetings=meetings)
+        publisher = Publisher(self._cluster, self._partner.topics, day, seconds)
         began = time.monotonic()
         with ExitStack() as stack:
             for topic in self._partner.topics:

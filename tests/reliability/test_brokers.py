@@ -8,19 +8,18 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 
 import pytest
-from confluent_kafka import KafkaException
 
-from rbhq_stream import AuthenticationError, Feed, PartitionsLost
+from rbhq_stream import AuthenticationError, Feed, PartitionsLost, RaceStatus, RaceStatusEvent
 from rbhq_stream._kafka import EveryPartitionSource
-from rbhq_stream.record import RawRecord
+from rbhq_stream.testing import EmbeddedBroker
 from tests.broker.fixtures import MakePartner
 from tests.broker.kafka import KafkaCluster
-from tests.reliability import flow
-from tests.reliability.flow import LONG, Flow, Member, everything, publish, status_config
+from tests.broker.proxy import TcpProxy
+from tests.reliability.flow import LONG, Flow, Member, Places, everything, publish, status_config
 from tests.waiting import wait_for
 
 KINDS_OF_LINES = 12
@@ -32,52 +31,46 @@ def most_lines(seconds: float) -> float:
 
 
 def test_the_leader_and_then_the_coordinator_die(kafka3: KafkaCluster, make_partner: MakePartner) -> None:
+    """A member of a group and a feed without a group read on."""
     partner = make_partner(kafka3, partitions=3)
-    config = status_config(kafka3, partner)
-    with Member(config) as member:
+    config, without_group = status_config(kafka3, partner), status_config(kafka3, partner, group_id=None)
+    topic = partner.topics.race_status
+    with Member(config) as member, Member(without_group, source=EveryPartitionSource(without_group)) as other:
         with Flow(kafka3, partner, partitions=3):
-            wait_for(lambda: len(member.seen) > 20, "it flows")
-            for who in ("leader", "coordinator"):
-                number = (
-                    kafka3.partition_leader(partner.topics.race_status, 0)
-                    if who == "leader"
-                    else kafka3.group_coordinator(config.group_id)
-                )
-                kafka3.nodes[number - 1].kill()
-                before = {p: max(o for q, o in member.seen if q == p) for p in range(3)}
-
-                def flows_again(before: dict[int, int] = before) -> bool:
-                    return all(any(q == p and o > at + 20 for q, o in member.seen[-500:]) for p, at in before.items())
-
-                took = wait_for(flows_again, f"it flows again without the {who}")
-                print(f"{who} killed: all partitions flowed again after {took:.1f} s")
-                kafka3.nodes[number - 1].start()
-                kafka3.wait_leaders(partner.topics.race_status, 3)
-        wait_for(lambda: set(member.seen) >= everything(kafka3, partner), "nothing is missed")
+            wait_for(lambda: len(member.seen) > 20 and len(other.seen) > 20, "it flows")
+            leader = kafka3.partition_leader(topic, 0)
+            kafka3.nodes[leader - 1].kill()
+            print(f"leader killed: all partitions flowed again after {flows_again(member, other):.1f} s")
+            kafka3.nodes[leader - 1].start()
+            kafka3.wait_leaders(topic, 3)
+            kafka3.nodes[kafka3.group_coordinator(config.group_id) - 1].kill()
+            print(f"coordinator killed: all partitions flowed again after {flows_again(member, other):.1f} s")
+        for each in (member, other):
+            wait_for(partial(is_superset, each, everything(kafka3, partner)), "nothing is missed")
         wait_for(
-            lambda: (
-                kafka3.committed(config.group_id, partner.topics.race_status)
-                == kafka3.end_offsets(partner.topics.race_status)
-            ),
+            lambda: kafka3.committed(config.group_id, topic) == kafka3.end_offsets(topic),
             "all is committed, the coordinator being another",
         )
     member.assert_in_order()
+    assert len(other.seen) == len(set(other.seen)), "without a group nothing comes twice"
 
 
-def test_a_feed_without_a_group_reads_on_when_a_leader_dies(kafka3: KafkaCluster, make_partner: MakePartner) -> None:
-    partner = make_partner(kafka3, partitions=3)
-    config = status_config(kafka3, partner, group_id=None)
-    with Member(config, source=EveryPartitionSource(config)) as member:
-        with Flow(kafka3, partner, partitions=3):
-            wait_for(lambda: len(member.seen) > 20, "it flows")
-            number = kafka3.partition_leader(partner.topics.race_status, 0)
-            kafka3.nodes[number - 1].kill()
-            before = len(member.seen)
-            wait_for(lambda: {p for p, _ in member.seen[before + 60 :]} == {0, 1, 2}, "it flows again")
-            kafka3.nodes[number - 1].start()
-            kafka3.wait_leaders(partner.topics.race_status, 3)
-        wait_for(lambda: set(member.seen) >= everything(kafka3, partner), "nothing is missed")
-    assert len(member.seen) == len(set(member.seen)), "nothing came twice"
+def flows_again(*members: Member) -> float:
+    """Waits until records of all three partitions have come to each member, and returns how many seconds that took."""
+    before = [{p: max(o for q, o in member.seen if q == p) for p in range(3)} for member in members]
+
+    def flows() -> bool:
+        return all(
+            any(q == p and o > offset + 20 for q, o in member.seen[-500:])
+            for member, offsets in zip(members, before, strict=True)
+            for p, offset in offsets.items()
+        )
+
+    return wait_for(flows, "it flows again")
+
+
+def is_superset(member: Member, records: Places) -> bool:
+    return set(member.seen) >= records
 
 
 @pytest.mark.timeout(300)
@@ -99,7 +92,7 @@ def test_the_feed_survives_an_outage(
         "swallowed": (lambda: proxy.blackhole(swallow=True), proxy.resume),
         "refused": (refuse, proxy.accept),
     }
-    outage = 60.0 if LONG else 8.0 if how == "stopped" else 3.0
+    outage = 60.0 if LONG else 3.0
     caplog.set_level(logging.INFO, "rbhq_stream")
     with Member(status_config(proxied, partner, close_timeout=3.0)) as member:
         publish(proxied, partner, 10)
@@ -125,61 +118,35 @@ def test_the_feed_survives_an_outage(
     member.assert_in_order()
 
 
-class Asking(flow.CountingSource):
-    """Requests the list of brokers repeatedly, when the test asks for it, until they report that there are none."""
-
-    asks = False
-    was_told_none = False
-
-    def poll(self, timeout: float) -> Sequence[RawRecord]:
-        while self.asks and not self.was_told_none:
-            with suppress(KafkaException):
-                self.was_told_none = not self._client.consumer.list_topics(
-                    self._config.topics.names[0], timeout=0.2
-                ).brokers
-        return super().poll(timeout)
-
-
-def test_a_client_to_which_the_last_broker_reported_no_brokers_is_replaced(
-    proxied: KafkaCluster, make_partner: MakePartner, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The Kafka client believes it, forgets that broker, and never connects again: it needs to be replaced.
+def test_a_client_to_which_the_last_broker_reported_no_brokers_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    """The last broker does so while it shuts down. The Kafka client believes it, and never connects again.
 
     With its default setting it mostly finds its way back by itself, but not always; with this one it never does.
     """
-    partner = make_partner(proxied)
-    config = status_config(proxied, partner, session_timeout=6.0, kafka={"metadata.recovery.strategy": "none"})
-    source = Asking(config)
     lost: list[PartitionsLost] = []
-    node = proxied.nodes[0]
-    with Member(config, source=source) as member:
-        member.feed.on(PartitionsLost)(lost.append)
-        publish(proxied, partner, 10)
-        wait_for(lambda: len(member.seen) == 10, "it flows")
-        for _ in range(5):
-            source.asks = True
-            node.stop()
-            source.asks = False
-            if source.was_told_none:
-                break
-            node.start()  # it was too quick
-        else:
-            pytest.fail("the broker never said so: the test tests nothing")
-        try:
-            wait_for(lambda: "it is replaced by a new one" in caplog.text, "the client is replaced")
-        finally:
-            node.start()
-        publish(proxied, partner, 10)
-        took = wait_for(lambda: set(member.seen) >= everything(proxied, partner), "no gap", timeout=60)
-        print(f"flowed again after {took:.1f} s")
-        assert lost, "the loss is signalled"
-    assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
+    with EmbeddedBroker(partitions=1) as broker:
+        assert broker._cluster is not None
+        # the client soon asks for the brokers again
+        settings = {"metadata.recovery.strategy": "none", "topic.metadata.refresh.interval.ms": 200}
+        with Member(broker.config("app", kafka=settings)) as member:
+            member.feed.on(PartitionsLost)(lost.append)
+            broker.publish(*[RaceStatusEvent(1, number, RaceStatus.OPEN) for number in range(10)])
+            wait_for(lambda: len(member.seen) == 10, "it flows")
+            broker._cluster.deny_brokers(True)
+            wait_for(lambda: "is replaced by a new one" in caplog.text, "the client is replaced")
+            broker._cluster.deny_brokers(False)
+            broker.publish(*[RaceStatusEvent(1, number, RaceStatus.OPEN) for number in range(10)])
+            took = wait_for(lambda: set(member.seen) == {(0, offset) for offset in range(20)}, "no gap")
+            print(f"flowed again after {took:.1f} s")
+            assert lost, "the loss is signalled"
+        assert broker.committed("app")[broker.topics.race_status or "", 0] == 20
 
 
 def test_connections_on_which_nothing_arrives_are_replaced(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     """The system keeps them open; new ones are made without trouble."""
     partner = make_partner(proxied)
-    config = status_config(proxied, partner, session_timeout=45.0)
+    # the default is three times as long
+    config = status_config(proxied, partner, session_timeout=15.0, kafka={"socket.timeout.ms": 5_000})
     lost: list[PartitionsLost] = []
     with Member(config) as member:
         member.feed.on(PartitionsLost)(lost.append)
@@ -189,7 +156,7 @@ def test_connections_on_which_nothing_arrives_are_replaced(proxied: KafkaCluster
         publish(proxied, partner, 10)
         took = wait_for(lambda: len(member.seen) >= 20, "it flows again")
         print(f"flowed again after {took:.1f} s")
-        assert took < 25
+        assert took < 10
     assert member.seen == [(0, offset) for offset in range(20)]
     assert not lost, "it stayed in the group"
     assert proxied.committed(config.group_id, partner.topics.race_status) == {0: 20}
@@ -221,12 +188,21 @@ def test_connections_cut_in_the_middle_of_a_fetch_lose_no_record(
     assert len(lines) <= most_lines(time.monotonic() - began), "\n".join(lines)
 
 
+def log_ins(proxy: TcpProxy, before: int) -> int:
+    """Returns how many log-ins there were since there had been `before`, and checks that there are no more."""
+    time.sleep(1)  # one may have been under way
+    attempts = proxy.connections - before
+    time.sleep(3)  # a client that still wants to connect waits for 2 s at most before its third and fourth attempt
+    assert proxy.connections - before == attempts, "and then none"
+    return attempts
+
+
 def test_a_refused_password_is_not_tried_again_for_a_last_commit(
     proxied: KafkaCluster, make_partner: MakePartner
 ) -> None:
     partner = make_partner(proxied)
     proxy = proxied.proxies[0]
-    with Member(status_config(proxied, partner, commit_interval=60.0)) as member:
+    with Member(status_config(proxied, partner, commit_interval=60.0, session_timeout=2.0)) as member:
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         proxied.set_password(partner.username, "n3w-c4nary")
@@ -234,9 +210,8 @@ def test_a_refused_password_is_not_tried_again_for_a_last_commit(
         proxy.cut()
         member.fails_with(AuthenticationError)
         took = time.monotonic() - began
-        time.sleep(max(0, began + 10 - time.monotonic()))
-        attempts = proxy.connections - before
-        print(f"AuthenticationError after {took:.1f} s, {attempts} attempts in 10 s")
+        attempts = log_ins(proxy, before)
+        print(f"AuthenticationError after {took:.1f} s, {attempts} attempts")
         assert attempts <= 5
         assert took < 5, "nothing is waited for"
     with Member(status_config(proxied, partner, password="n3w-c4nary")) as again:
@@ -257,16 +232,16 @@ def test_a_refused_password_is_not_tried_again_while_closing(proxied: KafkaClust
     proxy.cut()
     feed.close()
     took = time.monotonic() - began
-    time.sleep(max(0, began + 10 - time.monotonic()))
-    print(f"closed in {took:.1f} s, {proxy.connections - before} attempts in 10 s")
-    assert proxy.connections - before <= 5
+    attempts = log_ins(proxy, before)
+    print(f"closed in {took:.1f} s, {attempts} attempts")
+    assert attempts <= 5
     assert took < 5
 
 
 def test_rotated_credentials_lose_no_record(proxied: KafkaCluster, make_partner: MakePartner) -> None:
     partner = make_partner(proxied)
     proxy = proxied.proxies[0]
-    with Member(status_config(proxied, partner)) as member:
+    with Member(status_config(proxied, partner, session_timeout=2.0)) as member:
         publish(proxied, partner, 10)
         wait_for(lambda: len(member.seen) == 10, "it flows")
         proxied.set_password(partner.username, "n3w-c4nary")
@@ -280,9 +255,8 @@ def test_rotated_credentials_lose_no_record(proxied: KafkaCluster, make_partner:
         proxy.cut()
         error = member.fails_with(AuthenticationError)
         took = time.monotonic() - began
-        time.sleep(max(0, began + 10 - time.monotonic()))
-        attempts = proxy.connections - before
-        print(f"AuthenticationError after {took:.1f} s, {attempts} attempts in 10 s")
+        attempts = log_ins(proxy, before)
+        print(f"AuthenticationError after {took:.1f} s, {attempts} attempts")
         assert attempts <= 5
         assert error.broker == proxied.bootstrap
         assert "n3w-c4nary" not in str(error)

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -204,8 +205,20 @@ def check_kills(application: Application, kills: int, *members: str) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_process_that_is_killed_fifty_times_stores_each_event_once_in_sqlite(application: Application) -> None:
-    check_kills(application, 50, "one")
+def test_a_process_that_is_killed_fifty_times_stores_each_event_once_in_sqlite(
+    kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path
+) -> None:
+    """As two applications, each with half of the kills, because most of the time passes with waiting."""
+    applications = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        applications.append(Application(kafka, make_partner(partitions=PARTITIONS), tmp_path / name))
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda application: check_kills(application, 25, "one"), applications))
+    finally:
+        for application in applications:
+            application.end()
 
 
 def test_a_process_that_is_killed_stores_each_event_once_in_postgresql_with_either_facade(

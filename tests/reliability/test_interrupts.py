@@ -188,7 +188,8 @@ def _steps(is_through: Callable[[Interrupter], None]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("way", "manual"), [(by_next, False), (by_next, True), (by_poll, False), (by_batch, False), (by_batch, True)]
+    ("way", "manual"),
+    [(by_next, False), (by_next, True), (by_poll, False), (by_batch, False), *([(by_batch, True)] if LONG else [])],
 )
 def test_an_interrupt_at_each_line_loses_nothing(way: Way, manual: bool, quick: None) -> None:
     def once(interrupter: Interrupter) -> None:

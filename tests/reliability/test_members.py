@@ -45,7 +45,7 @@ def test_no_record_is_missed_while_members_join_and_leave(kafka: KafkaCluster, m
         chance = random.Random(f"{seed} {name}")
         config = status_config(kafka, partner, group_id=f"{partner.group_prefix}{name}", kafka=PROTOCOLS[name])
         present: list[Member] = []
-        deadline = time.monotonic() + (60 if LONG else 15)
+        deadline = time.monotonic() + (60 if LONG else 8)
         try:
             while time.monotonic() < deadline:
                 if len(present) < 3 and (not present or chance.random() < 0.6):

@@ -29,7 +29,7 @@ def assert_goes_on_from(committed: dict[int, int], places: Sequence[Place]) -> N
 
 @pytest.mark.parametrize(
     ("variant", "rounds"),
-    [("iterate", 20), ("run", 4), ("batches", 4), ("manual", 4), ("async_iterate", 4), ("async_run", 4)],
+    [("iterate", 20), ("run", 2), ("batches", 2), ("manual", 2), ("async_iterate", 2), ("async_run", 2)],
 )
 def test_a_process_killed_in_the_middle_of_a_handler_loses_nothing(group: Group, variant: str, rounds: int) -> None:
     rounds = rounds * (10 if LONG else 1)
@@ -134,7 +134,7 @@ def test_a_program_that_ends_at_the_first_interrupt_loses_nothing(group: Group) 
     group.publish(1000)
     before: dict[int, int] = {}
     sent = 0
-    while sent < 100:
+    while sent < (100 if LONG else 40):
         life = group.start("killed_by_interrupt", pace=0.001)
         wait_for(partial(life.has_done, 20), "events flow")
         began = time.monotonic()
@@ -165,10 +165,10 @@ def test_the_interpreter_can_end_while_the_feed_is_open(group: Group) -> None:
 def test_a_member_that_was_suspended_commits_nothing_for_lost_partitions(group: Group) -> None:
     """SIGSTOP for longer than the session: another member takes over; then SIGCONT."""
     config = group.config(group_instance_id=None, session_timeout=1.5, max_poll_interval=10.0)
-    group.publish(1000)
+    group.publish(500)
     frozen_records = 0
     with CommitWatch(group.kafka, group.partner, config.group_id):
-        frozen = group.start("iterate", config=config, pace=0.01)
+        frozen = group.start("iterate", config=config, pace=0.005)
         wait_for(lambda: len(frozen.done) >= 30, "it has begun")
         frozen.send(signal.SIGSTOP)
         time.sleep(0.1)
@@ -189,6 +189,6 @@ def test_a_member_that_was_suspended_commits_nothing_for_lost_partitions(group: 
     for place in frozen.done[frozen_records:]:
         if place in set(other.done):
             stale += 1
-    # it had a thousand records or more in its buffer; it finishes the current event before it notices the loss
+    # it had nearly a thousand records in its buffer; it finishes the current event before it notices the loss
     assert stale < 300, stale
     print(f"handled by both after the freeze: {stale}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
-from tests.reliability.soak import soak
+from tests.broker.fixtures import MakePartner
+from tests.broker.kafka import KafkaCluster
+from tests.reliability.soak import PARTITIONS, Soak
 
 
-@pytest.mark.java
 @pytest.mark.timeout(200)
-def test_a_short_soak_finds_no_violation() -> None:
+def test_a_short_soak_finds_no_violation(proxied: KafkaCluster, make_partner: MakePartner, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    figures = soak(12, seed)
+    figures = Soak(proxied, make_partner(proxied, PARTITIONS), tmp_path, seed).run(12, meetings=3)
     print(figures)
-    assert figures.published > 10_000
+    assert figures.published > 2_000
     assert sum(figures.faults.values()) >= 3

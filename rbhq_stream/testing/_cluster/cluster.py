@@ -136,7 +136,8 @@ class Cluster:
         self._loop = asyncio.new_event_loop()
         self._is_closing = False
         self._closing = threading.Lock()  # held while something is handed to the event loop, or the loop is stopped
-        self._requests = Requests(lambda: [broker.address for broker in self._brokers if broker.is_up])
+        self._are_denied = False
+        self._requests = Requests(self._known_brokers)
         self._brokers = [_Broker(number, self._requests) for number in range(1, brokers + 1)]
         self._thread = threading.Thread(target=self._main, name="rbhq_stream embedded broker", daemon=True)
         self._thread.start()
@@ -197,6 +198,14 @@ class Cluster:
         """Refuses the next commits with these error codes, one each; `NO_ERROR` lets one succeed."""
         self._call(lambda: self._requests.groups.commit_errors.extend(errors))
 
+    def deny_brokers(self, denied: bool) -> None:
+        """Sets whether clients that ask for the brokers are told that there are none.
+
+        The last broker of a real cluster does so while it shuts down.
+        """
+
+        self._are_denied = denied
+
     def close(self) -> None:
         """Stops the brokers at once; safe to call more than once."""
         with self._closing:
@@ -204,6 +213,9 @@ class Cluster:
                 self._is_closing = True
                 self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _known_brokers(self) -> list[Address]:
+        return [] if self._are_denied else [broker.address for broker in self._brokers if broker.is_up]
 
     def _main(self) -> None:
         """The thread of the brokers."""

@@ -12,7 +12,7 @@ from attrs import Factory, define
 
 from rbhq_stream.testing._cluster import protocol
 from rbhq_stream.testing._cluster.group import Group
-from rbhq_stream.testing._cluster.protocol import NO_ERROR, Address, Message, Partition, for_each
+from rbhq_stream.testing._cluster.protocol import NO_BROKER, NO_ERROR, Address, Message, Partition, for_each
 
 
 @define
@@ -30,7 +30,7 @@ class GroupRequests:
     """The groups of the cluster, and what each request about them does. Called in the event loop of the brokers.
 
     Args:
-        brokers: returns the brokers that can be reached now.
+        brokers: returns the brokers that clients are told of.
     """
 
     def __init__(self, brokers: Callable[[], Sequence[Address]]) -> None:
@@ -75,10 +75,12 @@ class GroupRequests:
             group.close()
 
     def _find_coordinator(self, request: Message, _connection: Connection) -> Message:
+        error, chosen = protocol.COORDINATOR_NOT_AVAILABLE, Address(NO_BROKER, "", 0)
         brokers = self._brokers()
-        chosen = brokers[zlib.crc32(request["key"].encode()) % len(brokers)]
+        if brokers:
+            error, chosen = NO_ERROR, brokers[zlib.crc32(request["key"].encode()) % len(brokers)]
         return {
-            "throttle": 0, "error": NO_ERROR, "error_message": None,
+            "throttle": 0, "error": error, "error_message": None,
             "id": chosen.id, "host": chosen.host, "port": chosen.port,
         }  # fmt: skip
 

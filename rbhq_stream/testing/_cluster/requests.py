@@ -11,6 +11,7 @@ from rbhq_stream.testing._cluster import protocol
 from rbhq_stream.testing._cluster.group_requests import Connection, GroupRequests, Handler
 from rbhq_stream.testing._cluster.log import NOT_FOUND, Log
 from rbhq_stream.testing._cluster.protocol import (
+    NO_BROKER,
     NO_ERROR,
     UNKNOWN_TOPIC_OR_PARTITION,
     Address,
@@ -39,7 +40,7 @@ class Requests:
     def __init__(self, brokers: Callable[[], Sequence[Address]]) -> None:
         """
         Args:
-            brokers: returns the brokers that can be reached now.
+            brokers: returns the brokers that clients are told of.
         """
         self.logs: dict[Partition, Log] = {}
         self.groups = GroupRequests(brokers)
@@ -90,7 +91,7 @@ class Requests:
             "throttle": 0,
             "brokers": [{"id": each.id, "host": each.host, "port": each.port, "rack": None} for each in brokers],
             "cluster_id": _CLUSTER_ID,
-            "controller": brokers[0].id,
+            "controller": brokers[0].id if brokers else NO_BROKER,
             "topics": [self._topic_metadata(name, [broker.id for broker in brokers]) for name in wanted],
         }
 
@@ -103,7 +104,7 @@ class Requests:
                 {
                     "error": NO_ERROR,
                     "index": index,
-                    "leader": brokers[index % len(brokers)],
+                    "leader": brokers[index % len(brokers)] if brokers else NO_BROKER,
                     "replicas": brokers,
                     "in_sync": brokers,
                 }
