@@ -138,6 +138,53 @@ def test_an_immediate_handler_hears_of_a_stuck_handler_while_it_is_stuck(
     assert reasons[-1] is R.CLOSED, "closing waits for the last signal"
 
 
+def test_one_stuck_handler_of_many_is_noticed_while_the_others_go_on(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    memory_source.publish(*prices(20))
+    facade = make_facade(health=HealthRules(max_delay=0.3))
+    stuck = threading.Event()
+    others: list[int] = []
+
+    @facade.feed.on(HealthChanged, immediately=True)
+    def note(signal: HealthChanged) -> None:
+        if signal.health.reason is R.HANDLER_STUCK:
+            stuck.set()
+
+    if isinstance(facade.feed, AsyncFeed):
+
+        @facade.feed.on(PriceEvent)
+        async def handle_async(event: PriceEvent) -> None:
+            while event == price(3) and not stuck.is_set():  # noqa: ASYNC110  # as the other facade's
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3 if event == price(3) else 0)
+            others.append(event.event_number)
+
+    else:
+
+        @facade.feed.on(PriceEvent)
+        def handle(event: PriceEvent) -> None:
+            if event == price(3):
+                stuck.wait(10)
+                time.sleep(0.3)
+            others.append(event.event_number)
+
+    delays: list[bool] = []
+
+    @facade.feed.on(HealthChanged)
+    def in_line(signal: HealthChanged) -> None:
+        if signal.health.reason is R.HANDLER_STUCK:
+            delays.append(3 in others)
+        if signal.health.ok:
+            facade.feed.stop()
+
+    facade.run(at_once=4)
+    assert stuck.is_set()
+    assert delays == [False], "also in line it is not delivered after the handler that it is about"
+    assert others[-1] == 3, "the others were handled meanwhile"
+    assert sorted(others) == list(range(1, 21))
+
+
 def test_an_error_of_an_immediate_handler_reaches_the_application(
     make_facade: MakeFacade, caplog: pytest.LogCaptureFixture
 ) -> None:

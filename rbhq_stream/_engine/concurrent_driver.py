@@ -25,7 +25,7 @@ from rbhq_stream._engine.session import FailedHandler
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event
 from rbhq_stream.retry import Retry
-from rbhq_stream.signals import Signal
+from rbhq_stream.signals import HealthChanged, Signal
 
 _log = logging.getLogger("rbhq_stream")
 
@@ -190,6 +190,11 @@ class ConcurrentDriver(Driver):
                     continue
                 if scheduler.is_idle:
                     yield from self._deliver_signal(run.retry)
+                    continue
+                if isinstance(self._signals[0], HealthChanged):
+                    # it may be about a handler that is running, and the other races must not wait for that one
+                    if (yield from self._handle(self._signals[0], run.retry)):
+                        self._signals.popleft()
                     continue
             elif scheduler.has_room:
                 event = self._show_first(run) if scheduler.is_idle else cursor.gather(past_bad_records=True)

@@ -106,6 +106,7 @@ class Driver(Handlers):
             wake,
             rules=health or HealthRules(),
             immediate=self._deliver_immediately,
+            oldest_start=lambda: self._oldest_start,
             positions=positions,
             clock=clock,
         )
@@ -148,6 +149,11 @@ class Driver(Handlers):
         """
         self._session.check_process()
         return self._cursor.stats(self._handed_over)
+
+    @property
+    def _oldest_start(self) -> float | None:
+        """When the longest running handler began, if several run at once. From any thread."""
+        return None
 
     @property
     def health(self) -> Health:

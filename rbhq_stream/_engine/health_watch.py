@@ -42,6 +42,8 @@ class HealthWatch:
         topics: the class of the events in each topic.
         buffer: what is looked at.
         counts: returns how many events were handed over and how many records were bad. Called on the health thread.
+        oldest_start: returns when the longest running handler began (monotonic), if several run at once. Called on the
+            health thread.
         is_closed: returns whether the application has closed the feed.
         deliver: delivers a signal.
         failed: takes in what a logging handler of the application raised.
@@ -55,6 +57,7 @@ class HealthWatch:
         topics: Mapping[str, type[Event]],
         buffer: Buffer,
         counts: Callable[[], tuple[int, int]],
+        oldest_start: Callable[[], float | None],
         is_closed: Callable[[], bool],
         deliver: Callable[[Signal], None],
         failed: Callable[[Exception], None],
@@ -63,6 +66,7 @@ class HealthWatch:
         self._name = name
         self._buffer = buffer
         self._counts = counts
+        self._oldest_start = oldest_start
         self._is_closed = is_closed
         self._deliver = deliver
         self._failed = failed
@@ -175,7 +179,8 @@ class HealthWatch:
             return 0.0
         if self._busy_since is None or self._busy_since[0] != processed:
             self._busy_since = processed, now
-        return now - self._busy_since[1]
+        started = self._oldest_start()
+        return now - (self._busy_since[1] if started is None else min(started, self._busy_since[1]))
 
 
 def _aged(health: Health, seconds: float, at: datetime) -> Health:

@@ -49,6 +49,7 @@ class Session:
         *,
         rules: HealthRules,
         immediate: Callable[[Signal], None],
+        oldest_start: Callable[[], float | None],
         positions: Positions | None,
         clock: Callable[[], float],
     ) -> None:
@@ -72,6 +73,7 @@ class Session:
             topics=config.topics.kinds,
             buffer=self._buffer,
             counts=self._counts,
+            oldest_start=oldest_start,
             is_closed=lambda: self.is_closed,
             deliver=self._deliver,
             failed=self.note_failed_handler,
