@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.bench import data, report
+from tests.bench import concurrency, data, report
 from tests.bench.figures import Figure, Goal
 from tests.bench.run import Run, Settings
 from tests.bench.work import Checksum
@@ -105,3 +105,13 @@ def test_a_peer_that_did_not_run_is_reported() -> None:
 )
 def test_a_goal_is_compared_with_the_median(values: tuple[float, ...], goal: Goal | None, verdict: str) -> None:
     assert Figure("part", "name", values=values, goal=goal).verdict == verdict
+
+
+def test_many_handlers_at_once_are_compared_with_one_by_one() -> None:
+    rates = {"Feed 1": 180.0, "Feed 64": 9_900.0, "AsyncFeed 1": 180.0, "AsyncFeed 64": 8_100.0}
+    outcomes = {f"concurrency {mode}": [{"events_per_second": rate}] for mode, rate in rates.items()}
+    *_, threads, tasks = concurrency.figures(outcomes)
+    assert (threads.value, threads.verdict) == (55.0, "reached")
+    assert (tasks.value, tasks.verdict) == (45.0, "missed")
+    keys = [key for key, _ in concurrency.many_races(1_000)]
+    assert len(set(keys[:64])) == 64, "no race is what the others wait for"

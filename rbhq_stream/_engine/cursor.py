@@ -120,7 +120,7 @@ class Cursor:
         self._tags = DeliveryTags()
         self._events = self._bad = self._empty = 0
 
-    def next(self, handed_over: Event | None, *, defers: bool = False) -> Event | None:
+    def next(self, handed_over: Event | None, defers: bool = False) -> Event | None:
         """Settles what was shown before and shows the next event.
 
         Args:

@@ -186,7 +186,7 @@ class Session:
         self._raise_failure()
         return self._buffer.is_open
 
-    def show(self, handed_over: Event | None, *, defers: bool = False) -> Event | None:
+    def show(self, handed_over: Event | None, defers: bool = False) -> Event | None:
         """Shows the next event if there is one, like `Cursor.next`. Starts the feed if it is not started.
 
         Raises:
@@ -196,7 +196,7 @@ class Session:
         self.start()
         buffer = self._buffer
         is_over = buffer.failure is not None or buffer.is_ended  # looked at first: what was read before comes before it
-        event = self.cursor.next(handed_over, defers=defers)
+        event = self.cursor.next(handed_over, defers)
         if event is None and is_over and not self.signals:
             self._raise_failure()
         return event

@@ -10,14 +10,14 @@ from typing import Any
 
 from attrs import Factory, define, frozen
 
-from tests.bench import data, decoding, latency, processes, startup
+from tests.bench import concurrency, data, decoding, latency, processes, startup
 from tests.bench.environments import OURS, UnavailableError
 from tests.bench.figures import Figure, Goal, differences, ratios
 from tests.bench.processes import FailedError, Outcome
 from tests.bench.stage import Stage, open_stage
 from tests.bench.work import Job
 
-PARTS = ("decode", "book", "feed", "peers", "latency", "memory", "startup")
+PARTS = ("decode", "book", "feed", "peers", "concurrency", "latency", "memory", "startup")
 MIB = 1024 * 1024
 
 
@@ -111,6 +111,8 @@ class Run:
                 records = records[: self.settings.records]
                 if "feed" in wanted or "peers" in wanted:
                     self._throughput(stage, records)
+                if "concurrency" in wanted:
+                    self._concurrency(stage)
                 if "latency" in wanted:
                     self._latency(stage)
                 if "startup" in wanted:
@@ -239,6 +241,15 @@ class Run:
             self.figures.append(
                 Figure("feed, events per second", f"Feed ÷ {contender.title}", "ratio", values, goal, note)
             )
+
+    def _concurrency(self, stage: Stage) -> None:
+        topic = stage.topic("concurrency", concurrency.many_races(concurrency.MANY))
+        for turn in range(self.settings.rounds):
+            for mode in concurrency.MODES:
+                say(f"round {turn + 1} of {self.settings.rounds}: {mode} at once")
+                outcome = processes.run("concurrency", stage.job(topic, concurrency.count_of(mode), mode=mode))
+                self._keep(f"concurrency {mode}", outcome, OURS)
+        self.figures += concurrency.figures(self.outcomes)
 
     def _latency(self, stage: Stage) -> None:
         count = self.settings.latency_records
