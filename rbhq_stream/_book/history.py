@@ -142,17 +142,18 @@ class PriceHistory:
         if source != self._source or not columns.sources:
             self._source = source
             columns.sources.append((len(columns.values), location))
+        times, offsets, keys, values = columns.times, columns.offsets, columns.keys, columns.values
         for key, value in updates:
             number = index.get(key)
             if number is None:
                 number = index[key] = len(self._keys)
                 self._keys.append(key)
-            columns.times.append(micros)
-            columns.offsets.append(offset)
-            columns.keys.append(number)
-            columns.values.append(value)
-        if len(columns.values) > self._limit:
-            self._forget(len(columns.values) - self._limit // 2)
+            times.append(micros)
+            offsets.append(offset)
+            keys.append(number)
+            values.append(value)
+        if len(values) > self._limit:
+            self._forget(len(values) - self._limit // 2)
 
     def begin_at(self, micros: int, prices: dict[PriceKey, Price]) -> None:
         """Makes these prices, which were those at a time, the first ones: nothing before that time is known."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from attrs import Factory, define, frozen
 
-from tests.bench import concurrency, data, decoding, latency, processes, startup
+from tests.bench import book, concurrency, data, decoding, latency, processes, startup
 from tests.bench.environments import OURS, UnavailableError
 from tests.bench.figures import Figure, Goal, differences, ratios
 from tests.bench.processes import FailedError, Outcome
@@ -49,7 +50,6 @@ TYPED = (
 OWN_GOALS = {
     LOOP.title: Goal(2.0),
     "aiokafka + pydantic": Goal(1.5),
-    INTO_BOOK.title: Goal(2.0, at_most=True),
     ASYNC_FEED.title: Goal(1.11, at_most=True),
     FEED_HEALTH.title: Goal(1.05, at_most=True),
 }
@@ -111,6 +111,7 @@ class Run:
                 records = records[: self.settings.records]
                 if "feed" in wanted or "peers" in wanted:
                     self._throughput(stage, records)
+                    self._catching_up(stage)
                 if "concurrency" in wanted:
                     self._concurrency(stage)
                 if "latency" in wanted:
@@ -190,7 +191,7 @@ class Run:
 
     def _throughput(self, stage: Stage, records: list[tuple[bytes, bytes]]) -> None:
         peers = TYPED if "peers" in self.settings.parts else ()
-        contenders = [FEED, ASYNC_FEED, FEED_HEALTH, LOOP, INTO_BOOK, *peers]
+        contenders = [FEED, ASYNC_FEED, FEED_HEALTH, LOOP, *peers]
         topic = stage.topic("prices", records)
         failed = self._check(stage, contenders, stage.topic("check", records[: self.settings.checked_records]))
         for turn in range(self.settings.rounds):
@@ -204,6 +205,25 @@ class Run:
                 except FailedError as error:
                     failed[contender.title] = f"round {turn + 1}: {error}"
         self._throughput_figures(contenders, failed)
+
+    def _catching_up(self, stage: Stage) -> None:
+        """A book has few scratchings to fold, as a day has, and not two in every tenth record."""
+        documents = (raw for raw, _ in book.day(2 * self.settings.records))
+        records = [(raw[:40], raw) for raw in islice(documents, self.settings.records)]
+        topic = stage.topic("day", records)
+        rates: dict[str, list[float]] = {FEED.title: [], INTO_BOOK.title: []}
+        for turn in range(self.settings.rounds):
+            for contender in (FEED, INTO_BOOK):
+                say(f"catching up, round {turn + 1} of {self.settings.rounds}: {contender.title}")
+                outcome = _read(contender, stage.job(topic, len(records)))
+                rates[contender.title].append(outcome["events_per_second"])
+                self._keep(f"catching up: {contender.title}", outcome, contender.environment)
+        for title, values in rates.items():
+            self.figures.append(Figure("catching up", title, "events/s", tuple(values)))
+        alone, into_book = rates.values()
+        self.figures.append(
+            Figure("catching up", "Feed into a RaceBook ÷ Feed", "ratio", ratios(into_book, alone), Goal(0.5))
+        )
 
     def _check(self, stage: Stage, contenders: Iterable[Contender], topic: str) -> dict[str, str]:
         """Has each read a few records for the checksum of their values; returns who failed, and why."""
