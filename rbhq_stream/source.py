@@ -145,6 +145,13 @@ class Source(Protocol):
     def resume(self) -> None:
         """Makes `poll` return records again."""
 
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """Makes `poll` return no records of these partitions, and those of all others again.
+
+        A feed with `order="time"` calls this for the partitions that are ahead of the others. `pause` and `resume`
+        don't change which partitions are held, and a partition that is revoked or lost is no longer held.
+        """
+
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
         """Commits these last offsets and leaves the consumer group.
 

@@ -31,13 +31,13 @@ class OneAtATime(MemorySource):
     def __init__(self) -> None:
         super().__init__(TOPICS)
         self.pauses = 0
-        self._held: list[RawRecord] = []
+        self._backlog: list[RawRecord] = []
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         if self._paused:
             return super().poll(timeout)  # nothing
-        self._held = self._held or list(super().poll(timeout))
-        first, self._held = self._held[:1], self._held[1:]
+        self._backlog = self._backlog or list(super().poll(timeout))
+        first, self._backlog = self._backlog[:1], self._backlog[1:]
         return first
 
     def pause(self) -> None:

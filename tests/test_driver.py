@@ -33,6 +33,7 @@ class ByHand(Driver):
                 "source": source,
                 "positions": None,
                 "health": None,
+                "order": "arrival",
                 "may_await": False,
                 "wake": lambda: None,
                 "clock": lambda: self.now,

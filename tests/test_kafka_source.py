@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import string
 import time
@@ -643,6 +644,38 @@ def test_partitions_assigned_while_the_buffer_is_full_are_paused_too(stage: Stag
     assert stage.client.paused == {P0, P1}, "including those that get a position"
     stage.source.resume()
     assert stage.client.paused == set()
+
+
+def test_a_partition_that_is_held_stays_paused_until_it_is_released(stage: Stage) -> None:
+    stage.client.group = {P0: 5, P1: 5}
+    stage.poll(lambda: stage.client.give(P0), *records(0, 5))
+    stage.source.hold([P0])
+    assert stage.client.paused == {P0}
+    stage.poll(lambda: stage.client.give(P1))
+    assert stage.client.paused == {P0}, "the other one is read"
+    stage.poll(Message(0, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
+    stage.poll()
+    assert stage.client.paused == {P0}, "also after it got a position"
+    stage.source.pause()
+    assert stage.client.paused == {P0, P1}
+    stage.source.hold([P1])
+    assert stage.client.paused == {P0, P1}, "all are paused"
+    stage.source.resume()
+    assert stage.client.paused == {P1}
+    stage.poll(lambda: stage.client.take(P1))
+    stage.poll(lambda: stage.client.give(P1))
+    assert stage.client.paused == set(), "it is no longer held once it was revoked"
+
+
+def test_a_partition_that_is_held_is_not_unreachable(stage: Stage) -> None:
+    """Nothing is fetched from its broker, so the broker sends nothing."""
+    stage.client.group = {P0: 5, P1: 5}
+    stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5))
+    leaderless = {TOPIC: {"partitions": {"0": {"leader": -1}, "1": {"leader": -1}}}}
+    stage.source._reports.statistics(json.dumps({"brokers": {}, "topics": leaderless}))
+    assert set(stage.source.status().unreachable) == {P0, P1}
+    stage.source.hold([P0])
+    assert set(stage.source.status().unreachable) == {P1}
 
 
 # commits

@@ -50,6 +50,7 @@ class AsyncFeed(ConcurrentDriver):
         source: as for `Feed`.
         positions: as for `Feed`. A callable is a plain function and is called on the poll thread.
         health: as for `Feed`.
+        order: as for `Feed`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class AsyncFeed(ConcurrentDriver):
         source: Source | None = None,
         positions: Positions | None = None,
         health: HealthRules | None = None,
+        order: Literal["arrival", "time"] = "arrival",
     ) -> None:
         self._changes = EventCount()
         self._tasks = ImmediateTasks(self._note_failed_handler)
@@ -74,6 +76,7 @@ class AsyncFeed(ConcurrentDriver):
             source=source,
             positions=positions,
             health=health,
+            order=order,
             may_await=True,
             wake=self._changes.notify,
             events_per_turn=EVENTS_PER_TURN,

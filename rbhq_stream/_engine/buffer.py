@@ -13,6 +13,7 @@ other thread sees completely or not at all, or one call of a deque's method, whi
 | `ownership` | poll thread | application | which partitions are assigned, as one frozen value that is replaced |
 | `signals` | poll and health thread append, application removes | application | what to deliver before the next event |
 | `progress` | poll thread | health thread | how far the partitions are read, processed and committed |
+| `merging` | poll thread | any thread | how much waits to be merged by time before it is appended |
 | `_acknowledged` | any thread appends, poll thread removes | poll thread | events acknowledged one by one |
 | `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected and ended, and why |
 | `is_closing` | application, once | poll thread | the application asked the poll thread to end |
@@ -99,6 +100,8 @@ class Buffer:
         """How far the partitions are read, processed and committed."""
         self.failure: BaseException | None = None
         """Why the poll thread ended, if it failed."""
+        self.merging = (0, 0)
+        """How many records wait to be merged by time before they come here, and the bytes of their values."""
         self.is_open = False
         """Whether the subscription works."""
         self.is_ended = False
@@ -139,6 +142,11 @@ class Buffer:
         head = self.head
         processed = head.bytes_before + (head.size if head.processed == len(head.records) else 0)
         return self._appended[1] - processed
+
+    @property
+    def room(self) -> int:
+        """How many records the buffer can take; 0 if it is full in records or in bytes."""
+        return self._max_records - self.waiting_records if self.is_below(1) else 0
 
     def is_below(self, fraction: float) -> bool:
         """Whether the buffer holds less than this fraction of its bounds, in records and in bytes."""
@@ -211,6 +219,10 @@ class Buffer:
     def set_progress(self, progress: Progress) -> None:
         """Replaces what the health thread knows of the progress."""
         self.progress = progress
+
+    def note_merging(self, records: int, size: int) -> None:
+        """Notes how many records wait to be merged by time, and the bytes of their values."""
+        self.merging = records, size
 
     def wait_for_room(self, timeout: float) -> None:
         """Waits until the application calls `note_room` or `request_close`, at most `timeout` seconds."""

@@ -219,7 +219,9 @@ class Cursor:
         """Returns the counts so far. From any thread."""
         is_handed_over = handed_over is not None and handed_over is self._last_shown
         events = self._events + (self._shown if is_handed_over else 0)
-        return FeedStats(events, self._bad, self._empty, self._buffer.waiting_records, self._buffer.waiting_bytes)
+        buffer = self._buffer
+        records, size = buffer.merging
+        return FeedStats(events, self._bad, self._empty, buffer.waiting_records + records, buffer.waiting_bytes + size)
 
     def _mark_processed(self) -> None:
         """Moves the processed position up to the read position, but not past a record that has events left."""

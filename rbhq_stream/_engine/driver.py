@@ -91,6 +91,7 @@ class Driver(Handlers):
         source: Source | None,
         positions: Positions | None,
         health: HealthRules | None,
+        order: Literal["arrival", "time"],
         may_await: bool,
         wake: Callable[[], None],
         events_per_turn: float = math.inf,
@@ -108,6 +109,7 @@ class Driver(Handlers):
             immediate=self._deliver_immediately,
             oldest_start=lambda: self._oldest_start,
             positions=positions,
+            order=order,
             clock=clock,
         )
         self._cursor = self._session.cursor

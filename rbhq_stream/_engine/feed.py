@@ -52,6 +52,10 @@ class Feed(ConcurrentDriver):
             feed. See `SqlOffsets`. Partitions that are not named start at the group's committed offsets or, if there
             are none, at `config.start`.
         health: the limits by which `feed.health` is judged; by default those of `HealthRules()`.
+        order: `"arrival"`: events are handed over as their records arrive, in order within each partition. `"time"`:
+            while the feed catches up, the records of all partitions are merged by their times, so that a scratching
+            comes before the result that followed it; from then on as they arrive. While it catches up, up to six times
+            `config.buffer_records` may wait in memory, within `config.buffer_bytes`.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Feed(ConcurrentDriver):
         source: Source | None = None,
         positions: Positions | None = None,
         health: HealthRules | None = None,
+        order: Literal["arrival", "time"] = "arrival",
     ) -> None:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._immediate = ImmediateThread(self._note_failed_handler)
@@ -74,6 +79,7 @@ class Feed(ConcurrentDriver):
             source=source,
             positions=positions,
             health=health,
+            order=order,
             may_await=False,
             wake=self._ring,
         )

@@ -18,8 +18,10 @@ from rbhq_stream._engine.buffer import RESUME_BELOW, Buffer, Ownership, newest_o
 from rbhq_stream._engine.health_watch import HealthWatch
 from rbhq_stream._engine.holdups import Holdups
 from rbhq_stream._engine.ledger import Ledger
+from rbhq_stream._engine.merging import Merging
 from rbhq_stream._engine.progress_report import ProgressReport
 from rbhq_stream._engine.starting_positions import StartingPositions
+from rbhq_stream._engine.time_order import TimeOrder
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
 from rbhq_stream.source import Source, TopicPartition
@@ -49,6 +51,7 @@ class PollThread:
         starting_positions: StartingPositions,
         acknowledge_one_by_one: bool,
         has_group: bool,
+        time_order: TimeOrder | None,
         commit_interval: float,
         close_timeout: float,
     ) -> None:
@@ -65,6 +68,7 @@ class PollThread:
         self._holdups = Holdups()
         self._report = ProgressReport()
         self._is_paused = False
+        self._merging = None if time_order is None else Merging(source, buffer, time_order, self._ledger.expected)
         self._unclaimed = [True]
         self._thread: threading.Thread | None = None
 
@@ -106,6 +110,8 @@ class PollThread:
             self._poll_until_closing()
         except BaseException as error:  # noqa: BLE001  # a thread has no caller: the application's thread raises it
             self._health.note_failure(error)  # first, so that the application hears that the feed is down
+            if self._merging is not None:
+                self._merging.finish()
             self._buffer.fail(error)
             self._let_application_finish()
         try:
@@ -129,7 +135,10 @@ class PollThread:
         next_commit = time.monotonic() + self._commit_interval
         next_report = 0.0
         while not self._buffer.is_closing:
-            self._keep_within_bounds()
+            if self._merging is None:
+                self._keep_within_bounds()
+            else:
+                self._merge(self._merging)
             records = self._source.poll(POLL_TIMEOUT)
             if records:
                 self._append(records)
@@ -153,7 +162,8 @@ class PollThread:
                 ledger.read_up_to(partition, offset)
         topics = {topic for topic, _ in newest}
         self._report.arrived(records, topics, time.monotonic(), datetime.now(timezone.utc))
-        self._buffer.append(records, ledger.epoch, newest)
+        if self._merging is None or self._merging.add(records, ledger.epoch, time.monotonic()):
+            self._buffer.append(records, ledger.epoch, newest)
         self._enter_processed(whole_chunks_only=True)  # so that the buffer can drop them
 
     def _keep_within_bounds(self) -> None:
@@ -176,6 +186,18 @@ class PollThread:
                     buffer.waiting_records,
                     buffer.waiting_bytes,
                 )
+
+    def _merge(self, merging: Merging) -> None:
+        """Moves records on in the order of their times, until more are needed or `PAUSE_AFTER` has passed.
+
+        The partitions are not paused while the buffer is full. Those whose records then accumulate are held back.
+        """
+        buffer = self._buffer
+        deadline = time.monotonic() + PAUSE_AFTER
+        while merging.step(now := time.monotonic()) and now < deadline and not buffer.is_closing:
+            buffer.discard_stale_wake_up()
+            if not (buffer.is_below(1) or buffer.is_closing):
+                buffer.wait_for_room(deadline - now)
 
     def _commit(self) -> None:
         self._enter_processed()
@@ -210,6 +232,8 @@ class PollThread:
         if partitions:
             self._deliver(PartitionsAssigned(at=datetime.now(timezone.utc), partitions=tuple(sorted(partitions))))
         self._publish_ownership()
+        if self._merging is not None:
+            self._merging.assign(partitions, time.monotonic())
         positions = self._starting_positions.of(partitions)
         for partition, offset in positions.items():
             self.positioned(partition, offset)
@@ -235,6 +259,8 @@ class PollThread:
         uncommitted = self._ledger.revoke(partitions)
         self._report.removed(partitions, is_evicted=is_evicted)
         self._publish_ownership()
+        if self._merging is not None:
+            self._merging.forget(partitions)
         return uncommitted
 
     def expected(self, partition: TopicPartition) -> int | None:

@@ -16,6 +16,7 @@ from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.health_watch import HealthWatch
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
+from rbhq_stream._engine.time_order import MAX_WAIT, TimeOrder
 from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._forks import forks
 from rbhq_stream._kafka import kafka_source
@@ -25,6 +26,11 @@ from rbhq_stream.health import Health, HealthRules
 from rbhq_stream.positions import Positions
 from rbhq_stream.signals import Signal
 from rbhq_stream.source import Source
+
+MERGING_RECORDS = 5
+"""How many times `buffer_records` may wait to be merged by time. The Kafka client fetches a megabyte of a partition at
+once, some 5,000 small records, before it turns to the next one. With less room than that for each of nine partitions,
+much would be fetched twice, because a partition that is held back loses what the client has fetched ahead of it."""
 
 _log = logging.getLogger("rbhq_stream")
 
@@ -51,19 +57,32 @@ class Session:
         immediate: Callable[[Signal], None],
         oldest_start: Callable[[], float | None],
         positions: Positions | None,
+        order: Literal["arrival", "time"],
         clock: Callable[[], float],
     ) -> None:
         if commit not in ("auto", "manual"):
             raise ValueError(f"commit={commit!r}: expected 'auto' or 'manual'")
         if on_bad_record not in ("raise", "skip") and not callable(on_bad_record):
             raise ValueError(f"on_bad_record={on_bad_record!r}: expected 'raise', 'skip' or a callable")
+        if order not in ("arrival", "time"):
+            raise ValueError(f"order={order!r}: expected 'arrival' or 'time'")
         check_function(on_bad_record, "on_bad_record")
         self._config = config
         self._manual = commit == "manual"
         self.raises_bad_records = on_bad_record == "raise"
+        max_bytes = config.buffer_bytes - 2 * read_ahead_bytes(config)
+        time_order = None
+        if order == "time":
+            max_bytes //= 2  # the other half waits to be merged
+            time_order = TimeOrder(
+                config.topics.names,
+                max_records=MERGING_RECORDS * config.buffer_records,
+                max_bytes=max_bytes,
+                max_wait=MAX_WAIT,
+            )
         self._buffer = Buffer(
             max_records=config.buffer_records,
-            max_bytes=config.buffer_bytes - 2 * read_ahead_bytes(config),
+            max_bytes=max_bytes,
             wake_application=wake,
         )
         self._immediate = immediate
@@ -86,6 +105,7 @@ class Session:
             starting_positions=StartingPositions(positions, config.topics.names),
             acknowledge_one_by_one=self._manual,
             has_group=config.group_id is not None,
+            time_order=time_order,
             commit_interval=config.commit_interval,
             close_timeout=config.close_timeout,
         )

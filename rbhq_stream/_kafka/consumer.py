@@ -24,6 +24,7 @@ from rbhq_stream._kafka.commits import Commits
 from rbhq_stream._kafka.ends import PartitionEnds, is_end, partition_of
 from rbhq_stream._kafka.limited_log import LimitedLog
 from rbhq_stream._kafka.partitions import Partitions, PartitionState
+from rbhq_stream._kafka.pauses import Pauses
 from rbhq_stream._kafka.positioning import Positioning
 from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.topics import TopicWatch
@@ -74,7 +75,7 @@ class KafkaSource:
         self._partitions = Partitions()
         self._positioning = Positioning(config, self._partitions, self._ends, self._reply_timeout)
         self._removed: set[TopicPartition] = set()  # revoked or lost since closing began
-        self._is_paused = False
+        self._pauses = Pauses()
         self._reading_since = 0.0  # all assigned partitions are being fetched from, unless they are paused
         self._member_since: float | None = None  # when the group last assigned partitions to this process
         self._failure: BaseException | None = None  # of a callback
@@ -126,27 +127,31 @@ class KafkaSource:
         return records
 
     def status(self) -> SourceStatus:
-        reading_for = 0.0 if self._is_paused else time.monotonic() - self._reading_since
+        reading_for = 0.0 if self._pauses.is_paused else time.monotonic() - self._reading_since
         status = self._reports.newest.status(self._partitions.assigned, reading_for)
+        unreachable = {p: reason for p, reason in status.unreachable.items() if p not in self._pauses.held}
         member_until = None
         if self._config.group_id is not None and self._member_since is not None:
             confirmed = max(self._member_since, self._reports.newest.heartbeat_at or 0.0)
             member_until = confirmed + self._config.session_timeout
-        return attrs.evolve(status, ends=self._ends.newest(status.ends), member_until=member_until)
+        return attrs.evolve(
+            status, ends=self._ends.newest(status.ends), unreachable=unreachable, member_until=member_until
+        )
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._client.commits.start(self._client.consumer, offsets)
 
     def pause(self) -> None:
-        self._is_paused = True
-        consumer = self._client.consumer
-        consumer.pause(consumer.assignment())
+        self._pauses.pause(self._client.consumer)
 
     def resume(self) -> None:
-        self._is_paused = False
         self._reading_since = time.monotonic()
-        consumer = self._client.consumer
-        consumer.resume(consumer.assignment())
+        self._pauses.resume(self._client.consumer)
+
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        self._reading_since = time.monotonic()
+        released = self._pauses.hold(self._client.consumer, partitions)
+        self._ends.begin(released, self._reading_since)
 
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
         if self._client.state in (ClientState.NEW, ClientState.ENDED):
@@ -169,7 +174,7 @@ class KafkaSource:
 
     def _commit_finally(self, offsets: Mapping[TopicPartition, int], timeout: float, deadline: float) -> None:
         consumer = self._client.consumer
-        if not self._is_paused:
+        if not self._pauses.is_paused:
             flowing = [p for p in self._partitions.assigned if self._partitions.state(p) is PartitionState.FLOWING]
             limit = min(timeout / 2, END_TIMEOUT)
             ends = self._ends.wait(consumer, self._owner, flowing, limit, lambda: self._reports.permanent is None)
@@ -226,6 +231,7 @@ class KafkaSource:
 
     def _remove(self, partitions: Collection[TopicPartition]) -> None:
         self._removed.update(partitions)
+        self._pauses.forget(partitions)
         self._partitions.remove(partitions)
         self._ends.forget(partitions)
         self._positioning.forget_replies()
@@ -234,7 +240,8 @@ class KafkaSource:
         """Does the work that the callbacks noted, because they may not do it themselves."""
         if self._partitions.settle():
             # the client remembers that a partition was paused when it was revoked
-            (self.pause if self._is_paused else self.resume)()
+            (self.pause if self._pauses.is_paused else self.resume)()
+            self._pauses.apply(self._client.consumer)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -267,8 +274,7 @@ class KafkaSource:
                 self._found(self._topics.ask(consumer, self._reply_timeout))
             elif self._positioning.look_up(consumer, self._owner):
                 self._reading_since = time.monotonic()
-                if self._is_paused:
-                    consumer.pause(consumer.assignment())
+                self._pauses.apply(consumer)
         except KafkaException as error:
             subject = f"the brokers don't reply to a request about {about}, which will be repeated"
             self._lines.write(logging.WARNING, error.args[0].name(), subject, text_and_broker(error.args[0])[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -96,6 +96,7 @@ class MemorySource:
         self._actions: deque[Callable[[], None]] = deque()
         self._owner: Owner | None = None
         self._paused = False
+        self._held: set[TopicPartition] = set()
         self._unreachable: dict[TopicPartition, str] = {}
 
     def publish(self, *events: Event, timestamp: datetime | None = None) -> None:
@@ -209,7 +210,7 @@ class MemorySource:
             if self._paused:
                 return ()
             found: list[tuple[int, RawRecord]] = []
-            for partition, offset in self._readable().items():
+            for partition, offset in self._flowing().items():
                 found += self._logs[partition][offset:]
                 self._next[partition] = len(self._logs[partition])
             found.sort(key=lambda numbered: numbered[0])
@@ -240,19 +241,27 @@ class MemorySource:
         """Hands over records again. Called by the feed."""
         self._paused = False
 
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """Hands over no records of these partitions. Called by the feed."""
+        self._held = set(partitions)
+
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:  # noqa: ARG002  # as in Source
         """Remembers the last offsets. Called by the feed."""
         self._commit(offsets)
         self._next.clear()
         self._actions.clear()
         self._paused = False
+        self._held.clear()
         self.closed_in = threading.current_thread().name
 
     def _readable(self) -> dict[TopicPartition, int]:
         return {partition: offset for partition, offset in self._next.items() if partition not in self._unreachable}
 
+    def _flowing(self) -> dict[TopicPartition, int]:
+        return {partition: offset for partition, offset in self._readable().items() if partition not in self._held}
+
     def _has_records(self) -> bool:
-        return not self._paused and any(offset < len(self._logs[p]) for p, offset in self._readable().items())
+        return not self._paused and any(offset < len(self._logs[p]) for p, offset in self._flowing().items())
 
     def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         with self._changed:
@@ -261,10 +270,12 @@ class MemorySource:
 
     def _revoke(self, partition: TopicPartition) -> None:
         self._next.pop(partition, None)
+        self._held.discard(partition)
         self._commit(self._opened().revoked([partition]))
 
     def _lose(self, partition: TopicPartition) -> None:
         self._next.pop(partition, None)
+        self._held.discard(partition)
         self._opened().lost([partition])
 
     def _assign(self, partitions: Sequence[TopicPartition]) -> None:

@@ -140,11 +140,12 @@ class TopicOperations(ClusterCore):
         *,
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
-        timestamp_ms: int | None = None,
+        timestamp_ms: int | Sequence[int] | None = None,
     ) -> list[tuple[int, int]]:
         """Publish (key, value) pairs with acks=all; returns (partition, offset) of each, in order.
 
-        Without ``partition`` the key decides, as with any producer. Raises if one fails.
+        Without ``partition`` the key decides, as with any producer. ``timestamp_ms`` is the time of all, or one for
+        each. Raises if one fails.
         """
         self._renew_clients()
         producer = self._producer
@@ -231,7 +232,7 @@ def _send(
     records: Sequence[Record],
     partition: int | None,
     headers: Sequence[tuple[str, bytes | None]],
-    timestamp_ms: int | None,
+    timestamp_ms: int | Sequence[int] | None,
 ) -> list[tuple[int, int]]:
     sent: dict[int, tuple[int, int]] = {}
     failures: list[KafkaError] = []
@@ -247,9 +248,9 @@ def _send(
     options: dict[str, Any] = {"headers": list(headers)}
     if partition is not None:
         options["partition"] = partition
-    if timestamp_ms is not None:
-        options["timestamp"] = timestamp_ms
     for index, (key, value) in enumerate(records):
+        if timestamp_ms is not None:
+            options["timestamp"] = timestamp_ms if isinstance(timestamp_ms, int) else timestamp_ms[index]
         options["on_delivery"] = lambda error, message, index=index: keep(index, error, message)
         while True:
             try:

@@ -352,10 +352,10 @@ def test_a_partition_that_was_revoked_while_paused_is_read_when_it_is_assigned_a
     source = KafkaSource(config)
     with Feed(config, source=source) as feed:
         seen = {place_of(next(feed))}
-        wait_for(lambda: source._is_paused, "the handler takes its time")
+        wait_for(lambda: source._pauses.is_paused, "the handler takes its time")
         with flow.Member(config, pace=0.01) as other:
             wait_for(lambda: bool(other.seen), "another member has a partition")
-            while source._is_paused:
+            while source._pauses.is_paused:
                 seen.add(place_of(next(feed)))
         missing = flow.everything(kafka, partner) - set(other.seen) - seen
         while missing:
