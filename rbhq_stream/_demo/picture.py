@@ -105,46 +105,24 @@ class Picture:
     def _draw(self) -> RenderableType:
         width, height = self._console.size
         with self._board.lock:
+            race = self._board.next_to_jump(self._clock())
+            lines = height - 2
             body = Layout()
             if width >= _WIDE:
-                body.split_row(Layout(self._markets(height - 2), ratio=8), Layout(self._news(height - 2), ratio=7))
+                body.split_row(Layout(self._market(race, lines), ratio=8), Layout(self._news(race, lines), ratio=7))
             else:
-                race = self._board.next_to_jump(self._clock())
-                ticker = max(_MIN_TICKER_LINES, height - 2 - _lines_of(race))
-                body.split_column(
-                    Layout(self._market(race, height - 2 - ticker)),
-                    Layout(self._ticker(ticker), size=ticker),
-                )
+                ticker = max(_MIN_TICKER_LINES, lines - _lines_of(race))
+                body.split_column(Layout(self._market(race, lines - ticker)), Layout(self._ticker(ticker), size=ticker))
             page = Layout()
-            page.split_column(Layout(self._header(), size=1), body, Layout(self._footer(width), size=1))
+            page.split_column(Layout(self._header(), size=1), body, Layout(self._footer(), size=1))
             return page
 
-    def _markets(self, lines: int) -> RenderableType:
-        """Returns the market of the next race, and those of the races after it for which there is room."""
-        now = self._clock()
-        first = self._board.next_to_jump(now)
-        races = self._board.in_order()
-        column = Layout()
-        parts = [Layout(self._market(first, lines), size=min(lines, _lines_of(first)))]
-        lines -= _lines_of(first)
-        for race in races[races.index(first) + 1 :]:
-            if race.is_over(now):
-                continue
-            if lines < _lines_of(race):
-                break
-            parts.append(Layout(self._market(race, lines), size=_lines_of(race)))
-            lines -= _lines_of(race)
-        if lines > 0:
-            parts.append(Layout(Text(" ")))
-        column.split_column(*parts)
-        return column
-
-    def _news(self, lines: int) -> RenderableType:
+    def _news(self, race: RaceView, lines: int) -> RenderableType:
         count = min(len(self._board.races), max(4, lines // 3))
-        races = self._around(self._board.next_to_jump(self._clock()), count)
         column = Layout()
         column.split_column(
-            Layout(_panel("Races", self._races(races)), size=count + 2), Layout(self._ticker(lines - count - 2))
+            Layout(_panel("Races", self._races(self._around(race, count))), size=count + 2),
+            Layout(self._ticker(lines - count - 2)),
         )
         return column
 
@@ -160,24 +138,19 @@ class Picture:
         grid.add_row(left, right)
         return grid
 
-    def _footer(self, width: int) -> RenderableType:
+    def _footer(self) -> RenderableType:
         tally = self._tally
-        text = Text(" ", no_wrap=True, overflow="crop")
         latency = tally.latency(newest=1000)
         facts = [
             (f"{tally.events:,}", "events"),
             (f"{tally.rate:,.0f}", "a second"),
+            *([(f"{latency[0]:.1f} ms", "latency"), (f"{latency[1]:.1f} ms", "p99")] if latency else []),
             (f"{tally.kinds['race status']}", "statuses"),
             (f"{tally.kinds['race result']}", "results"),
         ]
-        if width < _WIDE:
-            del facts[2:]
-        if latency is not None:
-            facts += [(f"{latency[0]:.1f} ms", "latency"), (f"{latency[1]:.1f} ms", "p99")]
-        for index, (number, what) in enumerate(facts):
-            text.append("  │  " if index else "", "dim")
-            text.append(number, "bold cyan")
-            text.append(f" {what}", "dim")
+        text = Text(" ", no_wrap=True, overflow="crop")
+        for number, what in facts:
+            text.append(f"  {number}", "bold cyan").append(f" {what}", "dim")
         return text
 
     def _market(self, race: RaceView, lines: int) -> RenderableType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from statistics import quantiles
 
 from rbhq_stream import Event, PriceEvent
@@ -12,8 +12,6 @@ from rbhq_stream._kinds import EVENT_KINDS
 PUBLISHED_AT = "published-at"
 """The header with the publisher's monotonic clock, in nanoseconds."""
 _NAMES: dict[type[Event], str] = {kind.event: kind.name for kind in EVENT_KINDS}
-_WINDOW = 2.0
-"""The rate that is shown is that of the last so many seconds."""
 
 
 class Tally:
@@ -23,10 +21,9 @@ class Tally:
         self.kinds: Counter[str] = Counter()
         self.price_updates = 0
         self.scratchings = 0
-        self.first: float | None = None
-        self.last = 0.0
+        self._first: float | None = None
+        self._last = 0.0
         self._latencies: list[float] = []
-        self._recent: deque[float] = deque()
 
     @property
     def events(self) -> int:
@@ -35,27 +32,27 @@ class Tally:
     def count(self, event: Event) -> None:
         """Counts an event that the application has just received."""
         now_ns = time.monotonic_ns()
-        self.last = now_ns / 1e9
-        if self.first is None:
-            self.first = self.last
+        self._last = now_ns / 1e9
+        if self._first is None:
+            self._first = self._last
         self.kinds[_NAMES[type(event)]] += 1
         if isinstance(event, PriceEvent):
             self.price_updates += len(event.price_updates)
             self.scratchings += len(event.scratchings)
-        self._recent.append(self.last)
-        while self._recent[0] < self.last - _WINDOW:
-            self._recent.popleft()
         record = event.record
         published_at = dict(record.headers).get(PUBLISHED_AT) if record else None
         if published_at is not None:
             self._latencies.append((now_ns - int(published_at)) / 1e6)
 
     @property
+    def seconds(self) -> float:
+        """The time from the first event to the last one, in seconds."""
+        return 0.0 if self._first is None else self._last - self._first
+
+    @property
     def rate(self) -> float:
-        """The number of events per second, over the last two seconds."""
-        recent = len(self._recent)
-        since = max(self.first or 0, self.last - _WINDOW)
-        return recent / max(0.25, self.last - since)
+        """The number of events per second."""
+        return self.events / max(0.001, self.seconds)
 
     def latency(self, newest: int = 0) -> tuple[float, float] | None:
         """Returns the median and the 99th percentile of the time from publish to handler, in milliseconds.
@@ -74,8 +71,7 @@ class Tally:
 
     def summary(self, published: int, *, stopped: bool) -> list[str]:
         """Returns the lines of the summary."""
-        seconds = max(0.001, self.last - (self.first or self.last))
-        rate = f", {self.events / seconds:,.0f} a second" if self.events > 1 else ""
+        rate = f", {self.rate:,.0f} a second" if self.events > 1 else ""
         if stopped:
             outcome = "stopped"
         elif self.events == published:
@@ -85,7 +81,7 @@ class Tally:
         prices = self.kinds["price"]
         lines = [
             f"RBHQ demo: {outcome}",
-            f"  {self.events:,} events in {seconds:.1f} s{rate} (the speed of the simulated day)",
+            f"  {self.events:,} events in {self.seconds:.1f} s{rate} (the speed of the simulated day)",
             f"  {prices:>8,} price events ({self.price_updates:,} prices, {self.scratchings:,} scratchings)",
             f"  {self.kinds['race status']:>8,} race status events",
             f"  {self.kinds['race result']:>8,} race results",

@@ -77,6 +77,10 @@ def deductions(win_price: Decimal) -> dict[int, Decimal]:
     return {places: Decimal(min(75, int(85 / share))).scaleb(-2) for places, share in shares.items()}
 
 
+_WIN_AGAIN = (PriceType.WIN,) * 6
+"""Win prices move more often than all place prices together."""
+
+
 class Market:
     """The prices of one race. Its methods return the prices that changed, as RBHQ would send them."""
 
@@ -95,9 +99,6 @@ class Market:
             runner: _nearest_rung(1 / min(0.8, strength * scale))
             for runner, strength in zip(runners, strengths, strict=True)
         }
-        # above 0, the price tends to drift (become longer), below 0 to shorten
-        self._trends = {runner: rng.gauss(0, 0.12) for runner in runners}
-        self._shown: dict[tuple[int, PriceType], Decimal] = {}
         self._withdrawn: dict[int, int] = {}
         self._rebalance()
 
@@ -128,20 +129,17 @@ class Market:
         win_and_place = [PriceType.WIN, *(kind for kind in self._types if kind is PriceType.PLACE)]
         others = [kind for kind in self._types if kind is not PriceType.PLACE]
         return tuple(
-            tuple(self._show(runner, kind) for kind in kinds for runner in self._rungs)
+            tuple(self._update(runner, kind) for kind in kinds for runner in self._rungs)
             for kinds in (win_and_place, others)
         )
 
     def tick(self) -> tuple[PriceUpdate, ...]:
-        """Moves one price: mostly a win price, sometimes a place price that has to follow its win price."""
-        rng = self._rng
-        runner = rng.choice(self.runners)
-        if rng.random() < 0.45 and self._types:
-            price_type = rng.choice(tuple(self._types))
-            if self._price(runner, price_type) != self._shown.get((runner, price_type)):
-                return (self._show(runner, price_type),)
-        self._move(runner)
-        return (self._show(runner, PriceType.WIN),)
+        """Moves the win price of a runner, or returns a place price, which follows the win price."""
+        runner = self._rng.choice(self.runners)
+        price_type = self._rng.choice((*_WIN_AGAIN, *self._types))
+        if price_type is PriceType.WIN:
+            self._move(runner)
+        return (self._update(runner, price_type),)
 
     def reprice(self, prices: int | None = None) -> tuple[PriceUpdate, ...]:
         """Moves the market and returns all win prices, then place prices up to so many prices; 10 to 20 by default."""
@@ -154,8 +152,6 @@ class Market:
     def withdraw(self, runner: int) -> None:
         """Removes a runner; the prices of the others shorten."""
         self._withdrawn[runner] = self._rungs.pop(runner)
-        for price_type in PriceType:
-            self._shown.pop((runner, price_type), None)
         self._rebalance()
 
     def reinstate(self, runner: int) -> None:
@@ -166,19 +162,14 @@ class Market:
     def admit(self, runner: int) -> None:
         """Adds a runner that had no price before, a reserve."""
         self._rungs[runner] = _nearest_rung(self._rng.uniform(8, 30))
-        self._trends[runner] = 0
         self._rebalance()
 
     def _move(self, runner: int) -> None:
         rng = self._rng
         rung = self._rungs[runner]
         overround = self.overround
-        if overround > self._overround + 0.02:
-            drifts = True
-        elif overround < self._overround - 0.02:
-            drifts = False
-        else:
-            drifts = rng.random() < 0.5 + self._trends[runner]
+        # a price drifts when it becomes longer; together they keep the overround
+        drifts = rng.random() < 0.5 if abs(overround - self._overround) < 0.02 else overround > self._overround
         step = 2 if rng.random() < 0.15 else 1
         moved = min(_TOP_RUNG, rung + step) if drifts else max(0, rung - step)
         if moved == rung:
@@ -197,12 +188,8 @@ class Market:
     def _all(self, prices: int) -> tuple[PriceUpdate, ...]:
         places = [(runner, kind) for kind in self._types for runner in self._rungs]
         shown = [(runner, PriceType.WIN) for runner in self._rungs] + places[: max(0, prices - len(self._rungs))]
-        return tuple(self._show(runner, kind) for runner, kind in shown)
+        return tuple(self._update(runner, kind) for runner, kind in shown)
 
-    def _price(self, runner: int, price_type: PriceType) -> Decimal:
-        rung = self._rungs[runner]
-        return PRICE_LADDER[rung] if price_type is PriceType.WIN else _PLACE_PRICES[self._types[price_type]][rung]
-
-    def _show(self, runner: int, price_type: PriceType) -> PriceUpdate:
-        price = self._shown[runner, price_type] = self._price(runner, price_type)
-        return PriceUpdate(runner, price_type, PROPERTY_IDS[price_type], price)
+    def _update(self, runner: int, price_type: PriceType) -> PriceUpdate:
+        prices = PRICE_LADDER if price_type is PriceType.WIN else _PLACE_PRICES[self._types[price_type]]
+        return PriceUpdate(runner, price_type, PROPERTY_IDS[price_type], prices[self._rungs[runner]])

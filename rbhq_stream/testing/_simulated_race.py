@@ -7,9 +7,12 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from operator import itemgetter
 from random import Random
+from typing import Any
 
-from attrs import evolve, frozen
+import attrs
+from attrs import frozen
 
 from rbhq_stream.events import (
     Event,
@@ -89,7 +92,7 @@ class SimulatedRace:
         self._scratched: dict[int, Scratching] = {}
         self._placings: Placings = ()
         self._large = 0.0
-        self._plan: list[tuple[datetime, int, _Step]] = []
+        self._plan: list[tuple[datetime, _Step]] = []
 
     def __iter__(self) -> Iterator[TimedEvent]:
         self._plan_betting()
@@ -99,7 +102,8 @@ class SimulatedRace:
             self._add(end, self._status(RaceStatus.ABANDONED))
         else:
             self._plan_finish()
-        for at, _, step in sorted(self._plan, key=lambda step: step[:2]):
+        # steps of the same moment stay in the order in which they were planned
+        for at, step in sorted(self._plan, key=itemgetter(0)):
             for event in step(at):
                 yield TimedEvent(at, event)
 
@@ -116,8 +120,7 @@ class SimulatedRace:
         )
 
     def _add(self, at: datetime, step: _Step) -> None:
-        # the number keeps steps of the same moment in the order in which they were planned
-        self._plan.append((at, len(self._plan), step))
+        self._plan.append((at, step))
 
     def _plan_betting(self) -> None:
         rng, opens, jump = self._rng, self._opens, self._jump
@@ -274,16 +277,10 @@ def _scratching(runner: int, win_price: Decimal, field_size: int, at: datetime) 
 def _revised(scratching: Scratching, cents: int) -> Scratching:
     change = Decimal(cents).scaleb(-2)
 
-    def moved(deduction: Decimal | None) -> Decimal:
-        assert deduction is not None
+    def moved(deduction: Decimal) -> Decimal:
         # a deduction is not negative, and a revision changes it
         return deduction + (change if deduction + change >= 0 else -change)
 
-    return evolve(
-        scratching,
-        win_deduction=moved(scratching.win_deduction),
-        place_deduction=moved(scratching.place_deduction),
-        two_place_deduction=moved(scratching.two_place_deduction),
-        three_place_deduction=moved(scratching.three_place_deduction),
-        four_place_deduction=moved(scratching.four_place_deduction),
-    )
+    names = [name for name in attrs.fields_dict(Scratching) if name.endswith("_deduction")]
+    changes: dict[str, Any] = {name: moved(getattr(scratching, name)) for name in names}
+    return attrs.evolve(scratching, **changes)
