@@ -17,14 +17,19 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
+from rbhq_stream import Health, HealthChanged, HealthReason
 from rbhq_stream import _cli as cli
 from rbhq_stream import _demo as demo
 from rbhq_stream._demo import run
 from rbhq_stream._demo.board import Board, cents, dollars
+from rbhq_stream._demo.picture import Picture
 from rbhq_stream._demo.play import Player
+from rbhq_stream._demo.suspension import Suspension
 from rbhq_stream._demo.tally import Tally
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent
 from rbhq_stream.record import Record
@@ -167,6 +172,49 @@ def test_without_rich_it_prints_lines_and_how_to_install_it(
     written = capsys.readouterr().out
     assert written.startswith("For a picture instead of lines: pip install 'rbhq-stream[cli]'\n")
     assert "\x1b" not in written
+
+
+def test_an_outage_suspends_betting_until_what_was_missed_is_caught_up_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"_SHORTEST_WITH_OUTAGE": 0, "_OUTAGE_BEGINS": 0.25, "_OUTAGE_SECONDS": 2.0}.items():
+        monkeypatch.setattr(f"rbhq_stream._demo.play.{name}", value)
+
+    assert run(seconds=5, plain=True) == 0
+    written = capsys.readouterr().out
+    told = [line.split(maxsplit=4)[3:] for line in written.splitlines() if "  all races  " in line]
+    down = told.index(["SUSPENDED", "feed down: brokers unreachable"])
+    assert told[down - 1] == ["LIVE", "everything that was published is processed"]
+    assert told[down + 1] == ["SUSPENDED", "feed catching up"]
+    assert told[down + 2][0] == "LIVE"
+    [records] = re.findall(r"outage: suspended for [\d.]+ s, then caught up with (\d+) records", written)
+    assert int(records) > 0
+    assert "complete: every published event was received once" in written
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_the_picture_shows_that_betting_is_suspended(columns: int) -> None:
+    player = Player(1, 5)
+    board = Board(player.simulator.meetings)
+    race = board.next_to_jump(NOW).race.race_id
+    board.apply(RaceStatusEvent(race.meeting_id, race.event_number, RaceStatus.OPEN), NOW)
+    suspension = Suspension()
+    picture = Picture(board, Tally(), suspension, player.now, player.speed)
+    console = Console(width=columns, height=30, record=True, file=StringIO())
+
+    def shown(reason: HealthReason, previous: HealthReason) -> str:
+        now = [Health(reason=each, detail="", since=NOW, at=NOW) for each in (reason, previous)]
+        picture.tell(suspension.note(HealthChanged(at=NOW, health=now[0], previous=now[1]), NOW))
+        console.print(picture._draw())
+        return console.export_text()
+
+    live = shown(HealthReason.UP_TO_DATE, HealthReason.CATCHING_UP)
+    assert " OPEN " in live
+    assert "a simulated race day" in live
+    down = shown(HealthReason.BROKERS_UNREACHABLE, HealthReason.UP_TO_DATE)
+    assert down.splitlines()[0].startswith(" SUSPENDED   feed down: brokers unreachable")
+    assert " OPEN " not in down
+    assert down.count("SUSPENDED") >= 3, "in the head, at the market and in the news"
 
 
 def test_a_publisher_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:

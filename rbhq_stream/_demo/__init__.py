@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 from typing_extensions import Self
 
-from rbhq_stream import Feed
+from rbhq_stream import Feed, HealthChanged
 from rbhq_stream._demo.board import Board, Notice
 from rbhq_stream._demo.plain import Plain
 from rbhq_stream._demo.play import Player
+from rbhq_stream._demo.suspension import Suspension
 from rbhq_stream._demo.tally import Tally
 from rbhq_stream.testing import EmbeddedBroker
 
 _CATCH_UP_SECONDS = 10.0
-"""How long the feed may take to deliver the last events."""
+"""How long the feed may take to deliver the last events and to be live."""
 
 
 class View(AbstractContextManager[Any], Protocol):
     """What the user sees: a picture, or plain lines."""
 
     def tell(self, notices: list[Notice]) -> None:
-        """Shows the notices about an event."""
+        """Shows the notices about an event or about the feed. From any thread."""
 
     def end(self, summary: list[str]) -> None:
         """Shows the summary."""
@@ -47,35 +49,46 @@ def run(*, seconds: float = 20.0, seed: int = 1, plain: bool = False) -> int:
     Returns:
         The exit status: 0 if every event was received or the user stopped it, 1 if an event was lost.
     """
-    with _Interruption() as interruption:
+    with _Interruption() as interruption, _log_not_shown():
         tally = Tally()
         player = Player(seed, seconds)
         board = Board(player.simulator.meetings)
-        view = _choose_view(board, tally, player, plain=plain)
+        suspension = Suspension()
+        view = _choose_view(board, tally, player, suspension, plain=plain)
         if not interruption.requested:
             with EmbeddedBroker() as broker:
-                _consume(broker, player, board, tally=tally, view=view, interruption=interruption)
-        view.end(tally.summary(player.published, stopped=interruption.requested))
+                _consume(broker, player, board, suspension, tally=tally, view=view, interruption=interruption)
+        view.end([*tally.summary(player.published, stopped=interruption.requested), *suspension.summary()])
         return 0 if interruption.requested or tally.events == player.published else 1
 
 
 def _consume(
-    broker: EmbeddedBroker, player: Player, board: Board, *, tally: Tally, view: View, interruption: _Interruption
+    broker: EmbeddedBroker,
+    player: Player,
+    board: Board,
+    suspension: Suspension,
+    *,
+    tally: Tally,
+    view: View,
+    interruption: _Interruption,
 ) -> None:
     feed = Feed(broker.config(group_id="rbhq-demo"))
+    feed.on(HealthChanged, immediately=True)(lambda signal: view.tell(suspension.note(signal, player.now())))
     interruption.then(player.stop, feed.stop)
     player.publish_backlog(broker)
 
     def when_all_is_published() -> None:
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        while tally.events < player.published and time.monotonic() < deadline and not player.is_stopped:
+        while time.monotonic() < deadline and not player.is_stopped:
+            if tally.events >= player.published and suspension.is_live:
+                break
             time.sleep(0.01)
         feed.stop()
 
     try:
         with view, feed:
             for event in feed:
-                tally.count(event)
+                tally.count(event, is_live=suspension.is_live)
                 # Not earlier: the time that the feed takes to join its group is not the latency of an event.
                 player.start(broker, when_all_is_published)
                 view.tell(board.apply(event, player.now()))
@@ -85,7 +98,7 @@ def _consume(
         raise player.failure
 
 
-def _choose_view(board: Board, tally: Tally, player: Player, *, plain: bool) -> View:
+def _choose_view(board: Board, tally: Tally, player: Player, suspension: Suspension, *, plain: bool) -> View:
     is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
     can_draw = (sys.stdout.encoding or "").lower().startswith("utf")
     if plain or not is_terminal or not can_draw:
@@ -94,7 +107,18 @@ def _choose_view(board: Board, tally: Tally, player: Player, *, plain: bool) -> 
         return Plain(hint="For a picture instead of lines: pip install 'rbhq-stream[cli]'")
     from rbhq_stream._demo.picture import Picture, is_large_enough  # noqa: PLC0415  # it needs rich, an optional extra
 
-    return Picture(board, tally, player.now, player.speed) if is_large_enough() else Plain()
+    return Picture(board, tally, suspension, player.now, player.speed) if is_large_enough() else Plain()
+
+
+@contextmanager
+def _log_not_shown() -> Iterator[None]:
+    """Keeps Python from writing the feed's warnings among the lines or over the picture, which show the same."""
+    log, handler = logging.getLogger("rbhq_stream"), logging.NullHandler()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 class _Interruption:

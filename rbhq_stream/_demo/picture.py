@@ -25,6 +25,7 @@ from typing_extensions import Self
 from rbhq_stream import RaceStatus
 from rbhq_stream._demo.board import Board, Notice, RaceView, RunnerView, cents, dollars
 from rbhq_stream._demo.plain import MELBOURNE
+from rbhq_stream._demo.suspension import Suspension
 from rbhq_stream._demo.tally import Tally
 
 _FRAMES_PER_SECOND = 12
@@ -42,6 +43,8 @@ _COLOURS = {
     "RE-OPENED": "green",
     "REINSTATED": "green",
     "CLOSED": "yellow",
+    "LIVE": "green",
+    "SUSPENDED": "bright_red",
     "SCRATCHED": "red",
     "DEDUCTION": "red",
     "INTERIM": "cyan",
@@ -62,9 +65,12 @@ def is_large_enough() -> bool:
 class Picture:
     """Draws in a background thread while the feed is read."""
 
-    def __init__(self, board: Board, tally: Tally, clock: Callable[[], datetime], speed: float) -> None:
+    def __init__(
+        self, board: Board, tally: Tally, suspension: Suspension, clock: Callable[[], datetime], speed: float
+    ) -> None:
         self._board = board
         self._tally = tally
+        self._suspension = suspension
         self._clock = clock
         self._flash = timedelta(seconds=_FLASH_SECONDS * speed)
         self._speed = speed
@@ -131,9 +137,13 @@ class Picture:
         grid.add_column()
         grid.add_column(justify="right")
         now = self._clock().astimezone(MELBOURNE)
-        left = Text.assemble(
-            (" RBHQ ", "bold black on bright_green"), ("  a simulated race day, through rbhq_stream", "bold")
-        )
+        left = Text(no_wrap=True, overflow="ellipsis")
+        if self._suspension.is_live:
+            left.append(" RBHQ ", "bold black on bright_green")
+            left.append("  a simulated race day, through rbhq_stream", "bold")
+        else:
+            left.append(" SUSPENDED ", "bold white on red")
+            left.append(f"  {self._suspension.why}", "bold")
         right = Text.assemble((f"{now:%a %d %b  %H:%M:%S}", "bold"), (f"  {self._speed:.0f}x ", "dim"))
         grid.add_row(left, right)
         return grid
@@ -187,12 +197,17 @@ class Picture:
         )
 
     def _title(self, race: RaceView, now: datetime) -> Text:
-        status = race.status.value if race.status else "…"
+        status = self._status(race) or "…"
         title = Text.assemble((f" {race.label} ", "bold"), (f"{race.code} ", "dim"))
         title.append(f" {status} ", f"bold reverse {_COLOURS.get(status, 'white')}")
         if race.status is RaceStatus.OPEN:
             title.append(f" {_until(race.race.jump - now)} ", "dim")
         return title
+
+    def _status(self, race: RaceView) -> str:
+        if race.status is RaceStatus.OPEN and not self._suspension.is_live:
+            return "SUSPENDED"
+        return race.status.value if race.status else ""
 
     def _around(self, race: RaceView, count: int) -> list[RaceView]:
         races = self._board.in_order()
@@ -206,7 +221,7 @@ class Picture:
         table.add_column(width=9)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for race in races:
-            status = race.status.value if race.status else ""
+            status = self._status(race)
             table.add_row(
                 Text(f"{race.race.jump.astimezone(MELBOURNE):%H:%M}", "dim"),
                 Text(race.label),

@@ -31,7 +31,8 @@ class Plain:
     def tell(self, notices: list[Notice]) -> None:
         for notice in notices:
             at = notice.at.astimezone(MELBOURNE)
-            print(f"{at:%H:%M:%S}  {notice.race:<20} {notice.what:<10} {notice.text}".rstrip(), flush=True)
+            line = f"{at:%H:%M:%S}  {notice.race:<20} {notice.what:<10} {notice.text}".rstrip()
+            print(f"{line}\n", end="", flush=True)  # one write, as two threads print
 
     def end(self, summary: list[str]) -> None:
         print("\n".join(["", *summary]), flush=True)

@@ -15,6 +15,11 @@ _BEFORE_FIRST_JUMP = timedelta(minutes=5)
 """What happens before that is published at once, as the backlog that a late feed has to catch up with."""
 _SECONDS_PER_RACE = 5
 _GAP = timedelta(minutes=4)
+_OUTAGE_SECONDS = 3.0
+_OUTAGE_BEGINS = 0.4
+"""When the broker is away, as a part of the whole time."""
+_SHORTEST_WITH_OUTAGE = 8.0
+"""A demo that takes fewer seconds has no outage."""
 
 
 class Player:
@@ -36,11 +41,12 @@ class Player:
         first_jump = min(race.jump for meeting in self.simulator.meetings for race in meeting.races)
         self._begin = first_jump - _BEFORE_FIRST_JUMP
         self.speed = (self._day[-1].at - self._begin).total_seconds() / seconds
+        self._outage_after = seconds * _OUTAGE_BEGINS if seconds >= _SHORTEST_WITH_OUTAGE else None
         self.published = 0
         self.failure: BaseException | None = None
         self._started: float | None = None
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def now(self) -> datetime:
         """Returns the time of the simulated day."""
@@ -61,8 +67,13 @@ class Player:
         """
         if self._started is None:
             self._started = time.monotonic()
-            self._thread = threading.Thread(target=self._play, args=(broker, on_end), name="rbhq-demo-publisher")
-            self._thread.start()
+            self._threads.append(threading.Thread(target=self._play, args=(broker, on_end), name="rbhq-demo-publisher"))
+            if self._outage_after is not None:
+                self._threads.append(
+                    threading.Thread(target=self._have_outage, args=(broker,), name="rbhq-demo-outage")
+                )
+            for thread in self._threads:
+                thread.start()
 
     @property
     def is_stopped(self) -> bool:
@@ -73,10 +84,10 @@ class Player:
         self._stop.set()
 
     def join(self) -> None:
-        """Stops publishing, and waits until the thread has ended."""
+        """Stops publishing, and waits until the threads have ended."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _play(self, broker: EmbeddedBroker, on_end: Callable[[], None]) -> None:
         try:
@@ -94,6 +105,12 @@ class Player:
             self._stop.set()
         finally:
             on_end()
+
+    def _have_outage(self, broker: EmbeddedBroker) -> None:
+        """Makes the broker unreachable for a while. What happens meanwhile is published as soon as it is back."""
+        if not self._stop.wait(self._outage_after):
+            with broker.outage():
+                self._stop.wait(_OUTAGE_SECONDS)
 
     def _seconds_until(self, at: datetime) -> float:
         return max(0.0, (at - self.now()).total_seconds() / self.speed)
