@@ -1,7 +1,9 @@
 """For an application's own tests: a Kafka broker inside the process, a source in memory, and simulated race days."""
 
+from rbhq_stream.testing import faults
 from rbhq_stream.testing._broker import EmbeddedBroker
 from rbhq_stream.testing._cluster import BrokerClosedError
+from rbhq_stream.testing._conformance import Application, Day, assert_idempotent, assert_survives
 from rbhq_stream.testing._memory import MemoryRecord, MemorySource
 from rbhq_stream.testing._publisher import PublishError
 from rbhq_stream.testing._racecard import Code, Meeting, Race, Runner
@@ -10,8 +12,10 @@ from rbhq_stream.testing._simulator import Simulator
 from rbhq_stream.testing._truth import RaceTruth
 
 __all__ = [
+    "Application",
     "BrokerClosedError",
     "Code",
+    "Day",
     "EmbeddedBroker",
     "Happening",
     "Meeting",
@@ -23,4 +27,7 @@ __all__ = [
     "Runner",
     "Simulator",
     "TimedEvent",
+    "assert_idempotent",
+    "assert_survives",
+    "faults",
 ]
