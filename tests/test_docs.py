@@ -51,7 +51,7 @@ RUN_BY_A_TEST = {
     "quickstart.md": 2,
     "reliability.md": 1,
     "scaling.md": 7,
-    "testing.md": 4,
+    "testing.md": 5,
     "troubleshooting.md": 1,
 }
 """How many examples of each page are run by a test, here or in another `test_docs_….py`."""
@@ -203,12 +203,16 @@ def test_troubleshootings_diagnosis(docs_broker: EmbeddedBroker) -> None:
 def test_testings_tests_pass(tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(examples("testing.md")[0], encoding="utf-8")
     (tmp_path / "test_waiting.py").write_text(examples("testing.md")[1], encoding="utf-8")
+    bad_day = examples("testing.md")[4]
+    naive = bad_day.replace("(NewestDeductions, day)", "(Deductions, day)")
+    (tmp_path / "test_bad_day.py").write_text(bad_day, encoding="utf-8")
+    (tmp_path / "test_bad_day_naive.py").write_text(naive, encoding="utf-8")
     (tmp_path / "pytest.ini").touch()
     pytest_here = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(pytest_here, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert "1 failed, 4 passed" in done.stdout, done.stdout
+    assert "FAILED test_bad_day_naive.py" in done.stdout, "as the page says"
 
 
 @pytest.mark.parametrize("number", [2, 3], ids=["in memory", "a race day"])

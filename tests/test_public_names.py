@@ -14,9 +14,10 @@ import pytest
 import rbhq_stream
 import rbhq_stream.metrics
 import rbhq_stream.testing
+import rbhq_stream.testing.faults
 
 PACKAGES = (rbhq_stream, rbhq_stream.testing)
-EXPORTING = (*PACKAGES, rbhq_stream.metrics)
+EXPORTING = (*PACKAGES, rbhq_stream.metrics, rbhq_stream.testing.faults)
 PUBLIC_MODULES = sorted(
     found.name
     for package in PACKAGES

@@ -336,7 +336,7 @@ OWNERS = set(
     """
 AsyncFeed BettingGate Feed FeedMetrics HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
 EmbeddedBroker MemorySource Simulator
-Followable OnChange OnEvent OnPart Owner RawRecord Source
+Application Followable OnChange OnEvent OnPart Owner RawRecord Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )
 """Exported classes that are not values: they hold a connection, a file or a state, or are protocols."""

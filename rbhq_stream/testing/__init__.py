@@ -1,6 +1,5 @@
 """For an application's own tests: a Kafka broker inside the process, a source in memory, and simulated race days."""
 
-from rbhq_stream.testing import faults
 from rbhq_stream.testing._broker import EmbeddedBroker
 from rbhq_stream.testing._cluster import BrokerClosedError
 from rbhq_stream.testing._conformance import Application, Day, assert_idempotent, assert_survives
@@ -29,5 +28,4 @@ __all__ = [
     "TimedEvent",
     "assert_idempotent",
     "assert_survives",
-    "faults",
 ]
