@@ -8,9 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rbhq_stream.errors import ConfigError, RbhqStreamError
+from rbhq_stream.errors import ConfigError, DecodeError, RbhqStreamError
+
+if TYPE_CHECKING:
+    from rbhq_stream._board.agenda import Selection
+    from rbhq_stream._config import FeedConfig
 
 CONFIGURATION_WRONG = 2
 STOPPED = 130
@@ -19,7 +25,7 @@ STOPPED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command with the given arguments, or with those of the process. Returns its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         with _closed_pipe_allowed():
@@ -32,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(prog="rbhq-stream", description="RacebookHQ's racing feed in Python.")
     commands = parser.add_subparsers(required=True, metavar="command")
     demo = commands.add_parser(
@@ -56,12 +63,28 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds that it may take (default: 30)"
     )
-    origin = check.add_mutually_exclusive_group()
-    origin.add_argument("--config", metavar="FILE.toml", help="read the configuration from this file")
-    origin.add_argument(
-        "--env-prefix", default="RBHQ_", metavar="PREFIX", help="prefix of the environment variables (default: RBHQ_)"
-    )
+    _add_configuration(check)
     check.set_defaults(command=_check)
+    tail = commands.add_parser(
+        "tail",
+        help="watch what the feed says of one race, one meeting or all",
+        description="Reads the feed without a consumer group, so it disturbs no other reader. In a terminal it draws a"
+        " board of the markets, elsewhere it prints a line for each change. The configuration is read from environment"
+        " variables, or from a TOML file. Ctrl-C ends it.",
+    )
+    tail.add_argument(
+        "selection", nargs="?", type=_selection, metavar="MEETING[-RACE]", help="for example 1397808-7 (default: all)"
+    )
+    tail.add_argument(
+        "--since", default="now", metavar="WHEN", help="14:03, a date and time, 30m, 2h, 1d, earliest, or now (default)"
+    )
+    tail.add_argument("--card", type=Path, metavar="FILE", help="RBHQ's race card, for names and scheduled starts")
+    look = tail.add_mutually_exclusive_group()
+    look.add_argument("--plain", action="store_true", help="print lines instead of drawing, also in a terminal")
+    look.add_argument("--json", action="store_true", help="print each event as a line of JSON, for programs")
+    tail.add_argument("--no-prices", action="store_true", help="print no lines for changes of prices")
+    _add_configuration(tail)
+    tail.set_defaults(command=_tail)
     health = commands.add_parser(
         "health",
         help="whether a running feed is ready, or alive, by its HealthFile",
@@ -80,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument("--config", metavar="FILE.toml", help="read the configuration from this file")
+    origin.add_argument(
+        "--env-prefix", default="RBHQ_", metavar="PREFIX", help="prefix of the environment variables (default: RBHQ_)"
+    )
+
+
 def _demo(options: argparse.Namespace) -> int:
     from rbhq_stream._demo import run  # noqa: PLC0415  # other commands start faster without
 
@@ -87,19 +118,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from rbhq_stream._config import FeedConfig  # noqa: PLC0415  # other commands start faster without
     from rbhq_stream._diagnose import diagnose  # noqa: PLC0415  # other commands start faster without
 
     try:
-        config = (
-            FeedConfig.from_toml(options.config)
-            if options.config
-            else FeedConfig.from_env(os.environ, options.env_prefix)
-        )
-        diagnosis = diagnose(config, timeout=options.timeout)
+        diagnosis = diagnose(_configuration(options), timeout=options.timeout)
     except ConfigError as error:
-        print(f"rbhq-stream: {' '.join(str(error).split())}", file=sys.stderr)
-        return CONFIGURATION_WRONG
+        return _refuse(error)
     except KeyboardInterrupt:
         print("rbhq-stream: stopped", file=sys.stderr)
         return STOPPED
@@ -107,6 +131,39 @@ def _check(options: argparse.Namespace) -> int:
     with _closed_pipe_allowed():
         print(text, flush=True)
     return 0 if diagnosis.ok else 1
+
+
+def _tail(options: argparse.Namespace) -> int:
+    from rbhq_stream._board.agenda import ALL_RACES  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._race_card import RaceCard  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._tail import tail, tail_json  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._tail.since import parse_since  # noqa: PLC0415  # other commands start faster without
+
+    try:
+        start = parse_since(options.since, datetime.now().astimezone())
+        card = RaceCard.decode(options.card.read_bytes()) if options.card is not None else None
+        config = _configuration(options, group_id=None, start=start)
+    except (ConfigError, DecodeError, OSError, ValueError) as error:
+        return _refuse(error)
+    selection = options.selection or ALL_RACES
+    if options.json:
+        tail_json(config, selection=selection)
+    else:
+        tail(config, selection=selection, card=card, plain=options.plain, with_prices=not options.no_prices)
+    return 0
+
+
+def _configuration(options: argparse.Namespace, **overrides: Any) -> FeedConfig:
+    from rbhq_stream._config import FeedConfig  # noqa: PLC0415  # other commands start faster without
+
+    if options.config:
+        return FeedConfig.from_toml(options.config, **overrides)
+    return FeedConfig.from_env(os.environ, options.env_prefix, **overrides)
+
+
+def _refuse(error: Exception) -> int:
+    print(f"rbhq-stream: {' '.join(str(error).split())}", file=sys.stderr)
+    return CONFIGURATION_WRONG
 
 
 def _health(options: argparse.Namespace) -> int:
@@ -128,6 +185,17 @@ def _closed_pipe_allowed() -> Iterator[None]:
         yield
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _selection(text: str) -> Selection:
+    from rbhq_stream._board.agenda import Selection  # noqa: PLC0415  # other commands start faster without
+
+    try:
+        return Selection.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected the id of a race such as 1397808-7, or of a meeting such as 1397808, got {text!r}"
+        ) from None
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,37 @@
+"""From when on to look: what the user writes, as the `start` of a feed. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Literal
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+EXPECTED = "a time such as 14:03 or 2026-11-03T14:03+11:00, how long ago such as 90s, 30m, 2h or 1d, earliest, or now"
+
+
+def parse_since(text: str, now: datetime) -> datetime | Literal["earliest", "latest"]:
+    """Returns where to start.
+
+    Args:
+        text: A time of the day, which is the last one before now; a date and time; how long ago; `earliest` or `now`. A
+            time without a time zone is that of `now`.
+        now: The present time, an aware one in the user's time zone.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text in ("earliest", "now"):
+        return "earliest" if text == "earliest" else "latest"
+    ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if ago is not None:
+        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    clock = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text)
+    try:
+        if clock is not None:
+            time = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=int(clock[3] or 0), microsecond=0)
+            return time if time <= now else time - timedelta(days=1)
+        time = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))  # 3.10 does not know the Z
+    except ValueError:
+        raise ValueError(f"expected {EXPECTED}, got {text!r}") from None
+    return time.replace(tzinfo=now.tzinfo) if time.tzinfo is None else time

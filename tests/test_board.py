@@ -1,0 +1,350 @@
+"""The market board of `demo` and `tail`: names, notices, markets, and which races are shown."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from rbhq_stream import (
+    CardMeeting,
+    CardRace,
+    CardRunner,
+    Event,
+    Gap,
+    Health,
+    HealthChanged,
+    HealthReason,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceBook,
+    RaceCard,
+    RaceId,
+    RaceLeft,
+    RaceResultEvent,
+    RaceState,
+    RaceStatus,
+    RaceStatusEvent,
+    RunnerResult,
+    Scratching,
+    TopicPartition,
+    Unscratching,
+)
+from rbhq_stream._board import agenda
+from rbhq_stream._board.agenda import ALL_RACES, Selection
+from rbhq_stream._board.market import market
+from rbhq_stream._board.names import Names
+from rbhq_stream._board.notices import Notice, cents, dollars, health_notice
+from rbhq_stream._board.trails import Trail, Trails
+from rbhq_stream._board.watch import Watch
+from rbhq_stream.testing import Simulator
+
+NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
+RACE = RaceId(1397808, 7)
+CARD = RaceCard(
+    (
+        CardMeeting(
+            1397808,
+            "Albury",
+            (CardRace(RACE, NOW + timedelta(minutes=5), runners=(CardRunner(3, "Copper Comet"),)),),
+            meeting_type="R",
+        ),
+    )
+)
+NAMES = Names(CARD)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Board:
+    """A watch over a book, and what it told."""
+
+    def __init__(self, names: Names = NAMES, selection: Selection = ALL_RACES, *, with_prices: bool = False) -> None:
+        self.clock = Clock()
+        self.told: list[Notice] = []
+        self.book = RaceBook()
+        self.watch = Watch(
+            self.book,
+            names,
+            clock=self.clock,
+            time_of=lambda change: self.clock(),
+            selection=selection,
+            with_prices=with_prices,
+            tell=self.told.append,
+        )
+
+    def apply(self, *events: Event) -> list[Notice]:
+        """Applies events, and returns the notices about them."""
+        before = len(self.told)
+        for event in events:
+            for change in self.book.apply(event):
+                self.watch.note(change)
+        return self.told[before:]
+
+
+def of_race(
+    *updates: PriceUpdate, scratchings: tuple[Scratching, ...] = (), unscratchings: tuple[Unscratching, ...] = ()
+) -> PriceEvent:
+    return PriceEvent(RACE.meeting_id, RACE.event_number, updates, scratchings, unscratchings)
+
+
+def price(value: str | None, runner: int = 3, price_type: PriceType = PriceType.WIN) -> PriceEvent:
+    return of_race(PriceUpdate(runner, price_type, price=value))
+
+
+def status(value: RaceStatus, race_id: RaceId = RACE) -> RaceStatusEvent:
+    return RaceStatusEvent(race_id.meeting_id, race_id.event_number, value)
+
+
+def result(value: RaceStatus, winner: int = 3) -> RaceResultEvent:
+    results = (RunnerResult(winner, final_position=1),)
+    return RaceResultEvent(RACE.meeting_id, RACE.event_number, status=value, results=results)
+
+
+def health(reason: HealthReason) -> Health:
+    return Health(reason=reason, detail="details", since=NOW, at=NOW)
+
+
+def changed(reason: HealthReason, gap: Gap | None = None) -> HealthChanged:
+    return HealthChanged(at=NOW, health=health(reason), previous=health(HealthReason.CONNECTING), gap=gap)
+
+
+# words
+
+
+@pytest.mark.parametrize(
+    ("shown", "price"), [("1.05", "1.05"), ("4.40", "4.4"), ("9.50", "9.5"), ("11", "11"), ("101", "101"), ("-", None)]
+)
+def test_prices_are_shown_as_on_a_bookmakers_board(shown: str, price: str | None) -> None:
+    assert dollars(None if price is None else Decimal(price)) == shown
+
+
+def test_deductions_are_shown_in_cents() -> None:
+    assert [cents(Decimal("0.07")), cents(Decimal("0.00")), cents(None)] == ["7c", "0c", "?"]
+
+
+def test_what_a_card_lacks_is_called_by_its_number() -> None:
+    assert (NAMES.race(RACE), NAMES.kind(RACE), NAMES.numbered(RACE, 3)) == ("Albury R7", "gallops", "3 Copper Comet")
+    assert NAMES.numbered(RACE, 4) == "runner 4"
+    nameless = Names()
+    assert (nameless.race(RACE), nameless.kind(RACE), nameless.numbered(RACE, 3)) == ("1397808 R7", "", "runner 3")
+    assert [NAMES.selection(None, None), NAMES.selection(1397808, None), NAMES.selection(*RACE)] == [
+        "all races",
+        "Albury",
+        "Albury R7",
+    ]
+
+
+def test_the_life_of_a_race_is_told_in_words() -> None:
+    board = Board()
+    scratching = Scratching(4, win_deduction=Decimal("0.07"))
+    revised = Scratching(4, win_deduction=Decimal("0.05"))
+    told = board.apply(
+        status(RaceStatus.OPEN),
+        price("4.40"),
+        price("3.10", runner=4),
+        of_race(scratchings=(scratching,)),
+        of_race(scratchings=(revised,)),
+        of_race(scratchings=(revised,)),
+        of_race(unscratchings=(Unscratching(4),)),
+        status(RaceStatus.CLOSED),
+        status(RaceStatus.OPEN),
+        status(RaceStatus.CLOSED),
+        result(RaceStatus.FINAL),
+        result(RaceStatus.FINAL, winner=4),
+    )
+    assert [(notice.what, notice.text) for notice in told] == [
+        ("OPEN", "gallops"),
+        ("SCRATCHED", "runner 4, 7c off the win dollar"),
+        ("DEDUCTION", "runner 4, now 5c, was 7c"),
+        ("REINSTATED", "runner 4, scratched by mistake"),
+        ("CLOSED", "no more bets"),
+        ("RE-OPENED", "betting goes on"),
+        ("CLOSED", "no more bets"),
+        ("RESULT", "1st 3 Copper Comet"),
+        ("FINAL", "all clear"),
+        ("AMENDED", "1st runner 4"),
+    ]
+    assert {notice.subject for notice in told} == {"Albury R7"}
+
+
+def test_prices_are_told_on_request_but_not_those_that_a_scratching_withdraws() -> None:
+    board = Board(with_prices=True)
+    told = board.apply(price("4.40"), price("4"), of_race(scratchings=(Scratching(3),)))
+    assert [(notice.what, notice.text) for notice in told] == [
+        ("PRICE", "3 Copper Comet  WIN 4.40"),
+        ("PRICE", "3 Copper Comet  WIN 4.00, was 4.40"),
+        ("SCRATCHED", "3 Copper Comet, ? off the win dollar"),
+    ]
+    assert Board(with_prices=True).apply(price("5"), price(None))[-1].text == "3 Copper Comet  WIN -, was 5.00"
+
+
+def test_an_unknown_status_is_shown_as_it_is_and_reported() -> None:
+    told = Board().apply(status(RaceStatus("DELAYED")))
+    assert {(notice.what, notice.text) for notice in told} == {
+        ("DELAYED", "gallops"),
+        ("ANOMALY", "unknown status: DELAYED"),
+    }
+
+
+def test_a_notice_is_a_line_with_the_time_of_a_zone() -> None:
+    notice = Notice(NOW, "OPEN", "Albury R7", "gallops")
+    assert notice.as_line(timezone(timedelta(hours=11))) == "12:00:00  Albury R7            OPEN       gallops"
+
+
+def test_the_feeds_health_is_told_when_it_matters() -> None:
+    gap = Gap(began=NOW, ended=NOW + timedelta(seconds=41.2), records={TopicPartition("prices", 0): 1318})
+    live = health_notice(changed(HealthReason.UP_TO_DATE, gap), NOW)
+    down = health_notice(changed(HealthReason.BROKERS_UNREACHABLE), NOW)
+    assert live == Notice(NOW, "LIVE", "feed", "suspended for 41.2 s, then caught up with 1,318 records")
+    assert down == Notice(NOW, "SUSPENDED", "feed", "down: details")
+    assert health_notice(changed(HealthReason.CATCHING_UP), NOW) is None
+
+
+# markets
+
+
+def test_a_market_has_a_row_for_each_runner_with_a_price_or_a_scratching() -> None:
+    board = Board()
+    board.apply(
+        status(RaceStatus.OPEN),
+        price("4.40"),
+        price("4"),
+        price("2", price_type=PriceType.PLACE),
+        of_race(scratchings=(Scratching(1, win_deduction=Decimal("0.07")),)),
+    )
+    board.watch.note_health(changed(HealthReason.UP_TO_DATE))
+    shown = board.watch.market(RACE)
+    assert (shown.label, shown.kind, shown.status, shown.start) == (
+        "Albury R7",
+        "gallops",
+        "OPEN",
+        CARD.start_time(RACE),
+    )
+    scratched, priced = shown.rows
+    assert (scratched.number, scratched.is_scratched, scratched.deduction) == (1, True, Decimal("0.07"))
+    assert (priced.name, priced.win, priced.opening, priced.place, priced.trend) == (
+        "Copper Comet",
+        Decimal(4),
+        Decimal("4.40"),
+        Decimal(2),
+        -1,
+    )
+    assert priced.trail == Trail((Decimal("4.40"), Decimal(4)), NOW)
+
+
+def test_an_open_race_is_suspended_while_the_feed_is_not_live() -> None:
+    board = Board()
+    board.apply(status(RaceStatus.OPEN))
+    assert board.watch.market(RACE).status == "SUSPENDED"
+    assert board.watch.why_not == "the feed has not been started"
+    board.watch.note_health(changed(HealthReason.UP_TO_DATE))
+    assert board.watch.market(RACE).status == "OPEN"
+    board.watch.note_health(changed(HealthReason.BROKERS_UNREACHABLE))
+    assert board.watch.market(RACE).status == "SUSPENDED"
+    assert board.watch.why_not == "feed down: details"
+    board.apply(status(RaceStatus.CLOSED))
+    assert board.watch.market(RACE).status == "CLOSED"
+
+
+def test_where_there_is_no_room_the_scratched_and_the_favourites_stay() -> None:
+    board = Board()
+    prices = tuple(PriceUpdate(runner, PriceType.WIN, price=str(runner + 1)) for runner in range(1, 9))
+    board.apply(of_race(*prices), of_race(scratchings=(Scratching(8),)))
+    everything = board.watch.market(RACE)
+    assert everything.fitting(8) == (everything.rows, 0)
+    shown, hidden = everything.fitting(4)
+    assert ([row.number for row in shown], hidden) == ([1, 2, 8], 5)
+    assert everything.fitting(0) == ([], 8)
+
+
+def test_a_race_that_is_only_on_the_card_has_an_empty_market() -> None:
+    shown = market(RaceState(RACE), NAMES, {}, is_trusted=True)
+    assert (shown.status, shown.rows, shown.placed) == ("", (), ())
+
+
+def test_a_sparkline_shows_the_newest_prices_by_ratio() -> None:
+    doubling = Trail(tuple(Decimal(value) for value in (2, 4, 8, 16)))
+    assert doubling.sparkline(16) == "▁▃▆█"
+    assert len(doubling.sparkline(3)) == 3
+    assert Trail((Decimal(2),)).sparkline(16) == ""
+
+
+# which races
+
+
+def test_races_are_in_the_order_of_their_starts_and_those_without_one_last() -> None:
+    board = Board()
+    board.apply(status(RaceStatus.OPEN, RaceId(2, 2)), status(RaceStatus.OPEN, RaceId(2, 1)))
+    assert board.watch.races() == [RACE, RaceId(2, 1), RaceId(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "selected"), [("1397808-7", [RACE]), ("1397808", [RACE]), ("2", [RaceId(2, 1), RaceId(2, 2)]), ("3", [])]
+)
+def test_a_selection_is_a_race_or_a_meeting(text: str, selected: list[RaceId]) -> None:
+    board = Board(selection=Selection.parse(text))
+    told = board.apply(status(RaceStatus.OPEN, RaceId(2, 2)), status(RaceStatus.OPEN, RaceId(2, 1)))
+    assert board.watch.races() == selected
+    assert len(told) == len([race_id for race_id in selected if race_id != RACE])
+
+
+def test_a_market_is_shown_for_a_while_after_it_has_closed() -> None:
+    board = Board()
+    board.apply(status(RaceStatus.OPEN))
+    assert not board.watch.is_over(RACE)
+    board.apply(status(RaceStatus.CLOSED))
+    board.clock.now += timedelta(minutes=2)
+    board.apply(status(RaceStatus.INTERIM))
+    assert not board.watch.is_over(RACE)
+    board.clock.now += timedelta(minutes=2)
+    assert board.watch.is_over(RACE)
+    board.apply(status(RaceStatus.OPEN))
+    assert not board.watch.is_over(RACE)
+    board.clock.now += timedelta(hours=3)
+    assert board.watch.is_over(RACE), "it should have started hours ago"
+
+
+def test_the_next_race_is_the_first_that_is_not_over_or_the_last() -> None:
+    races = [RaceId(1, number) for number in range(1, 10)]
+    assert agenda.next_to_jump(races, lambda race_id: race_id.event_number < 4) == 3
+    assert agenda.next_to_jump(races, lambda race_id: True) == 8
+    assert agenda.around(races, 0, 3) == races[:3]
+    assert agenda.around(races, 4, 3) == races[3:6]
+    assert agenda.around(races, 8, 20) == races
+
+
+def test_a_race_that_leaves_the_book_leaves_no_trail() -> None:
+    book, trails = RaceBook(), Trails()
+    for change in [*book.apply(price("5")), *book.apply(status(RaceStatus.CLOSED))]:
+        trails.note(change, NOW)
+    assert (trails.of_race(RACE)[3].prices, trails.shut_at(RACE)) == ((Decimal(5),), NOW)
+    trails.note(RaceLeft(RACE, None), NOW)
+    assert (trails.of_race(RACE), trails.shut_at(RACE)) == ({}, None)
+
+
+def test_a_simulated_day_is_shown_to_its_end() -> None:
+    simulator = Simulator(2, meetings=1, races=3, price_records=50)
+    board = Board(Names(simulator.card))
+    for timed in simulator.events():
+        board.clock.now = timed.at
+        board.apply(timed.event)
+    for race_id in board.watch.races():
+        shown = board.watch.market(race_id)
+        assert shown.status in {"FINAL", "ABANDONED"}
+        assert bool(shown.placed) == (shown.status == "FINAL")
+    expected = {"OPEN", "CLOSED", "RE-OPENED", "SCRATCHED", "REINSTATED", "DEDUCTION", "RESULT", "AMENDED"}
+    assert expected <= {notice.what for notice in board.told}
+    assert [notice.at for notice in board.watch.notices(5)] == sorted(
+        (notice.at for notice in board.told[-5:]), reverse=True
+    )
