@@ -265,7 +265,7 @@ def test_events_lost_while_other_tasks_ran_are_not_handed_over() -> None:
                 while len(got) < EVENTS_PER_TURN:  # noqa: ASYNC110  # its turn must come in that very pause
                     await asyncio.sleep(0)
                 source.lose("status")
-                wait_for(lambda: bool(feed._session.signals), "the loss is known")
+                wait_for(lambda: PartitionsLost in map(type, tuple(feed._session.signals)), "the loss is known")
                 source.assign("status")
 
             losing = asyncio.create_task(lose())
