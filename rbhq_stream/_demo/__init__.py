@@ -88,7 +88,7 @@ def _consume(
     try:
         with view, feed:
             for event in feed:
-                tally.count(event, is_live=suspension.is_live)
+                tally.count(event, is_recovering=suspension.is_recovering)
                 # Not earlier: the time that the feed takes to join its group is not the latency of an event.
                 player.start(broker, when_all_is_published)
                 view.tell(board.apply(event, player.now()))

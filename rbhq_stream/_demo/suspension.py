@@ -14,6 +14,8 @@ class Suspension:
 
     def __init__(self) -> None:
         self.is_live = False
+        self.is_recovering = False
+        """Whether the feed was down, and has not been live since."""
         self.why = "the feed has not been started"
         self._lock = threading.Lock()
         self._gaps: list[Gap] = []
@@ -34,6 +36,7 @@ class Suspension:
         health = signal.health
         state, reason = health.state.value, health.reason.value.replace("_", " ")
         self.is_live, self.why = health.ok, f"feed {state}" if reason == state else f"feed {state}: {reason}"
+        self.is_recovering = not health.ok and (self.is_recovering or health.state is HealthState.DOWN)
         if signal.gap is not None:
             with self._lock:
                 self._gaps.append(signal.gap)

@@ -29,12 +29,12 @@ class Tally:
     def events(self) -> int:
         return self.kinds.total()
 
-    def count(self, event: Event, *, is_live: bool) -> None:
+    def count(self, event: Event, *, is_recovering: bool) -> None:
         """Counts an event that the application has just received.
 
         Args:
             event: the event.
-            is_live: whether the feed is live. Otherwise it catches up, and how long that takes is no latency.
+            is_recovering: whether the feed recovers from an outage. How long that takes is no latency.
         """
         now_ns = time.monotonic_ns()
         self._last = now_ns / 1e9
@@ -46,7 +46,7 @@ class Tally:
             self.scratchings += len(event.scratchings)
         record = event.record
         published_at = dict(record.headers).get(PUBLISHED_AT) if record else None
-        if published_at is not None and is_live:
+        if published_at is not None and not is_recovering:
             self._latencies.append((now_ns - int(published_at)) / 1e6)
 
     @property
