@@ -43,9 +43,13 @@ class Stage:
     def lose(self) -> None:
         """The partition is then assigned again, from the committed offset."""
         signals = self.driven.feed._session.signals
-        before = len(signals)
+
+        def losses() -> int:
+            return sum(isinstance(signal, PartitionsLost) for signal in tuple(signals))
+
+        before = losses()
         self.source.lose("status")
-        wait_for(lambda: len(signals) > before, "the loss is known")
+        wait_for(lambda: losses() > before, "the loss is known")
         self.source.assign("status")
 
 
