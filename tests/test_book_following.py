@@ -35,6 +35,8 @@ from tests.facades import Facade
 from tests.memory_feeds import MakeFacade, memory_config
 
 RACE = RaceId(1, 7)
+WHOLE = memory_config(group_id=None)
+"""Of a feed that reads everything."""
 
 
 def of_race(race_id: RaceId, value: str, runner: int = 3) -> PriceEvent:
@@ -70,7 +72,7 @@ def test_a_book_that_follows_a_feed_holds_what_the_feed_delivered(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(status("OPEN"), price("4.40"), price("4.20"))
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     changes: list[Change] = []
     book.on(Change)(changes.append)
     prices: list[PriceChanged] = []
@@ -87,7 +89,7 @@ def test_a_book_that_follows_a_feed_holds_what_the_feed_delivered(
 
 def test_no_result_is_final_before_the_feed_has_caught_up(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(status("FINAL"), result("FINAL"))
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     seen: list[Finality] = []
     facade.feed.on(RaceResultEvent)(lambda _event: None)
     book.follow(facade.feed)
@@ -103,7 +105,7 @@ def test_no_result_is_final_before_the_feed_has_caught_up(make_facade: MakeFacad
 def test_an_outage_makes_the_book_incomplete_until_the_feed_has_caught_up(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     book.follow(facade.feed)
     complete: list[bool] = []
     facade.feed.on(HealthChanged)(lambda _signal: complete.append(book.is_complete))
@@ -120,7 +122,7 @@ def test_an_outage_makes_the_book_incomplete_until_the_feed_has_caught_up(
 
 def test_a_change_whose_handler_raised_is_handled_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(price("4.40"))
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     tried: list[Change] = []
     after: list[Change] = []
 
@@ -142,7 +144,7 @@ def test_a_change_whose_handler_raised_is_handled_by_the_next_run(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(price("4.40"), price("4.60"))
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     handled: list[str] = []
     is_away = True
 
@@ -165,7 +167,7 @@ def test_handlers_of_changes_may_be_coroutine_functions_of_an_async_feed(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(price("4.40"), price("4.60"))
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     handled: list[tuple[int, str]] = []
 
     @book.on(PriceChanged)
@@ -190,7 +192,7 @@ def test_races_of_partitions_that_are_revoked_leave_the_book(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
     memory_source.publish(status("OPEN"), price("4.40"))
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     left: list[RaceLeft] = []
     book.follow(facade.feed)
 
@@ -210,7 +212,7 @@ def test_a_saved_book_goes_on_where_it_was(
 ) -> None:
     path = tmp_path / "book.json"
     memory_source.publish(status("OPEN"), *[price(f"{n}.00") for n in range(2, 50)])
-    book, facade = RaceBook(), make_facade()
+    book, facade = RaceBook(), make_facade(config=WHOLE)
     book.follow(facade.feed, save_to=path, save_every=1e-9)
     run_until_live(facade)
     memory_source.publish(price("99.00"))
@@ -218,7 +220,7 @@ def test_a_saved_book_goes_on_where_it_was(
     loaded = RaceBook.load(path)
     assert not loaded.is_complete
     applied: list[object] = []
-    again = make_facade(positions=loaded.positions)
+    again = make_facade(config=WHOLE, positions=loaded.positions)
     loaded.follow(again.feed)
     again.feed.on(PriceEvent)(applied.append)
     run_until_live(again)
@@ -235,7 +237,7 @@ def test_with_workers_a_saved_book_misses_nothing(memory_source: MemorySource, t
     for turn in range(10):
         for race in races:
             memory_source.publish(of_race(race, f"{turn + 2}.00"))
-    book, feed = RaceBook(), Feed(memory_config(), source=memory_source)
+    book, feed = RaceBook(), Feed(WHOLE, source=memory_source)
     book.follow(feed, save_to=path, save_every=1e-9)
 
     @feed.on(HealthChanged)
@@ -245,7 +247,7 @@ def test_with_workers_a_saved_book_misses_nothing(memory_source: MemorySource, t
 
     feed.run(workers=4)
     loaded = RaceBook.load(path)
-    again = Feed(memory_config(), source=memory_source, positions=loaded.positions)
+    again = Feed(WHOLE, source=memory_source, positions=loaded.positions)
     loaded.follow(again)
 
     @again.on(HealthChanged)

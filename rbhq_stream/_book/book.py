@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
+from rbhq_stream._book.autosave import BookSaving
 from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
 from rbhq_stream._book.departures import Departures
 from rbhq_stream._book.finality import Finality
@@ -21,7 +22,7 @@ from rbhq_stream._book.gate import DEFAULT_GATE_RULES, BettingDecision, GateRule
 from rbhq_stream._book.history import BEGINNING, HistoryError, TooEarlyError
 from rbhq_stream._book.provenance import Location, from_micros, locate, mark_at, to_micros
 from rbhq_stream._book.race import BookedRace
-from rbhq_stream._book.snapshots import SavedBook, read, to_bytes
+from rbhq_stream._book.snapshots import SavedBook, SavedRace, read, to_bytes
 from rbhq_stream._book.state import RaceState
 from rbhq_stream._durable_files import write_atomically
 from rbhq_stream._race_card import RaceCard
@@ -75,7 +76,7 @@ class RaceBook:
         self._departures = Departures(keep)
         self._positions: dict[tuple[str, int], int] = {}
         self._newest = BEGINNING
-        self._follower = Follower(self)
+        self._follower = Follower(self, BookSaving(self._remember, self._save_with))
 
     # --- reading ---
 
@@ -281,12 +282,19 @@ class RaceBook:
         return self._follower.on(kind)
 
     def follow(
-        self, feed: Followable, *, save_to: str | os.PathLike[str] | None = None, save_every: float = 60.0
+        self,
+        feed: Followable,
+        *,
+        save_to: str | os.PathLike[str] | None = None,
+        save_every: float = 60.0,
+        is_whole: bool | None = None,
     ) -> None:
         """Applies every event that the feed's `run` handles, and calls the handlers of the changes.
 
-        The book is complete while the feed has caught up. When partitions are revoked or lost, the races that they told
-        of leave the book. So a process that needs the whole book reads without a consumer group: `group_id=None`.
+        The book is complete while the feed has caught up, and reads every race from its first record on. So the feed
+        has no consumer group: `group_id=None`. A member of a group starts where the group was, and meets races in the
+        middle, with earlier scratchings that it does not know of. Then the book is never complete. When partitions are
+        revoked or lost, the races that they told of leave the book.
 
         Follow the feed before it is entered. If you iterate over the feed instead of calling `run`, call `apply` for
         each event yourself.
@@ -294,14 +302,18 @@ class RaceBook:
         Args:
             feed: A `Feed` or an `AsyncFeed`.
             save_to: Where to save the book, with the positions up to which the feed has processed everything. Give the
-                positions of a loaded book to the feed: `Feed(config, positions=book.positions)`.
+                positions of a loaded book to the feed: `Feed(config, positions=book.positions)`. If it can't be saved,
+                an ERROR is logged and it is tried again the next time.
             save_every: How often, in seconds. It is saved after an event, so not while nothing comes.
+            is_whole: Whether the feed hands over all records about each race that it tells of. `None`: if it has no
+                group, and `start` is not `"latest"`. Say `True` for a group only if all records of a race are in
+                partitions that are assigned together, and `positions` starts each at its beginning.
 
         Raises:
             ValueError: the book follows a feed already, or `save_every` is not positive.
             TypeError: a handler is a coroutine function, and the feed is a `Feed`.
         """
-        self._follower.follow(feed, save_to, save_every)
+        self._follower.follow(feed, save_to, save_every, is_whole=is_whole)
 
     # --- saving ---
 
@@ -320,11 +332,25 @@ class RaceBook:
             OSError: it can't be written; the old file is as it was.
             ValueError: a scratching or a result that was made by hand holds what cannot be written.
         """
-        races = tuple(race.saved() for race in self._races.values())
-        resume_at = self._positions if positions is None else positions
+        self._save_with(path, self._positions if positions is None else positions, {})
+
+    def _save_with(
+        self,
+        path: str | os.PathLike[str],
+        resume_at: Mapping[TopicPartition, int] | Mapping[tuple[str, int], int],
+        instead: Mapping[RaceId, Callable[[], SavedRace | None]],
+    ) -> None:
+        """Saves the book, with some races as they were before."""
+        saved = (instead.get(race.race_id, race.saved)() for race in self._races.values())
+        races = tuple(race for race in saved if race is not None)
         written = tuple((topic, partition, at) for (topic, partition), at in resume_at.items())
-        saved = SavedBook(written, races, tuple(self._departures.left), self._newest)
-        write_atomically(Path(path), to_bytes(saved))
+        book = SavedBook(written, races, tuple(self._departures.left), self._newest)
+        write_atomically(Path(path), to_bytes(book))
+
+    def _remember(self, race_id: RaceId) -> Callable[[], SavedRace | None]:
+        """Returns a function that returns a race to be saved as it is now, whatever is applied until it is called."""
+        race = self._races.get((race_id.meeting_id, race_id.event_number))
+        return _not_there if race is None else race.remembered()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, keep: timedelta | None = KEEP, history: int = HISTORY) -> Self:
@@ -409,3 +435,7 @@ class RaceBook:
         old = sorted(key for key, race in self._races.items() if race.newest < oldest)
         self._departures.leave(*old)
         return [RaceLeft(self._races.pop(key).race_id, None) for key in old]
+
+
+def _not_there() -> None:
+    """Saves no race."""

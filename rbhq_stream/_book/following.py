@@ -7,16 +7,18 @@ changes nothing then, so the changes that were not handled are kept, and handled
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from typing_extensions import TypeIs
 
+from rbhq_stream._book.autosave import Autosave, BookSaving
 from rbhq_stream._book.changes import Change
+from rbhq_stream._config import FeedConfig
 from rbhq_stream.events import Event, RaceEvent, RaceId
 from rbhq_stream.health import Health, HealthState
 from rbhq_stream.signals import HealthChanged, PartitionsLost, PartitionsRevoked
@@ -26,6 +28,8 @@ _C = TypeVar("_C", bound=Change)
 _R = TypeVar("_R")
 
 Handler = Callable[[Any], object]
+
+_log = logging.getLogger("rbhq_stream")
 
 
 class OnChange(Protocol[_C]):
@@ -38,6 +42,9 @@ class Followable(Protocol):
     """What a book needs of a feed: `Feed` and `AsyncFeed` have it."""
 
     def on(self, kind: type[Any]) -> Callable[[Any], Any]: ...
+
+    @property
+    def config(self) -> FeedConfig: ...
 
     @property
     def health(self) -> Health: ...
@@ -57,7 +64,8 @@ class Book(Protocol):
 
     def drop(self, partitions: Collection[TopicPartition]) -> tuple[Change, ...]: ...
 
-    def save(self, path: str | os.PathLike[str], *, positions: Mapping[TopicPartition, int] | None = None) -> None: ...
+    @property
+    def positions(self) -> Mapping[TopicPartition, int]: ...
 
 
 class Follower:
@@ -65,17 +73,18 @@ class Follower:
 
     Args:
         book: the book.
+        saving: how it is saved.
     """
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, saving: BookSaving) -> None:
         self._book = book
+        self._saving = saving
         self._handlers: list[tuple[type[Change], Handler]] = []
         self._waiting: dict[RaceId | None, deque[Change]] = {}
-        self._lock = threading.Lock()  # with workers, several threads apply events
+        self._lock = threading.Lock()  # guards the book and its saving: with workers, several threads apply events
         self._feed: Followable | None = None
-        self._save_to: str | os.PathLike[str] | None = None
-        self._save_every = 0.0
-        self._next_save = 0.0
+        self._is_whole = False
+        self._autosave: Autosave | None = None
 
     def on(self, kind: type[_C]) -> OnChange[_C]:
         """Returns a decorator that registers a handler for changes of this class and of those derived from it."""
@@ -91,7 +100,9 @@ class Follower:
 
         return register
 
-    def follow(self, feed: Followable, save_to: str | os.PathLike[str] | None, save_every: float) -> None:
+    def follow(
+        self, feed: Followable, save_to: str | os.PathLike[str] | None, save_every: float, *, is_whole: bool | None
+    ) -> None:
         """Registers the handlers at the feed."""
         if self._feed is not None:
             raise ValueError("the book follows a feed already: make a book for each feed")
@@ -99,8 +110,9 @@ class Follower:
             raise ValueError(f"save_every={save_every}: expected a positive number of seconds")
         self._feed = feed
         self._check_handlers()
-        self._save_to, self._save_every = save_to, save_every
-        self._next_save = time.monotonic() + save_every
+        self._is_whole = _is_whole(feed.config) if is_whole is None else is_whole
+        if save_to is not None:
+            self._autosave = Autosave(self._saving, save_to, save_every, dict(self._book.positions))
         self._handle(None, self._book.begin_catching_up())
         feed.on(HealthChanged)(self._health_changed)
         feed.on(PartitionsRevoked)(self._partitions_removed)
@@ -115,16 +127,21 @@ class Follower:
                 raise TypeError(f"on({kind.__name__}): {handler!r} is a coroutine function: that takes an AsyncFeed")
 
     def _apply(self, event: Event) -> Awaitable[None] | None:
+        race_id = event.race_id
         with self._lock:
+            if self._autosave is not None and self._handlers:
+                self._autosave.begin(race_id)
             changes = self._book.apply(event)
-        pending = self._handle(event.race_id, changes)
+        pending = self._handle(race_id, changes)
         if pending is None:
-            self._save_if_due()
+            self._handled(race_id)
         return pending
 
     def _health_changed(self, signal: HealthChanged) -> Awaitable[None] | None:
         state = signal.health.state
         if signal.health.ok:
+            if not self._is_whole:
+                return None
             with self._lock:
                 changes = self._book.caught_up()
         elif state in (HealthState.DOWN, HealthState.CATCHING_UP, HealthState.CONNECTING):
@@ -134,12 +151,14 @@ class Follower:
             return None
         pending = self._handle(None, changes)
         if pending is None:
-            self._save_if_due()
+            self._handled(None)
         return pending
 
     def _partitions_removed(self, signal: PartitionsRevoked | PartitionsLost) -> Awaitable[None] | None:
         with self._lock:
             changes = self._book.drop(signal.partitions)
+            if self._autosave is not None:
+                self._autosave.removed(signal.partitions)
         return self._handle(None, changes)
 
     def _handle(self, race_id: RaceId | None, changes: tuple[Change, ...]) -> Awaitable[None] | None:
@@ -154,7 +173,7 @@ class Follower:
         waiting += changes
         calls = self._call_handlers(race_id, waiting)
         first = next(calls, None)
-        return None if first is None else self._finish(first, calls)
+        return None if first is None else self._finish(race_id, first, calls)
 
     def _call_handlers(self, race_id: RaceId | None, waiting: deque[Change]) -> Iterator[Awaitable[object]]:
         """Calls the handlers for the changes, and yields what has to be awaited."""
@@ -165,24 +184,32 @@ class Follower:
             waiting.popleft()  # not before: the change is handled again if a handler has raised
         del self._waiting[race_id]
 
-    async def _finish(self, first: Awaitable[object], calls: Iterator[Awaitable[object]]) -> None:
+    async def _finish(
+        self, race_id: RaceId | None, first: Awaitable[object], calls: Iterator[Awaitable[object]]
+    ) -> None:
         await first
         for result in calls:
             await result
-        self._save_if_due()
+        self._handled(race_id)
 
-    def _save_if_due(self) -> None:
-        if self._save_to is not None and time.monotonic() >= self._next_save:
-            self.save(self._save_to)
-            self._next_save = time.monotonic() + self._save_every
+    def _handled(self, race_id: RaceId | None) -> None:
+        """Notes that all changes of a race, or those that no event made, are handled."""
+        feed = self._feed
+        if self._autosave is not None and feed is not None:
+            with self._lock:
+                self._autosave.handled(race_id, lambda: feed.health)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Saves the book with the positions up to which the feed has processed everything."""
-        assert self._feed is not None, "follow() comes first"
-        partitions = self._feed.health.figures.partitions
-        processed = {p: figures.processed for p, figures in partitions.items() if figures.processed is not None}
-        with self._lock:
-            self._book.save(path, positions=processed)
+
+def _is_whole(config: FeedConfig) -> bool:
+    """Returns whether a feed hands over each race from its first record on. Logs why, if it does not."""
+    if config.group_id is not None:
+        why = f"the feed is a member of the group {config.group_id!r}, and starts where the group was"
+    elif config.start == "latest":
+        why = 'the feed starts at the end of the topics (start="latest")'
+    else:
+        return True
+    _log.warning("the race book is never complete, and no result in it final: %s, so it meets races in the middle", why)
+    return False
 
 
 def _is_awaitable(result: object) -> TypeIs[Awaitable[object]]:

@@ -6,8 +6,10 @@ those before an event or those after it, never something in between. They share 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from copy import copy
 from decimal import Decimal
+from functools import partial
 
 import attrs
 
@@ -149,9 +151,14 @@ class BookedRace:
 
     def saved(self) -> SavedRace:
         """Returns the race to be saved. Its history is not saved."""
+        return self.remembered()()
+
+    def remembered(self) -> Callable[[], SavedRace]:
+        """Returns a function that returns the race to be saved as it is now, whatever is applied until it is called."""
         prices, facts = self._now
         ids = self.race_id.meeting_id, self.race_id.event_number
-        return SavedRace.of(ids, prices, facts, self._applied, (self._oldest, self.newest))
+        applied = {partition: copy(one) for partition, one in self._applied.items()}
+        return partial(SavedRace.of, ids, prices, facts, applied, (self._oldest, self.newest))
 
     def restore(self, saved: SavedRace) -> None:
         """Makes a new race the saved one."""

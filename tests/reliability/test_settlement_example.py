@@ -14,17 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 import pytest
 
-from rbhq_stream import Event, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent, encode
+from rbhq_stream import Event, RaceResultEvent, RaceStatus
 from rbhq_stream.testing import Happening, Simulator
 from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
-from tests.partner_configs import partner_toml
 from tests.reliability import settlement_app
+from tests.reliability.day_topics import DayTopics
 from tests.reliability.forking import Starter
 from tests.simulated_bets import Bet, bets_on, cents
 from tests.waiting import wait_for
@@ -43,19 +42,6 @@ def chapters(simulator: Simulator) -> list[list[Event]]:
     return parts
 
 
-class Topics:
-    """Where the events of the day are published."""
-
-    def __init__(self, kafka: KafkaCluster, partner: Partner) -> None:
-        self._kafka = kafka
-        kinds = (PriceEvent, RaceStatusEvent, RaceResultEvent)
-        self._topics: dict[type[Event], str] = dict(zip(kinds, partner.topics, strict=True))
-
-    def publish(self, events: list[Event]) -> None:
-        for kind, same in groupby(events, type):
-            self._kafka.publish(self._topics[kind], [(str(event.race_id).encode(), encode(event)) for event in same])
-
-
 class Application:
     """`settlement_app` in processes of its own, and its database."""
 
@@ -65,8 +51,7 @@ class Application:
         with closing(settlement_app.connect(self._database)) as db, db:
             db.executemany("INSERT INTO bets VALUES (?, ?, ?, ?, ?, ?, ?)", [bet.row() for bet in bets])
         config = folder / "rbhq.toml"
-        results = f'topics.race_results = "{partner.topics.race_results}"'
-        config.write_text(partner_toml(kafka, partner) + results)
+        config.write_text(DayTopics(kafka, partner).toml())
         self._starter = Starter(settlement_app.__name__, str(config), self._database, log=folder / "app.log")
         self.kill = self._starter.kill
         self.end = self._starter.end
@@ -118,7 +103,7 @@ def application(kafka: KafkaCluster, partner: Partner, tmp_path: Path, bets: lis
 def test_every_bet_is_paid_once_and_right_through_ten_kills(
     kafka: KafkaCluster, partner: Partner, simulator: Simulator, bets: list[Bet], application: Application
 ) -> None:
-    truth, topics = simulator.truth(), Topics(kafka, partner)
+    truth, topics = simulator.truth(), DayTopics(kafka, partner)
     expected = {bet.number: cents(bet, truth[bet.race_id]) for bet in bets}
     [amended] = (race_id for race_id, of_race in simulator.happenings.items() if Happening.AMENDED in of_race)
     to_be_corrected = {bet.number for bet in bets if bet.race_id == amended}
