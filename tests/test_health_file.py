@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from rbhq_stream import Feed, HealthFile, HealthReason, TopicPartition
+from rbhq_stream import AsyncFeed, Feed, HealthFile, HealthReason, TopicPartition
 from rbhq_stream import _cli as cli
 from rbhq_stream._health_file import HealthReport
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import TOPICS, MakeFacade, memory_config, price
+from tests.memory_feeds import TOPICS, memory_config, price
 from tests.waiting import wait_for
 
 NOW = datetime(2026, 11, 28, 3, 0, tzinfo=timezone.utc)
@@ -56,22 +56,21 @@ def write(path: Path, **fields: Any) -> None:
 
 
 def test_it_follows_the_feed_from_before_its_start_until_its_end(
-    make_facade: MakeFacade, memory_source: MemorySource, path: Path
+    feed: Feed, memory_source: MemorySource, path: Path
 ) -> None:
     memory_source.publish(price(1))
-    facade = make_facade()
-    with HealthFile(path, facade.feed):
+    with HealthFile(path, feed):
         first = report(path)
         assert (first.to_dict()["reason"], first.is_alive, first.is_ready) == ("not_started", True, False)
-        facade.enter()
-        assert facade.next() == price(1)
-        facade.poll(0)
+        feed.__enter__()
+        assert next(feed) == price(1)
+        feed.poll(0)
         live = wait_for_reason(path, R.UP_TO_DATE)
         assert (live.is_alive, live.is_ready) == (True, True)
         memory_source.cut_off()
         down = wait_for_reason(path, R.BROKERS_UNREACHABLE)
         assert (down.is_alive, down.is_ready) == (True, False), "a restart would not help"
-        facade.leave()
+        feed.close()
     closed = report(path)
     assert (closed.to_dict()["state"], closed.is_alive, closed.is_ready) == ("closed", False, False)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -101,6 +100,11 @@ def test_it_has_the_health_with_its_figures(feed: Feed, memory_source: MemorySou
     assert set(written["figures"]["partitions"]) == {str(TopicPartition(topic, 0)) for topic in TOPICS.names}
 
 
+def test_an_async_feed_has_one_too(path: Path) -> None:
+    with HealthFile(path, AsyncFeed(memory_config(), source=MemorySource(TOPICS))):
+        assert report(path).to_dict()["reason"] == "not_started"
+
+
 def test_it_is_renewed_although_nothing_changes(feed: Feed, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rbhq_stream._health_file.writing.WRITE_INTERVAL", 0.3)
     with HealthFile(path, feed):
@@ -120,7 +124,10 @@ def test_a_feed_that_outlives_the_file_is_not_taken_for_alive(feed: Feed, path: 
         assert report(path).is_alive, "it may be entered again"
 
 
-def test_an_event_that_takes_too_long_is_not_alive(feed: Feed, memory_source: MemorySource, path: Path) -> None:
+def test_an_event_that_takes_too_long_is_not_alive(
+    feed: Feed, memory_source: MemorySource, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rbhq_stream._health_file.writing.WRITE_INTERVAL", 0.1)
     memory_source.publish(price(1))
     with HealthFile(path, feed, stuck_after=0.3):
         feed.__enter__()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta, timezone
-from functools import partial
 
 import pytest
 
-from rbhq_stream import Gap, Health, HealthChanged, HealthReason, TopicPartition
+from rbhq_stream import Feed, Gap, Health, HealthChanged, HealthReason, TopicPartition
 from rbhq_stream._health.log_line import log_level, log_line
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import MakeFacade, memory_config
+from tests.memory_feeds import TOPICS, memory_config
 from tests.waiting import wait_for
 
 NOW = datetime(2026, 11, 28, 3, 0, tzinfo=timezone.utc)
@@ -70,15 +69,11 @@ def test_the_line_of_a_recovery_has_the_gap() -> None:
 
 
 def test_the_lines_of_several_feeds_in_a_process_can_be_told_apart(
-    make_facade: MakeFacade, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "rbhq_stream")
-    for group in ("pricing", None):
-        config = memory_config(group_id=group)
-        make_facade(config=config, source=MemorySource(config.topics)).enter()
+    first, second = (Feed(memory_config(group_id=group), source=MemorySource(TOPICS)) for group in ("pricing", None))
+    with first, second:
+        wait_for(lambda: first.health.ok and second.health.ok, "they are live", timeout=10)
     for name in ("the feed of group 'pricing'", "the feed without a group of prices, status, results"):
-        wait_for(partial(is_logged, caplog, f"{name} is live (up_to_date): "), name, timeout=10)
-
-
-def is_logged(caplog: pytest.LogCaptureFixture, beginning: str) -> bool:
-    return any(message.startswith(beginning) for message in caplog.messages)
+        assert any(message.startswith(f"{name} is live (up_to_date): ") for message in caplog.messages)
