@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from rbhq_stream import (
     CardMeeting,
@@ -34,9 +36,11 @@ from rbhq_stream import (
 )
 from rbhq_stream._board import agenda
 from rbhq_stream._board.agenda import ALL_RACES, Selection
+from rbhq_stream._board.caption import Caption
 from rbhq_stream._board.market import market
 from rbhq_stream._board.names import Names
 from rbhq_stream._board.notices import Notice, cents, dollars, health_notice
+from rbhq_stream._board.picture import Picture
 from rbhq_stream._board.trails import Trail, Trails
 from rbhq_stream._board.watch import Watch
 from rbhq_stream.testing import Simulator
@@ -80,8 +84,8 @@ class Board:
             time_of=lambda change: self.clock(),
             selection=selection,
             with_prices=with_prices,
-            tell=self.told.append,
         )
+        self.watch.tell_to(self.told.append)
 
     def apply(self, *events: Event) -> list[Notice]:
         """Applies events, and returns the notices about them."""
@@ -206,9 +210,9 @@ def test_the_feeds_health_is_told_when_it_matters() -> None:
     gap = Gap(began=NOW, ended=NOW + timedelta(seconds=41.2), records={TopicPartition("prices", 0): 1318})
     live = health_notice(changed(HealthReason.UP_TO_DATE, gap), NOW)
     down = health_notice(changed(HealthReason.BROKERS_UNREACHABLE), NOW)
-    assert live == Notice(NOW, "LIVE", "feed", "suspended for 41.2 s, then caught up with 1,318 records")
-    assert down == Notice(NOW, "SUSPENDED", "feed", "down: details")
-    assert health_notice(changed(HealthReason.CATCHING_UP), NOW) is None
+    assert live == Notice(NOW, "LIVE", "all races", "suspended for 41.2 s, then caught up with 1,318 records")
+    assert down == Notice(NOW, "SUSPENDED", "all races", "feed down: brokers unreachable")
+    assert health_notice(changed(HealthReason.CONNECTING), NOW) is None
 
 
 # markets
@@ -252,7 +256,7 @@ def test_an_open_race_is_suspended_while_the_feed_is_not_live() -> None:
     assert board.watch.market(RACE).status == "OPEN"
     board.watch.note_health(changed(HealthReason.BROKERS_UNREACHABLE))
     assert board.watch.market(RACE).status == "SUSPENDED"
-    assert board.watch.why_not == "feed down: details"
+    assert board.watch.why_not == "feed down: brokers unreachable"
     board.apply(status(RaceStatus.CLOSED))
     assert board.watch.market(RACE).status == "CLOSED"
 
@@ -278,6 +282,44 @@ def test_a_sparkline_shows_the_newest_prices_by_ratio() -> None:
     assert doubling.sparkline(16) == "▁▃▆█"
     assert len(doubling.sparkline(3)) == 3
     assert Trail((Decimal(2),)).sparkline(16) == ""
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_the_picture_shows_that_betting_is_suspended(columns: int) -> None:
+    board = Board()
+    board.apply(status(RaceStatus.OPEN), price("4.40"))
+    caption = Caption(title="a simulated race day", facts=lambda: [("1,234", "events")])
+    picture = Picture(board.watch, caption)
+
+    def shown(reason: HealthReason) -> str:
+        board.watch.note_health(changed(reason))
+        console = Console(width=columns, height=30, record=True, file=StringIO())
+        console.print(picture.draw())
+        return console.export_text()
+
+    live = shown(HealthReason.UP_TO_DATE)
+    assert " OPEN " in live
+    assert "a simulated race day" in live
+    assert "1,234 events" in live
+    down = shown(HealthReason.BROKERS_UNREACHABLE)
+    assert down.splitlines()[0].startswith(" SUSPENDED   feed down: brokers unreachable")
+    assert " OPEN  jumps" not in down
+    assert down.count("SUSPENDED") >= 3, "in the head, at the market and in the news"
+
+
+def test_the_feed_recovers_from_when_it_was_down_until_it_is_live() -> None:
+    board = Board()
+    recovering = []
+    for reason in (
+        HealthReason.CATCHING_UP,
+        HealthReason.UP_TO_DATE,
+        HealthReason.BROKERS_UNREACHABLE,
+        HealthReason.CATCHING_UP,
+        HealthReason.UP_TO_DATE,
+    ):
+        board.watch.note_health(changed(reason))
+        recovering.append(board.watch.is_recovering)
+    assert recovering == [False, False, True, True, False]
 
 
 # which races

@@ -2,84 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import os
-import pty
 import re
-import select
-import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from decimal import Decimal
-from io import StringIO
+from collections.abc import Mapping
+from datetime import datetime
 
 import pytest
-from rich.console import Console
 
-from rbhq_stream import Health, HealthChanged, HealthReason
 from rbhq_stream import _cli as cli
 from rbhq_stream import _demo as demo
 from rbhq_stream._demo import run
-from rbhq_stream._demo.board import Board, cents, dollars
-from rbhq_stream._demo.picture import Picture
 from rbhq_stream._demo.play import Player
-from rbhq_stream._demo.suspension import Suspension
 from rbhq_stream._demo.tally import Tally
-from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatus, RaceStatusEvent
+from rbhq_stream.events import Event
 from rbhq_stream.record import Record
-from rbhq_stream.testing import EmbeddedBroker, PublishError, Simulator
+from rbhq_stream.testing import EmbeddedBroker, PublishError
+from tests.terminals import CLI, frames, run_in_terminal
 
-COMMAND = [sys.executable, "-W", "error", "-m", "rbhq_stream._cli", "demo"]
-NOW = datetime(2026, 11, 3, 1, tzinfo=timezone.utc)
-
-
-def run_in_terminal(
-    arguments: Sequence[str], *, lines: int = 30, columns: int = 100, interrupt_after: float | None = None
-) -> tuple[int, str]:
-    """Runs the demo in a terminal, and returns its exit status and everything that it wrote there.
-
-    Args:
-        interrupt_after: seconds from its first output to Ctrl-C. Before that Python itself is still starting.
-    """
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
-    for size in ("LINES", "COLUMNS"):  # the terminal's own size counts
-        environment.pop(size, None)
-    process = subprocess.Popen([*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment)
-    os.close(slave)
-    written = b""
-    started = time.monotonic()
-    first_output = float("inf")
-    try:
-        while True:
-            if interrupt_after is not None and time.monotonic() > first_output + interrupt_after:
-                process.send_signal(signal.SIGINT)
-                interrupt_after = None
-            if select.select([master], [], [], 0.05)[0]:
-                try:
-                    data = os.read(master, 65536)
-                except OSError:  # Linux raises it when no process has the terminal open any more
-                    data = b""
-                if not data:
-                    break
-                first_output = min(first_output, time.monotonic())
-                written += data
-            elif time.monotonic() > started + 30:
-                pytest.fail(f"no end of the demo: {written[-2000:]!r}")
-    finally:
-        os.close(master)
-        try:
-            status = process.wait(10)
-        finally:
-            process.kill()
-    return status, written.decode()
+COMMAND = [*CLI, "demo"]
 
 
 def test_without_a_terminal_it_prints_lines() -> None:
@@ -100,7 +43,7 @@ def test_without_a_terminal_it_prints_lines() -> None:
 
 
 def test_in_a_terminal_it_draws_and_sums_up() -> None:
-    status, written = run_in_terminal(["--seconds", "1"])
+    status, written = run_in_terminal([*COMMAND, "--seconds", "1"])
 
     assert status == 0
     assert "\x1b[?1049h" in written, "the picture has a screen of its own"
@@ -114,20 +57,19 @@ def test_in_a_terminal_it_draws_and_sums_up() -> None:
 
 @pytest.mark.parametrize(("lines", "columns"), [(24, 80), (50, 160)])
 def test_the_picture_fits_in(lines: int, columns: int) -> None:
-    status, written = run_in_terminal(["--seconds", "0.8"], lines=lines, columns=columns)
+    status, written = run_in_terminal([*COMMAND, "--seconds", "0.8"], lines=lines, columns=columns)
 
     assert status == 0
-    frames = written.split("\x1b[?1049l")[0].split("\x1b[H")[2:]
-    assert len(frames) > 5
-    for frame in frames:
-        shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame).splitlines()
-        assert len(shown) <= lines
-        assert max(len(line) for line in shown) <= columns
+    drawn = frames(written)
+    assert len(drawn) > 5
+    for frame in drawn:
+        assert len(frame) <= lines
+        assert max(map(len, frame)) <= columns
 
 
 def test_plain_lines_are_printed_with_plain_and_in_a_small_terminal() -> None:
     for arguments, lines in (["--plain", "--seconds", "0.5"], 30), (["--seconds", "0.5"], 10):
-        status, written = run_in_terminal(arguments, lines=lines)
+        status, written = run_in_terminal([*COMMAND, *arguments], lines=lines)
         assert status == 0
         assert "\x1b" not in written
         assert "RBHQ demo: complete" in written
@@ -137,7 +79,7 @@ def test_plain_lines_are_printed_with_plain_and_in_a_small_terminal() -> None:
 @pytest.mark.parametrize("arguments", [["--plain"], []])
 def test_ctrl_c_ends_it_with_the_summary_so_far(after: float, arguments: list[str]) -> None:
     started = time.monotonic()
-    status, written = run_in_terminal(arguments, interrupt_after=after)
+    status, written = run_in_terminal([*COMMAND, *arguments], interrupt_after=after)
 
     assert time.monotonic() - started < after + 8
     assert "Traceback" not in written
@@ -192,39 +134,19 @@ def test_an_outage_suspends_betting_until_what_was_missed_is_caught_up_with(
     assert "complete: every published event was received once" in written
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_the_picture_shows_that_betting_is_suspended(columns: int) -> None:
-    player = Player(1, 5)
-    board = Board(player.simulator.meetings)
-    race = board.next_to_jump(NOW).race.race_id
-    board.apply(RaceStatusEvent(race.meeting_id, race.event_number, RaceStatus.OPEN), NOW)
-    suspension = Suspension()
-    picture = Picture(board, Tally(), suspension, player.now, player.speed)
-    console = Console(width=columns, height=30, record=True, file=StringIO())
-
-    def shown(reason: HealthReason, previous: HealthReason) -> str:
-        now = [Health(reason=each, detail="", since=NOW, at=NOW) for each in (reason, previous)]
-        picture.tell(suspension.note(HealthChanged(at=NOW, health=now[0], previous=now[1]), NOW))
-        console.print(picture._draw())
-        return console.export_text()
-
-    live = shown(HealthReason.UP_TO_DATE, HealthReason.CATCHING_UP)
-    assert " OPEN " in live
-    assert "a simulated race day" in live
-    down = shown(HealthReason.BROKERS_UNREACHABLE, HealthReason.UP_TO_DATE)
-    assert down.splitlines()[0].startswith(" SUSPENDED   feed down: brokers unreachable")
-    assert " OPEN " not in down
-    assert down.count("SUSPENDED") >= 3, "in the head, at the market and in the news"
-
-
 def test_a_publisher_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     publish = EmbeddedBroker.publish
-    calls = iter(range(100))
+    calls = iter(range(10_000))
 
-    def fail_later(broker: EmbeddedBroker, *events: Event, headers: Mapping[str, bytes] | None = None) -> list[Record]:
-        if next(calls) > 3:
+    def fail_later(
+        broker: EmbeddedBroker,
+        *events: Event,
+        headers: Mapping[str, bytes] | None = None,
+        timestamp: datetime | None = None,
+    ) -> list[Record]:
+        if next(calls) > 60:
             raise PublishError("some-topic", "the disk is full")
-        return publish(broker, *events, headers=headers)
+        return publish(broker, *events, headers=headers, timestamp=timestamp)
 
     monkeypatch.setattr(EmbeddedBroker, "publish", fail_later)
     with pytest.raises(PublishError, match="the disk is full"):
@@ -256,53 +178,6 @@ def test_nothing_but_the_picture_imports_rich() -> None:
     script = "import sys, rbhq_stream._demo, rbhq_stream._cli, rbhq_stream.testing\nprint('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
-
-
-# what is shown
-
-
-def test_the_board_follows_the_day() -> None:
-    simulator = Simulator(2, meetings=1, races=3, price_records=50)
-    board = Board(simulator.meetings)
-    notices = []
-    now = NOW
-    for timed in simulator.events():
-        now = timed.at
-        notices += board.apply(timed.event, now)
-        if isinstance(timed.event, PriceEvent):
-            view = board.races[timed.event.race_id]
-            for scratching in timed.event.scratchings:
-                assert view.runners[scratching.runner_number].deduction == scratching.win_deduction
-
-    for view in board.in_order():
-        assert view.status in (RaceStatus.FINAL, RaceStatus.ABANDONED)
-        assert bool(view.placed) == (view.status is RaceStatus.FINAL)
-    assert {"OPEN", "CLOSED", "RE-OPENED", "SCRATCHED", "REINSTATED", "DEDUCTION", "AMENDED"} <= {
-        n.what for n in notices
-    }
-    assert board.next_to_jump(now) is board.in_order()[-1]
-
-
-def test_a_status_of_another_day_is_shown_as_it_is() -> None:
-    simulator = Simulator(2, meetings=1, races=1)
-    board = Board(simulator.meetings)
-    (race_id,) = board.races
-    (notice,) = board.apply(RaceStatusEvent(race_id.meeting_id, race_id.event_number, RaceStatus("DELAYED")), NOW)
-    assert (notice.what, notice.text) == ("DELAYED", "")
-    assert board.races[race_id].shut_at == NOW
-    (notice,) = board.apply(RaceResultEvent(race_id.meeting_id, race_id.event_number, RaceStatus.FINAL), NOW)
-    assert notice.what == "RESULT"
-
-
-@pytest.mark.parametrize(
-    ("price", "shown"), [("1.05", "1.05"), ("4.4", "4.40"), ("9.5", "9.50"), ("11", "11"), ("101", "101"), (None, "-")]
-)
-def test_prices_are_shown_as_on_a_bookmakers_board(price: str | None, shown: str) -> None:
-    assert dollars(None if price is None else Decimal(price)) == shown
-
-
-def test_deductions_are_shown_in_cents() -> None:
-    assert [cents(Decimal("0.07")), cents(Decimal("0.00")), cents(None)] == ["7c", "0c", "?"]
 
 
 def test_a_summary_without_events_can_be_printed() -> None:

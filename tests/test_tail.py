@@ -110,7 +110,7 @@ def test_without_a_terminal_each_change_is_a_line(memory_source: MemorySource) -
         memory_source.publish(event, timestamp=NOW + timedelta(seconds=second))
     written = run_until(lambda written: "R8" in written, lambda: tail(memory_config(), card=CARD, source=memory_source))
     begin = f"{NOW.astimezone():%H:%M}"
-    assert [line for line in written if " feed " not in line] == [
+    assert [line for line in written if " all races " not in line] == [
         f"{begin}:00  Albury R7            OPEN",
         f"{begin}:01  Albury R7            PRICE      3 Copper Comet  WIN 4.40",
         f"{begin}:02  Albury R7            PRICE      3 Copper Comet  WIN 4.20, was 4.40",

@@ -18,6 +18,8 @@ class Lines:
         hint: A line to print first.
     """
 
+    is_drawn = False
+
     def __init__(self, zone: tzinfo | None = None, *, hint: str | None = None) -> None:
         self._zone = zone
         self._hint = hint

@@ -12,6 +12,7 @@ from rbhq_stream import (
     Change,
     DeductionRevised,
     Gap,
+    Health,
     HealthChanged,
     HealthState,
     PriceChanged,
@@ -37,6 +38,8 @@ _STATUSES = {
     RaceStatus.ABANDONED: "will not be run",
 }
 _MAX_PLACINGS = 4
+FEED = "all races"
+"""The subject of what the feed itself does."""
 
 
 @frozen
@@ -48,7 +51,7 @@ class Notice:
     """A race's new status, or what happened: `SCRATCHED`, `REINSTATED`, `DEDUCTION`, `RE-OPENED`, `RESULT`, `AMENDED`,
     `PRICE`, `ANOMALY`; or of the feed `LIVE` or `SUSPENDED`."""
     subject: str
-    """The race, or `feed`."""
+    """The race, or `all races`."""
     text: str = ""
 
     def as_line(self, zone: tzinfo | None) -> str:
@@ -69,7 +72,7 @@ def notice(change: Change, names: Names, at: datetime) -> Notice | None:
 
 
 def health_notice(signal: HealthChanged, at: datetime) -> Notice | None:
-    """Returns what is notable about a change of the feed's health; `None` for a step on the way to live.
+    """Returns what is notable about a change of the feed's health; `None` for its beginning and its end.
 
     Args:
         signal: The change.
@@ -77,10 +80,16 @@ def health_notice(signal: HealthChanged, at: datetime) -> Notice | None:
     """
     health = signal.health
     if health.ok:
-        return Notice(at, "LIVE", "feed", recovery(signal.gap))
-    if health.state in (HealthState.CATCHING_UP, HealthState.CONNECTING, HealthState.CLOSED):
+        return Notice(at, "LIVE", FEED, recovery(signal.gap))
+    if health.state in (HealthState.CONNECTING, HealthState.CLOSED):
         return None
-    return Notice(at, "SUSPENDED", "feed", f"{health.state.value}: {health.detail}")
+    return Notice(at, "SUSPENDED", FEED, distrust(health))
+
+
+def distrust(health: Health) -> str:
+    """Returns why the feed can't be trusted, in a few words: `feed down: brokers unreachable`."""
+    state, reason = health.state.value, health.reason.value.replace("_", " ")
+    return f"feed {state}" if reason == state else f"feed {state}: {reason}"
 
 
 def recovery(gap: Gap | None) -> str:

@@ -6,11 +6,10 @@ The background thread draws what the watch has at that moment. Drawing changes n
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, tzinfo
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 
-from attrs import field, frozen
 from rich import box
 from rich.console import Console, RenderableType
 from rich.layout import Layout
@@ -22,8 +21,9 @@ from typing_extensions import Self
 
 from rbhq_stream import RaceId
 from rbhq_stream._board.agenda import around, next_to_jump
+from rbhq_stream._board.caption import Caption
 from rbhq_stream._board.market import SUSPENDED, Market, MarketRow
-from rbhq_stream._board.notices import Notice, cents, dollars
+from rbhq_stream._board.notices import cents, dollars
 from rbhq_stream._board.watch import Watch
 
 _FRAMES_PER_SECOND = 12
@@ -53,30 +53,11 @@ _COLOURS = {
     "ABANDONED": "bright_red",
 }
 
-Facts = Sequence[tuple[str, str]]
-"""Numbers for the last line, each with what it counts."""
-
 
 def is_large_enough() -> bool:
     """Returns whether the terminal has room for the picture."""
     size = Console().size
     return size.width >= _MIN_COLUMNS and size.height >= _MIN_LINES
-
-
-@frozen(kw_only=True)
-class Caption:
-    """What is around the board."""
-
-    title: str
-    """What is shown."""
-    facts: Callable[[], Facts]
-    """The numbers of the last line, as of now. Those that have no room are left out, the last ones first."""
-    zone: tzinfo | None = None
-    """The time zone of all times; `None`: that of this machine."""
-    speed: float | None = None
-    """How much faster than real time it goes; `None`: it is live."""
-    flash: timedelta = field(default=timedelta(seconds=0.6))
-    """How long a price is highlighted after it has moved."""
 
 
 class Picture:
@@ -87,6 +68,8 @@ class Picture:
         caption: What is around it.
     """
 
+    is_drawn = True
+
     def __init__(self, watch: Watch, caption: Caption) -> None:
         self._watch = watch
         self._caption = caption
@@ -96,7 +79,7 @@ class Picture:
             console=self._console,
             screen=True,
             refresh_per_second=_FRAMES_PER_SECOND,
-            get_renderable=self._draw,
+            get_renderable=self.draw,
         )
 
     def __enter__(self) -> Self:
@@ -111,9 +94,6 @@ class Picture:
         self._live.stop()
         sys.setswitchinterval(self._switch_interval)
 
-    def tell(self, notice: Notice) -> None:
-        """Does nothing: the next drawing shows it."""
-
     def end(self, summary: list[str]) -> None:
         """Prints all races and the summary, below the picture that is gone. Nothing if there is no summary."""
         if not summary:
@@ -126,7 +106,8 @@ class Picture:
         for line in lines:
             self._console.print(Text(line))
 
-    def _draw(self) -> RenderableType:
+    def draw(self) -> RenderableType:
+        """Returns the picture as of now."""
         width, height = self._console.size
         lines = height - 2
         races = self._watch.races()

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from rbhq_stream import Change, Gap, Health, HealthChanged, PriceChanged, RaceBook, RaceId, RaceState
+from rbhq_stream import Change, Gap, Health, HealthChanged, HealthState, PriceChanged, RaceBook, RaceId, RaceState
 from rbhq_stream._board import agenda
 from rbhq_stream._board.agenda import ALL_RACES, Selection
 from rbhq_stream._board.market import Market, market
 from rbhq_stream._board.names import Names
-from rbhq_stream._board.notices import Notice, health_notice, notice
+from rbhq_stream._board.notices import Notice, distrust, health_notice, notice
 from rbhq_stream._board.trails import Trails
 
 _NOTICES = 100
@@ -40,8 +40,7 @@ class Watch:
         time_of: When a change happened; by default, when its record was written.
         selection: The races to show.
         lingers: How long a market is shown after betting has ended.
-        with_prices: Whether the change of a price is a notice, too.
-        tell: Called with each notice, by the thread that noted it.
+        with_prices: Whether changes of prices are told, too. They are never among the `notices`.
     """
 
     def __init__(
@@ -53,8 +52,7 @@ class Watch:
         time_of: Callable[[Change], datetime | None] = record_time,
         selection: Selection = ALL_RACES,
         lingers: timedelta = timedelta(minutes=3),
-        with_prices: bool = False,
-        tell: Callable[[Notice], None] = lambda _: None,
+        with_prices: bool = True,
     ) -> None:
         self.names = names
         self.clock = clock
@@ -63,12 +61,17 @@ class Watch:
         self._selection = selection
         self._lingers = lingers
         self._with_prices = with_prices
-        self._tell = tell
+        self._tell: Callable[[Notice], None] | None = None
         self._lock = threading.Lock()  # guards what follows
         self._trails = Trails()
         self._notices: deque[Notice] = deque(maxlen=_NOTICES)
         self._gaps: list[Gap] = []
         self._health: Health | None = None
+        self._is_recovering = False
+
+    def tell_to(self, tell: Callable[[Notice], None]) -> None:
+        """Sets what is called with each notice from now on, by the thread that noted it."""
+        self._tell = tell
 
     # --- noting ---
 
@@ -80,16 +83,23 @@ class Watch:
         with self._lock:
             self._trails.note(change, at)
         if isinstance(change, PriceChanged):
-            if not self._with_prices:
-                return
-            if change.after is None and change.runner_number in self._book[change.race_id].scratched:
-                return  # its scratching tells it
-        self.publish(notice(change, self.names, at))
+            self._tell_price(change, at)
+        else:
+            self.publish(notice(change, self.names, at))
+
+    def _tell_price(self, change: PriceChanged, at: datetime) -> None:
+        if not self._with_prices or self._tell is None:
+            return
+        is_withdrawn = change.after is None and change.runner_number in self._book[change.race_id].scratched
+        told = None if is_withdrawn else notice(change, self.names, at)  # its scratching tells it
+        if told is not None:
+            self._tell(told)
 
     def note_health(self, signal: HealthChanged) -> None:
         """Takes in a change of the feed's health."""
         with self._lock:
-            self._health = signal.health
+            self._health = health = signal.health
+            self._is_recovering = not health.ok and (self._is_recovering or health.state is HealthState.DOWN)
             if signal.gap is not None:
                 self._gaps.append(signal.gap)
         self.publish(health_notice(signal, self.clock()))
@@ -99,7 +109,8 @@ class Watch:
         if told is not None:
             with self._lock:
                 self._notices.append(told)
-            self._tell(told)
+            if self._tell is not None:
+                self._tell(told)
 
     # --- reading ---
 
@@ -110,10 +121,15 @@ class Watch:
         return health is not None and health.ok
 
     @property
+    def is_recovering(self) -> bool:
+        """Whether the feed was down, and has not been live since."""
+        return self._is_recovering
+
+    @property
     def why_not(self) -> str:
         """Why the feed can't be trusted, in words."""
         health = self._health
-        return "the feed has not been started" if health is None else f"feed {health.state.value}: {health.detail}"
+        return "the feed has not been started" if health is None else distrust(health)
 
     @property
     def gaps(self) -> list[Gap]:

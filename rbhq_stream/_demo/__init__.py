@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from types import FrameType, TracebackType
-from typing import Any, Protocol
+from datetime import timedelta
+from functools import partial
 
-from typing_extensions import Self
-
-from rbhq_stream import Feed, HealthChanged
-from rbhq_stream._demo.board import Board, Notice
-from rbhq_stream._demo.plain import Plain
-from rbhq_stream._demo.play import Player
-from rbhq_stream._demo.suspension import Suspension
+from rbhq_stream import Change, Feed, HealthChanged, HealthRules, RaceBook, RaceEvent
+from rbhq_stream._board.caption import Caption, Facts
+from rbhq_stream._board.names import Names
+from rbhq_stream._board.notices import recovery
+from rbhq_stream._board.screen import log_not_shown
+from rbhq_stream._board.view import View, choose_view
+from rbhq_stream._board.watch import Watch
+from rbhq_stream._demo.play import MELBOURNE, Player
 from rbhq_stream._demo.tally import Tally
+from rbhq_stream._interruption import Interruption
 from rbhq_stream.testing import EmbeddedBroker
 
 _CATCH_UP_SECONDS = 10.0
 """How long the feed may take to deliver the last events and to be live."""
-
-
-class View(AbstractContextManager[Any], Protocol):
-    """What the user sees: a picture, or plain lines."""
-
-    def tell(self, notices: list[Notice]) -> None:
-        """Shows the notices about an event or about the feed. From any thread."""
-
-    def end(self, summary: list[str]) -> None:
-        """Shows the summary."""
+_LINGERS = timedelta(seconds=50)
+"""How long, in simulated time, a race is shown after betting on it has ended."""
+_FLASH_SECONDS = 0.15
 
 
 def run(*, seconds: float = 20.0, seed: int = 1, plain: bool = False) -> int:
@@ -49,108 +36,72 @@ def run(*, seconds: float = 20.0, seed: int = 1, plain: bool = False) -> int:
     Returns:
         The exit status: 0 if every event was received or the user stopped it, 1 if an event was lost.
     """
-    with _Interruption() as interruption, _log_not_shown():
+    with Interruption() as interruption, log_not_shown():
         tally = Tally()
         player = Player(seed, seconds)
-        board = Board(player.simulator.meetings)
-        suspension = Suspension()
-        view = _choose_view(board, tally, player, suspension, plain=plain)
+        book = RaceBook()
+        names = Names(player.simulator.card)
+        watch = Watch(book, names, clock=player.now, lingers=_LINGERS, with_prices=False)
+        caption = Caption(
+            title="a simulated race day, through rbhq_stream",
+            facts=partial(_facts, tally),
+            zone=MELBOURNE,
+            speed=player.speed,
+            flash=timedelta(seconds=_FLASH_SECONDS * player.speed),
+        )
+        view = choose_view(watch, caption, plain=plain)
         if not interruption.requested:
             with EmbeddedBroker() as broker:
-                _consume(broker, player, board, suspension, tally=tally, view=view, interruption=interruption)
-        view.end([*tally.summary(player.published, stopped=interruption.requested), *suspension.summary()])
+                _consume(broker, player, book, watch, tally=tally, view=view, interruption=interruption)
+        outages = [f"  outage: {recovery(gap)}" for gap in watch.gaps]
+        view.end([*tally.summary(player.published, stopped=interruption.requested), *outages])
         return 0 if interruption.requested or tally.events == player.published else 1
 
 
 def _consume(
     broker: EmbeddedBroker,
     player: Player,
-    board: Board,
-    suspension: Suspension,
+    book: RaceBook,
+    watch: Watch,
     *,
     tally: Tally,
     view: View,
-    interruption: _Interruption,
+    interruption: Interruption,
 ) -> None:
-    feed = Feed(broker.config(group_id="rbhq-demo"))
-    feed.on(HealthChanged, immediately=True)(lambda signal: view.tell(suspension.note(signal, player.now())))
+    # the records have the times of the simulated day, which is not today
+    feed = Feed(broker.config(group_id="rbhq-demo"), health=HealthRules(max_clock_skew=None))
     interruption.then(player.stop, feed.stop)
     player.publish_backlog(broker)
 
     def when_all_is_published() -> None:
         deadline = time.monotonic() + _CATCH_UP_SECONDS
         while time.monotonic() < deadline and not player.is_stopped:
-            if tally.events >= player.published and suspension.is_live:
+            if tally.events >= player.published and watch.is_live:
                 break
             time.sleep(0.01)
         feed.stop()
 
+    @feed.on(RaceEvent)
+    def count(event: RaceEvent) -> None:
+        tally.count(event, is_recovering=watch.is_recovering)
+        # Not earlier: the time that the feed takes to join its group is not the latency of an event.
+        player.start(broker, when_all_is_published)
+
+    feed.on(HealthChanged, immediately=True)(watch.note_health)
+    book.on(Change)(watch.note)
+    book.follow(feed)
     try:
         with view, feed:
-            for event in feed:
-                tally.count(event, is_recovering=suspension.is_recovering)
-                # Not earlier: the time that the feed takes to join its group is not the latency of an event.
-                player.start(broker, when_all_is_published)
-                view.tell(board.apply(event, player.now()))
+            feed.run()
     finally:
         player.join()
     if player.failure is not None:
         raise player.failure
 
 
-def _choose_view(board: Board, tally: Tally, player: Player, suspension: Suspension, *, plain: bool) -> View:
-    is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
-    can_draw = (sys.stdout.encoding or "").lower().startswith("utf")
-    if plain or not is_terminal or not can_draw:
-        return Plain()
-    if importlib.util.find_spec("rich") is None:
-        return Plain(hint="For a picture instead of lines: pip install 'rbhq-stream[cli]'")
-    from rbhq_stream._demo.picture import Picture, is_large_enough  # noqa: PLC0415  # it needs rich, an optional extra
-
-    return Picture(board, tally, suspension, player.now, player.speed) if is_large_enough() else Plain()
-
-
-@contextmanager
-def _log_not_shown() -> Iterator[None]:
-    """Keeps Python from writing the feed's warnings among the lines or over the picture, which show the same."""
-    log, handler = logging.getLogger("rbhq_stream"), logging.NullHandler()
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-
-
-class _Interruption:
-    """Turns Ctrl-C and SIGTERM into a request to end, instead of an exception at an arbitrary point of the program."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._actions: tuple[Callable[[], None], ...] = ()
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def then(self, *actions: Callable[[], None]) -> None:
-        """Sets the action for the request, and performs it at once if the request was made already."""
-        self._actions = actions
-        if self.requested:
-            self._act()
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.requested:  # a second signal may arrive while the first one is handled
-            self.requested = True
-            self._act()
-
-    def _act(self) -> None:
-        for action in self._actions:
-            action()
+def _facts(tally: Tally) -> Facts:
+    facts = [(f"{tally.events:,}", "events"), (f"{tally.rate:,.0f}", "a second")]
+    latency = tally.latency(newest=1000)
+    if latency is not None:
+        facts += [(f"{latency[0]:.1f} ms", "latency"), (f"{latency[1]:.1f} ms", "p99")]
+    return facts

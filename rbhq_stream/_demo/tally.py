@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from statistics import quantiles
 
-from rbhq_stream import Event, PriceEvent
+from rbhq_stream import PriceEvent, RaceEvent
 from rbhq_stream._kinds import EVENT_KINDS
 
 PUBLISHED_AT = "published-at"
 """The header with the publisher's monotonic clock, in nanoseconds."""
-_NAMES: dict[type[Event], str] = {kind.event: kind.name for kind in EVENT_KINDS}
+_NAMES: dict[type[RaceEvent], str] = {kind.event: kind.name for kind in EVENT_KINDS}
 
 
 class Tally:
@@ -29,7 +29,7 @@ class Tally:
     def events(self) -> int:
         return self.kinds.total()
 
-    def count(self, event: Event, *, is_recovering: bool) -> None:
+    def count(self, event: RaceEvent, *, is_recovering: bool) -> None:
         """Counts an event that the application has just received.
 
         Args:

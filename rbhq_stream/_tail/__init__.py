@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
 from rbhq_stream import Change, DecodeError, Feed, FeedConfig, HealthChanged, RaceBook, RaceCard, RaceEvent, Source
 from rbhq_stream._board import screen
 from rbhq_stream._board.agenda import ALL_RACES, Selection
-from rbhq_stream._board.lines import Lines
+from rbhq_stream._board.caption import Caption, Facts
 from rbhq_stream._board.names import Names
-from rbhq_stream._board.notices import Notice
+from rbhq_stream._board.notices import FEED, Notice
+from rbhq_stream._board.view import choose_view
 from rbhq_stream._board.watch import Watch, utc_now
 from rbhq_stream._interruption import Interruption
 from rbhq_stream._tail.json_lines import event_line, health_line
@@ -42,36 +43,15 @@ def tail(
         DataLossError: records were deleted before they were read.
     """
     names = Names(card or RaceCard())
-    hint = screen.RICH_HINT if not plain and screen.can_draw() and not screen.has_rich() else None
-    draw = not plain and screen.can_draw() and screen.has_rich()
-    if draw:
-        from rbhq_stream._board.picture import is_large_enough  # noqa: PLC0415  # it needs rich, an optional extra
-
-        draw = is_large_enough()
-    lines = Lines(hint=hint)
     book = RaceBook()
-    watch = Watch(
-        book,
-        names,
-        clock=utc_now,
-        selection=selection,
-        with_prices=with_prices and not draw,
-        tell=(lambda _: None) if draw else lines.tell,
-    )
+    watch = Watch(book, names, clock=utc_now, selection=selection, with_prices=with_prices)
     feed = Feed(config, source=source, on_bad_record=partial(_note_bad_record, watch), order="time")
+    feed.on(HealthChanged, immediately=True)(watch.note_health)
     book.on(Change)(watch.note)
     book.follow(feed)
-    feed.on(HealthChanged, immediately=True)(watch.note_health)
-    if draw:
-        from rbhq_stream._board.picture import Caption, Picture  # noqa: PLC0415  # it needs rich, an optional extra
-
-        title = f"{names.selection(selection.meeting_id, selection.event_number)}, from {config.bootstrap_servers[0]}"
-        caption = Caption(title=title, facts=partial(_facts, feed, watch))
-        with screen.log_not_shown():
-            _run(feed, Picture(watch, caption))
-    else:
-        with lines:
-            _run(feed, _progress(feed))
+    title = f"{names.selection(selection.meeting_id, selection.event_number)}, from {config.bootstrap_servers[0]}"
+    view = choose_view(watch, Caption(title=title, facts=partial(_facts, feed, watch)), plain=plain)
+    _run(feed, screen.log_not_shown() if view.is_drawn else _progress(feed), view)
 
 
 def tail_json(config: FeedConfig, *, selection: Selection = ALL_RACES, source: Source | None = None) -> None:
@@ -100,10 +80,13 @@ def tail_json(config: FeedConfig, *, selection: Selection = ALL_RACES, source: S
     _run(feed, _progress(feed))
 
 
-def _run(feed: Feed, view: AbstractContextManager[Any]) -> None:
-    with Interruption() as interruption:
+def _run(feed: Feed, *around: AbstractContextManager[Any]) -> None:
+    """Runs the feed until Ctrl-C, within what is around it."""
+    with Interruption() as interruption, ExitStack() as contexts:
         interruption.then(feed.stop)
-        with view, feed:
+        for context in around:
+            contexts.enter_context(context)
+        with feed:
             feed.run()
 
 
@@ -116,7 +99,7 @@ def _progress(feed: Feed) -> AbstractContextManager[Any]:
     return CatchUpBar(lambda: feed.health)
 
 
-def _facts(feed: Feed, watch: Watch) -> list[tuple[str, str]]:
+def _facts(feed: Feed, watch: Watch) -> Facts:
     figures = feed.health.figures
     facts = [(f"{figures.events:,}", "events"), (f"{figures.lag:,}", "waiting"), (f"{len(watch.races()):,}", "races")]
     if figures.bad_records:
@@ -125,4 +108,4 @@ def _facts(feed: Feed, watch: Watch) -> list[tuple[str, str]]:
 
 
 def _note_bad_record(watch: Watch, error: DecodeError) -> None:
-    watch.publish(Notice(utc_now(), "BAD RECORD", "feed", " ".join(str(error).split())))
+    watch.publish(Notice(utc_now(), "BAD RECORD", FEED, " ".join(str(error).split())))
