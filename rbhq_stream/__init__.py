@@ -45,6 +45,7 @@ from rbhq_stream._engine.dispatch import OnEvent, OnPart
 from rbhq_stream._engine.feed import Feed
 from rbhq_stream._health_file import HealthFile
 from rbhq_stream._race_card import CardMeeting, CardRace, CardRunner, RaceCard
+from rbhq_stream._recording import Recording, RecordingCut, RecordTo
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import (
     AuthenticationError,
@@ -58,6 +59,7 @@ from rbhq_stream.errors import (
     FeedInUseError,
     ForkedFeedError,
     RbhqStreamError,
+    RecordingError,
     TlsError,
     UnknownTopicError,
     UnreachableError,
@@ -97,7 +99,14 @@ from rbhq_stream.plain_data import to_dict
 from rbhq_stream.positions import Positions
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.retry import NO_RETRY, Retry
-from rbhq_stream.signals import HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
+from rbhq_stream.signals import (
+    HealthChanged,
+    PartitionsAssigned,
+    PartitionsLost,
+    PartitionsRevoked,
+    RecordingFailed,
+    Signal,
+)
 from rbhq_stream.source import Owner, PartitionEnd, Source, SourceStatus, TopicPartition
 
 __all__ = [
@@ -200,6 +209,11 @@ __all__ = [
     "RbhqStreamError",
     "Record",
     "RecordMark",
+    "RecordTo",
+    "Recording",
+    "RecordingCut",
+    "RecordingError",
+    "RecordingFailed",
     "Refusal",
     "RefusalReason",
     "ResultAmended",

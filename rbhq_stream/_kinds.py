@@ -20,7 +20,14 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.signals import HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
+from rbhq_stream.signals import (
+    HealthChanged,
+    PartitionsAssigned,
+    PartitionsLost,
+    PartitionsRevoked,
+    RecordingFailed,
+    Signal,
+)
 
 
 @frozen
@@ -48,4 +55,10 @@ EVENT_KINDS = (
     EventKind(RaceResultEvent, "race_results", "race result", ((RunnerResult, "results"),)),
 )
 
-SIGNALS: tuple[type[Signal], ...] = (HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked)
+SIGNALS: tuple[type[Signal], ...] = (
+    HealthChanged,
+    PartitionsAssigned,
+    PartitionsLost,
+    PartitionsRevoked,
+    RecordingFailed,
+)

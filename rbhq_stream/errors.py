@@ -232,6 +232,23 @@ class DataLossError(RbhqStreamError):
         )
 
 
+class RecordingError(RbhqStreamError):
+    """A recording that can't be written or read.
+
+    Attributes:
+        path: The file or folder.
+        problem: What is wrong, and what to do if something can be done.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"recording {self.path}: {self.problem}"
+
+
 class FeedClosedError(RbhqStreamError):
     """The feed was used after it was closed. Make a new `Feed`."""
 

@@ -68,3 +68,18 @@ class HealthChanged(Signal):
     """The health before it."""
     gap: Gap | None = None
     """For the change back to `LIVE`: the time since the feed stopped being live. `None` for every other change."""
+
+
+@frozen(kw_only=True)
+class RecordingFailed(Signal):
+    """The recording of this feed (`record_to`) has ended, for example because the disk is full. The feed goes on.
+
+    It is logged as an ERROR as well. A handler that calls `stop` makes the feed end with its recording.
+    """
+
+    path: str
+    """The folder of the recording."""
+    problem: str
+    """What failed."""
+    missing: int
+    """How many records had been read by then and are not in the recording. Those that are read later are not either."""

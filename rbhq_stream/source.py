@@ -7,6 +7,7 @@ thread. The source calls its `Owner` on the same thread, from within its own met
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from attrs import Factory, field, frozen
@@ -50,6 +51,14 @@ class SourceStatus:
     member_until: float | None = None
     """Until when (`time.monotonic`, in seconds) the consumer group certainly counts this process as a member, by the
     last sign of life that it confirmed. `None`: there is no group that could evict it.
+    """
+    time: datetime | None = None
+    """What time it is in the source, if that is not the time now: for a replay, that of the records (aware). The health
+    then has this time, judges the schedule by it, and does not compare it with this host's clock.
+    """
+    has_ended: bool = False
+    """Whether `poll` has returned the last record that there will ever be. The feed then ends by itself, as after
+    `stop`, when the application has processed everything.
     """
 
 

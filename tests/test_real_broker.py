@@ -26,6 +26,7 @@ from rbhq_stream import (
     RaceEvent,
     RaceResultEvent,
     RaceStatusEvent,
+    Recording,
     RunnerResult,
     Scratching,
     TlsError,
@@ -319,3 +320,21 @@ def test_a_new_group_can_start_at_the_end_or_at_a_time(kafka: KafkaCluster, part
         event = next(feed)
         assert event.record is not None
         assert event.record.offset == 2
+
+
+def test_a_simulated_day_recorded_from_the_broker_replays_equal_one_by_one(
+    kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path
+) -> None:
+    partner = make_partner(partitions=3)
+    events = a_day()
+    publish(kafka, partner, events)
+    config = partner_config(kafka, partner, commit_interval=0.05)
+    with Feed(config, record_to=tmp_path / "day") as feed:
+        live = [next(feed) for _ in events]
+    recording = Recording(tmp_path / "day")
+    assert recording.topics == config.topics
+    with Feed(config, source=recording.at()) as feed:
+        replayed = list(feed)
+    assert replayed == live == list(recording.events())
+    assert [event.require_record() for event in replayed] == [event.require_record() for event in live]
+    assert all(record.timestamp is not None for record in recording)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -23,6 +24,7 @@ from rbhq_stream._engine.event_count import EventCount
 from rbhq_stream._engine.handler_tasks import HandlerTasks
 from rbhq_stream._engine.immediate import ImmediateTasks
 from rbhq_stream._engine.unfinished_work import check_result
+from rbhq_stream._recording import RecordTo
 from rbhq_stream.errors import FeedInUseError
 from rbhq_stream.events import Event
 from rbhq_stream.health import HealthRules
@@ -48,6 +50,7 @@ class AsyncFeed(ConcurrentDriver):
         commit: as for `Feed`.
         on_bad_record: as for `Feed`. A callable is called in the event loop's thread and should not block for long.
         source: as for `Feed`.
+        record_to: as for `Feed`.
         positions: as for `Feed`. A callable is a plain function and is called on the poll thread.
         health: as for `Feed`.
         order: as for `Feed`.
@@ -60,6 +63,7 @@ class AsyncFeed(ConcurrentDriver):
         commit: Literal["auto", "manual"] = "auto",
         on_bad_record: OnBadRecord = "raise",
         source: Source | None = None,
+        record_to: RecordTo | str | os.PathLike[str] | None = None,
         positions: Positions | None = None,
         health: HealthRules | None = None,
         order: Literal["arrival", "time"] = "arrival",
@@ -74,6 +78,7 @@ class AsyncFeed(ConcurrentDriver):
             commit=commit,
             on_bad_record=on_bad_record,
             source=source,
+            record_to=record_to,
             positions=positions,
             health=health,
             order=order,

@@ -16,6 +16,7 @@ other thread sees completely or not at all, or one call of a deque's method, whi
 | `merging` | poll thread | any thread | how much waits to be merged by time before it is appended |
 | `_acknowledged` | any thread appends, poll thread removes | poll thread | events acknowledged one by one |
 | `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected and ended, and why |
+| `is_exhausted` | poll thread, once | application | the source has ended, and everything is processed |
 | `is_closing` | application, once | poll thread | the application asked the poll thread to end |
 
 Each thread also wakes the other: the poll thread calls `wake_application`, which the facade provides, and the
@@ -106,6 +107,8 @@ class Buffer:
         """Whether the subscription works."""
         self.is_ended = False
         """Whether the poll thread has ended."""
+        self.is_exhausted = False
+        """Whether the source has ended, and everything that it had is processed."""
         self.is_closing = False
         """Whether the poll thread is to commit, leave the consumer group and end."""
         self.wake_application = wake_application
@@ -265,6 +268,11 @@ class Buffer:
         """Notes why the poll thread can't continue. The application raises the error after the records before it."""
         self._failed_at = error.__traceback__
         self.failure = error
+        self.wake_application()
+
+    def mark_exhausted(self) -> None:
+        """Notes that the source has ended, and everything that it had is processed."""
+        self.is_exhausted = True
         self.wake_application()
 
     def mark_ended(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Literal, NamedTuple, TypeVar, Union
@@ -20,6 +21,7 @@ from rbhq_stream._engine.dispatch import Handler, Handlers
 from rbhq_stream._engine.immediate import Immediate
 from rbhq_stream._engine.scheduler import InFlight
 from rbhq_stream._engine.session import FailedHandler, Session
+from rbhq_stream._recording import RecordTo
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.health import Health, HealthRules
 from rbhq_stream.positions import Positions
@@ -89,6 +91,7 @@ class Driver(Handlers):
         commit: Literal["auto", "manual"],
         on_bad_record: OnBadRecord,
         source: Source | None,
+        record_to: RecordTo | str | os.PathLike[str] | None,
         positions: Positions | None,
         health: HealthRules | None,
         order: Literal["arrival", "time"],
@@ -105,6 +108,7 @@ class Driver(Handlers):
             on_bad_record,
             source,
             wake,
+            record_to=record_to,
             rules=health or HealthRules(),
             immediate=self._deliver_immediately,
             oldest_start=lambda: self._oldest_start,

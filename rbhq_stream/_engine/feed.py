@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from rbhq_stream._engine.driver import Call, Raise, Start, Steps, Wait, check_ba
 from rbhq_stream._engine.immediate import ImmediateThread
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream._engine.worker_threads import WorkerThreads
+from rbhq_stream._recording import RecordTo
 from rbhq_stream.events import Event
 from rbhq_stream.health import HealthRules
 from rbhq_stream.positions import Positions
@@ -47,6 +49,7 @@ class Feed(ConcurrentDriver):
             function that stores it, such as a dead-letter sink: the record is processed when the function returns, and
             delivered again if it raises.
         source: the source of the records, if it is not Kafka; for tests and replays.
+        record_to: a folder to record everything in that is read, or a `RecordTo`. See `Recording`.
         positions: the offsets to start at, `{(topic, partition): offset}`, or a callable that returns them each time
             partitions are assigned. It is called on the feed's poll thread, and an exception that it raises ends the
             feed. See `SqlOffsets`. Partitions that are not named start at the group's committed offsets or, if there
@@ -65,6 +68,7 @@ class Feed(ConcurrentDriver):
         commit: Literal["auto", "manual"] = "auto",
         on_bad_record: OnBadRecord = "raise",
         source: Source | None = None,
+        record_to: RecordTo | str | os.PathLike[str] | None = None,
         positions: Positions | None = None,
         health: HealthRules | None = None,
         order: Literal["arrival", "time"] = "arrival",
@@ -77,6 +81,7 @@ class Feed(ConcurrentDriver):
             commit=commit,
             on_bad_record=on_bad_record,
             source=source,
+            record_to=record_to,
             positions=positions,
             health=health,
             order=order,

@@ -83,7 +83,7 @@ class HealthWatch:
         health = self._machine.current
         if not self.is_running:
             if self._is_closed() and health.state is not HealthState.CLOSED:
-                now = datetime.now(timezone.utc)
+                now = self._wall()
                 return attrs.evolve(health, reason=HealthReason.CLOSED, detail="the feed was closed", since=now, at=now)
             return health
         age = time.monotonic() - self._looked_at
@@ -100,6 +100,11 @@ class HealthWatch:
             self._thread.join(timeout)
 
     # the poll thread's side
+
+    def look(self) -> Health:
+        """Looks now, and returns the health."""
+        self._look_soon().wait(REPLY_TIMEOUT)
+        return self._machine.current
 
     def start(self) -> None:
         """Starts to look."""
@@ -150,7 +155,7 @@ class HealthWatch:
         changed = self._machine.step(
             Observation(
                 now=now,
-                wall=datetime.now(timezone.utc),
+                wall=self._wall(),
                 is_open=buffer.is_open,
                 is_closed=self._is_closed(),
                 failure=self._failure,
@@ -170,6 +175,12 @@ class HealthWatch:
                 _log.log(log_level(changed), "%s", log_line(self._name, changed))
             except Exception as error:  # noqa: BLE001  # from a logging handler of the application: it is passed on
                 self._failed(error)
+
+    def _wall(self) -> datetime:
+        """Returns the time now: by this host's clock or, for a replay, in the source, as of the last report."""
+        progress = self._buffer.progress
+        time_of_source = None if progress is None else progress.source.time
+        return datetime.now(timezone.utc) if time_of_source is None else time_of_source
 
     def _handler_running(self, now: float, waiting: int) -> float:
         """Returns for how many seconds nothing was processed although something waits."""

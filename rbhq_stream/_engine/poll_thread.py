@@ -22,6 +22,7 @@ from rbhq_stream._engine.merging import Merging
 from rbhq_stream._engine.progress_report import ProgressReport
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._engine.time_order import TimeOrder
+from rbhq_stream.health import HealthState
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal
 from rbhq_stream.source import Source, TopicPartition
@@ -36,6 +37,12 @@ because it discards what the Kafka client has fetched ahead.
 """
 REPORT_INTERVAL = 0.2
 """Seconds between two reports of the progress for the feed's health."""
+CATCH_UP_TIMEOUT = 2.0
+"""Seconds that a feed whose source has ended goes on at most until its health has caught up. With `commit="manual"` it
+may never do so, because the application need not acknowledge everything.
+"""
+
+_CATCHING_UP = (HealthState.CONNECTING, HealthState.CATCHING_UP)
 
 
 class PollThread:
@@ -69,6 +76,7 @@ class PollThread:
         self._report = ProgressReport()
         self._is_paused = False
         self._merging = None if time_order is None else Merging(source, buffer, time_order, self._ledger.expected)
+        self._processed_at: float | None = None  # when everything that the source had was processed
         self._unclaimed = [True]
         self._thread: threading.Thread | None = None
 
@@ -148,8 +156,25 @@ class PollThread:
                 next_commit = now + self._commit_interval
             if now >= next_report:
                 self._enter_processed()
-                self._buffer.set_progress(self._report.made(self._ledger, self._source.status(), now))
+                status = self._source.status()
+                self._buffer.set_progress(self._report.made(self._ledger, status, now))
                 next_report = now + REPORT_INTERVAL
+                if status.has_ended:
+                    self._end_if_processed(now)
+
+    def _end_if_processed(self, now: float) -> None:
+        """Ends the feed if the application has processed everything, the last record included.
+
+        The health first judges the end of the source, so that the application hears that the feed has caught up.
+        """
+        if self._buffer.waiting_records or self._buffer.merging[0]:
+            self._processed_at = None
+            return
+        if self._processed_at is None:
+            self._processed_at = now
+        health = self._health.look()
+        if health.state not in _CATCHING_UP or now - self._processed_at > CATCH_UP_TIMEOUT:
+            self._buffer.mark_exhausted()
 
     def _append(self, records: Sequence[RawRecord]) -> None:
         ledger = self._ledger

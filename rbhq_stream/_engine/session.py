@@ -20,6 +20,7 @@ from rbhq_stream._engine.time_order import MAX_WAIT, TimeOrder
 from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._forks import forks
 from rbhq_stream._kafka import kafka_source
+from rbhq_stream._recording import RecordTo, recorded
 from rbhq_stream.errors import FeedClosedError, ForkedFeedError
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.health import Health, HealthRules
@@ -53,6 +54,7 @@ class Session:
         source: Source | None,
         wake: Callable[[], None],
         *,
+        record_to: RecordTo | str | os.PathLike[str] | None,
         rules: HealthRules,
         immediate: Callable[[Signal], None],
         oldest_start: Callable[[], float | None],
@@ -97,8 +99,11 @@ class Session:
             deliver=self._deliver,
             failed=self.note_failed_handler,
         )
+        source = source if source is not None else kafka_source(config)
+        if record_to is not None:
+            source = recorded(source, record_to, config.topics, self._deliver)
         self._poll_thread = PollThread(
-            source if source is not None else kafka_source(config),
+            source,
             self._buffer,
             self._health,
             self._deliver,
@@ -209,16 +214,24 @@ class Session:
     def show(self, handed_over: Event | None, defers: bool = False) -> Event | None:
         """Shows the next event if there is one, like `Cursor.next`. Starts the feed if it is not started.
 
+        If there is none, and there will be none because the source has ended, the session is stopped.
+
         Raises:
             DecodeError: as `Cursor.next`.
             RbhqStreamError: the poll thread failed, and everything that it had read before was handed over.
         """
         self.start()
         buffer = self._buffer
-        is_over = buffer.failure is not None or buffer.is_ended  # looked at first: what was read before comes before it
+        # looked at first: what was read before comes before it
+        is_over = buffer.failure is not None or buffer.is_ended
+        is_exhausted = buffer.is_exhausted
         event = self.cursor.next(handed_over, defers)
-        if event is None and is_over and not self.signals:
-            self._raise_failure()
+        if event is None and not self.signals:
+            if is_over:
+                self._raise_failure()
+            if is_exhausted:
+                self.is_stopped = True
+                self._wake()  # whoever is about to wait for the next event
         return event
 
     def acknowledge(self, event: RaceEvent) -> None:

@@ -43,6 +43,7 @@ class Arrivals:
             is_current: whether new records come as they are published, so that their age means something.
         """
         topics = {partition.topic for partition in progress.partitions}
+        is_current = is_current and progress.source.time is None  # the age by this host's clock means nothing otherwise
         self._reading_since = {topic: self._reading_since.get(topic, now) for topic in topics}
         for topic, arrival in progress.arrivals.items():
             known = self._newest.get(topic)

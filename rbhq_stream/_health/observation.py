@@ -69,7 +69,7 @@ class Observation:
     now: float
     """When (monotonic)."""
     wall: datetime
-    """The same by this host's clock."""
+    """The same by this host's clock or, for a replay, the time in the source."""
     is_started: bool = True
     is_open: bool = True
     """Whether the feed has connected."""

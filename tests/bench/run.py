@@ -18,7 +18,7 @@ from tests.bench.processes import FailedError, Outcome
 from tests.bench.stage import Stage, open_stage
 from tests.bench.work import Job
 
-PARTS = ("decode", "book", "feed", "peers", "concurrency", "latency", "memory", "startup")
+PARTS = ("decode", "book", "feed", "peers", "recording", "concurrency", "latency", "memory", "startup")
 MIB = 1024 * 1024
 
 
@@ -114,6 +114,8 @@ class Run:
                     self._catching_up(stage)
                 if "concurrency" in wanted:
                     self._concurrency(stage)
+                if "recording" in wanted:
+                    self._recording(stage, records, folder)
                 if "latency" in wanted:
                     self._latency(stage)
                 if "startup" in wanted:
@@ -224,6 +226,37 @@ class Run:
         self.figures.append(
             Figure("catching up", "Feed into a RaceBook ÷ Feed", "ratio", ratios(into_book, alone), Goal(0.5))
         )
+
+    def _recording(self, stage: Stage, records: list[tuple[bytes, bytes]], folder: Path) -> None:
+        """A feed that records against one that does not, and the replay against both, in turns."""
+        topic = stage.topic("recorded", records)
+        count = self.settings.records
+        for turn in range(self.settings.rounds):
+            recording = folder / f"recording-{turn}"
+            turns = (("alone", ""), ("recording", f"record {recording}"))
+            for title, mode in turns if turn % 2 else turns[::-1]:
+                say(f"recording, round {turn + 1} of {self.settings.rounds}: feed {title}")
+                module = "recording" if mode else "feed"
+                outcome = processes.run(f"contenders.{module}", stage.job(topic, count, mode=mode), OURS)
+                self._keep(f"feed {title}", outcome, OURS)
+            say(f"recording, round {turn + 1} of {self.settings.rounds}: replay")
+            job = stage.job(topic, count, mode=f"replay {recording}")
+            self._keep("replay", processes.run("contenders.recording", job, OURS), OURS)
+        alone, recording_, replay = (
+            self._numbers(title, "events_per_second") for title in ("feed alone", "feed recording", "replay")
+        )
+        values = sum(len(value) for _, value in records)
+        sizes = tuple(size / values for size in self._numbers("feed recording", "bytes"))
+        seconds = self._numbers("feed recording", "seconds")
+        part = "recording"
+        self.figures += [
+            Figure(part, "Feed", "events/s", alone),
+            Figure(part, "Feed that records", "events/s", recording_, note=f"{min(seconds):.1f} s and more"),
+            Figure(part, "replay at full speed", "events/s", replay),
+            Figure(part, "Feed that records ÷ Feed", "ratio", ratios(recording_, alone), Goal(0.9), "round by round"),
+            Figure(part, "replay ÷ Feed", "ratio", ratios(replay, alone), Goal(1.0), "round by round"),
+            Figure(part, "size ÷ bytes of the values", "size ratio", sizes, Goal(0.2, at_most=True)),
+        ]
 
     def _check(self, stage: Stage, contenders: Iterable[Contender], topic: str) -> dict[str, str]:
         """Has each read a few records for the checksum of their values; returns who failed, and why."""

@@ -1,0 +1,71 @@
+"""`Duplicates`: leaves out the records that a recording has twice. Pure.
+
+A feed that is restarted reads again what was not committed, and records it again. A replay has each record once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rbhq_stream._recording.blocks import BlockIndex
+from rbhq_stream._recording.columns import RecordedRecord
+from rbhq_stream.source import TopicPartition
+
+
+class RecreatedError(Exception):
+    """A topic was recreated: its offsets began anew."""
+
+    def __init__(self, partition: TopicPartition, at: int) -> None:
+        super().__init__(partition, at)
+        self.partition = partition
+        self.at = at
+        """The time of the first record of the new topic, in milliseconds since 1970."""
+
+
+class Duplicates:
+    """The newest record of each partition so far."""
+
+    def __init__(self) -> None:
+        self._newest: dict[TopicPartition, int] = {}
+        self._latest: dict[TopicPartition, int] = {}  # a time that none of its records so far is after
+
+    def without_block(self, records: list[RecordedRecord], index: BlockIndex) -> list[RecordedRecord]:
+        """Returns those records of a block that did not come before. Fast if all are new and none is missing.
+
+        Args:
+            records: some or all records of the block.
+            index: the block's.
+
+        Raises:
+            RecreatedError: a topic was recreated.
+        """
+        newest = self._newest
+        if any(
+            one.first <= newest.get(one.partition, -1) or one.last - one.first + 1 != one.count
+            for one in index.partitions
+        ):
+            return self.without(records)
+        for one in index.partitions:
+            newest[one.partition] = one.last
+            self._latest[one.partition] = max(self._latest.get(one.partition, -1), index.until or -1)
+        return records
+
+    def without(self, records: Sequence[RecordedRecord]) -> list[RecordedRecord]:
+        """Returns those records that did not come before.
+
+        Raises:
+            RecreatedError: a topic was recreated.
+        """
+        newest, latest = self._newest, self._latest
+        found: list[RecordedRecord] = []
+        for record in records:
+            partition, offset, _, time, *_ = record
+            known = newest.get(partition)
+            if known is None or offset > known:
+                newest[partition] = offset
+                found.append(record)
+            elif time > latest[partition]:
+                # What comes again is as old as it was. So it is another record, although its offset was used before.
+                raise RecreatedError(partition, time)
+            latest[partition] = max(latest.get(partition, -1), time)
+        return found

@@ -1,0 +1,86 @@
+"""The folder of a recording: how an application names it, and its lock."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import FileIO
+from pathlib import Path
+
+from attrs import field, frozen
+
+from rbhq_stream._config import checks
+from rbhq_stream.errors import ConfigError, RecordingError
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_NAME = "lock"
+
+
+def to_folder(value: str | os.PathLike[str]) -> Path:
+    """Converts what an application gives as the path of a recording.
+
+    Raises:
+        ConfigError: it can't be a path.
+    """
+    try:
+        return Path(value).expanduser().absolute()
+    except (TypeError, RuntimeError) as error:  # RuntimeError: the ~user is unknown
+        raise ConfigError("path", f"{value!r} can't be a path: {error}") from None
+
+
+@frozen
+class RecordTo:
+    """Where a feed writes what it reads, and how: `Feed(config, record_to=RecordTo("day", keep=14))`.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+
+    path: Path = field(converter=to_folder)
+    """The folder of the recording. It is created if its parent exists; what it has is kept, and appended to."""
+    max_bytes: int = field(default=256 * 1024 * 1024, kw_only=True, validator=checks.count(2**60))
+    """The size at which a file is full and the next one begins."""
+    keep: int | None = field(default=None, kw_only=True, validator=checks.optional(checks.count(1_000_000)))
+    """The number of files to keep. The oldest is deleted, with a WARNING in the log. `None`: keep all."""
+    flush_interval: float = field(default=1.0, kw_only=True, validator=checks.seconds(3600))
+    """Seconds after which a record is in the file at the latest."""
+    fsync: bool = field(default=True, kw_only=True)
+    """Whether a flush waits for the disk. If not, a power failure may cost more than one interval; kill -9 can't."""
+
+
+class FolderLock:
+    """Locks the folder of a recording against other writers, on this host and in this process. Creates it.
+
+    Windows has no `flock`, so nothing is locked there.
+
+    Raises:
+        RecordingError: another writer has it, or it can't be created.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(exist_ok=True)
+            self._file = FileIO(folder / LOCK_NAME, "ab")
+        except OSError as error:
+            raise RecordingError(str(folder), f"can't write there: {error.strerror}") from error
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._file.close()
+                raise RecordingError(str(folder), "another feed is writing it; give each feed its own") from None
+
+    def release(self) -> None:
+        """Allows the next writer."""
+        if not self._file.closed:
+            if sys.platform != "win32":
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # a forked child may have the file open too
+            self._file.close()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -1,0 +1,191 @@
+"""`Recorder`: writes records by a thread of its own.
+
+The poll thread only appends the records that it has polled to a queue. The writer thread makes blocks of them and
+writes them. The queue is bounded in bytes; while it is full, the poll thread waits, for `STALL_TIMEOUT` at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from operator import methodcaller
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+import attrs
+
+from rbhq_stream._config import Topics
+from rbhq_stream._recording.folder import FolderLock, RecordTo
+from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._recording.segment_writer import SegmentWriter
+from rbhq_stream.errors import RecordingError
+from rbhq_stream.record import RawRecord
+from rbhq_stream.signals import RecordingFailed
+
+_log = logging.getLogger("rbhq_stream")
+_value = methodcaller("value")
+
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""How many bytes of values may wait for the writer thread."""
+STALL_TIMEOUT = 2.0
+"""Seconds that the feed waits for a disk that does not keep up. After that the recording fails and the feed goes on."""
+
+
+class _Batch(NamedTuple):
+    records: Sequence[RawRecord]
+    size: int
+
+
+class Recorder:
+    """Owns the writer thread and the files.
+
+    | field | written by | read by |
+    |---|---|---|
+    | `_received` (records and bytes), `_requested` | poll thread | both |
+    | `_taken` (records and bytes), `_flushed` | writer thread | both |
+    | `_failure` | either, under `_failing` | both |
+    """
+
+    def __init__(self, to: RecordTo, topics: Topics, failed: Callable[[RecordingFailed], None]) -> None:
+        self._to = to
+        self._topics = topics
+        self._failed = failed
+        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()  # None: look at what is requested
+        self._received = (0, 0)
+        self._taken = (0, 0)
+        self._requested = 0  # up to which record a flush was requested
+        self._flushed = 0  # how many records have been flushed
+        self._failure: str | None = None
+        self._failing = threading.Lock()
+        self._has_room = threading.Event()
+        self._is_closing = False
+        self._lock: FolderLock | None = None
+        self._writer: SegmentWriter | None = None
+        self._thread: threading.Thread | None = None
+
+    # the poll thread's side
+
+    def open(self) -> None:
+        """Locks the folder and begins to write.
+
+        Raises:
+            RecordingError: it can't be written.
+        """
+        to = self._to
+        self._lock = FolderLock(to.path)
+        try:
+            self._writer = SegmentWriter(
+                to.path,
+                attrs.asdict(self._topics),
+                RaceFinder(self._topics.kinds),
+                max_bytes=to.max_bytes,
+                keep=to.keep,
+                fsync=to.fsync,
+            )
+        except OSError as error:
+            self._lock.release()
+            raise RecordingError(str(to.path), f"can't write there: {error.strerror or error!r}") from error
+        self._thread = threading.Thread(target=self._run, name="rbhq_stream recording", daemon=True)
+        self._thread.start()
+
+    def record(self, records: Sequence[RawRecord], is_wanted: Callable[[], bool]) -> None:
+        """Has the records written. Waits while too much is waiting."""
+        if self._failure is not None:
+            return
+        size = sum([len(value) for value in map(_value, records) if value is not None])
+        count, total = self._received
+        self._received = (count + len(records), total + size)
+        self._queue.put(_Batch(records, size))
+        if total + size - self._taken[1] > MAX_WAITING_BYTES:
+            self._wait_for_room(is_wanted)
+
+    def request_flush(self) -> int:
+        """Has everything flushed that was received so far. Returns what `is_flushed` takes."""
+        self._requested = self._received[0]
+        self._queue.put(None)
+        return self._requested
+
+    def is_flushed(self, ticket: int) -> bool:
+        """Whether what was requested then has been flushed, or will never be, because the recording has failed."""
+        return self._flushed >= ticket or self._failure is not None
+
+    def close(self, timeout: float) -> None:
+        """Writes what is left and closes the files."""
+        if self._thread is None:
+            return
+        self._is_closing = True
+        self._queue.put(None)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._fail(f"the disk did not take the last records within {timeout:g} s")
+
+    def _wait_for_room(self, is_wanted: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + STALL_TIMEOUT
+        while self._received[1] - self._taken[1] > MAX_WAITING_BYTES and self._failure is None and is_wanted():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._fail(f"the disk has not kept up for {STALL_TIMEOUT:g} s")
+                return
+            self._has_room.clear()
+            if self._received[1] - self._taken[1] > MAX_WAITING_BYTES:
+                self._has_room.wait(min(left, 0.1))
+
+    # the writer thread
+
+    def _run(self) -> None:
+        assert self._writer is not None, "open() makes it"
+        assert self._lock is not None, "open() makes it"
+        writer = self._writer
+        try:
+            self._write_until_closing(writer)
+            writer.close()
+            self._flushed = self._received[0]
+        except Exception as error:  # noqa: BLE001  # a thread has no caller: it is logged, and becomes a signal
+            self._fail(error.strerror or repr(error) if isinstance(error, OSError) else repr(error))
+            writer.abandon()
+        finally:
+            self._lock.release()
+
+    def _write_until_closing(self, writer: SegmentWriter) -> None:
+        interval = self._to.flush_interval
+        flush_at: float | None = None
+        while self._failure is None:
+            try:
+                batch = self._queue.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
+            except Empty:
+                batch = None
+            if batch is not None:
+                writer.add(batch.records, batch.size)
+                count, total = self._taken
+                self._taken = (count + len(batch.records), total + batch.size)
+                self._has_room.set()
+                if flush_at is None:
+                    flush_at = time.monotonic() + interval
+            if self._is_closing and self._taken[0] == self._received[0]:
+                return
+            is_due = flush_at is not None and time.monotonic() >= flush_at
+            if is_due or self._flushed < self._requested <= self._taken[0]:
+                taken = self._taken[0]
+                writer.flush()
+                self._flushed = taken
+                flush_at = None
+
+    def _fail(self, problem: str) -> None:
+        with self._failing:  # the poll thread and the writer thread may both find it, at the same time
+            if self._failure is not None:
+                return
+            self._failure = problem
+        self._queue.put(None)
+        missing = self._received[0] - self._flushed
+        path = str(self._to.path)
+        self._failed(RecordingFailed(at=datetime.now(timezone.utc), path=path, problem=problem, missing=missing))
+        _log.error(
+            "the recording %s has failed: %s. %d records that were read are not in it, and those that are read from now"
+            " on are not either. The feed goes on",
+            path,
+            problem,
+            missing,
+        )

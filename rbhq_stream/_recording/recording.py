@@ -1,0 +1,348 @@
+"""`Recording`: what a feed recorded, to iterate, cut, filter, join, copy and replay."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal
+
+import attrs
+from attrs import evolve, frozen
+
+from rbhq_stream import _field_checks as checks
+from rbhq_stream._config import Topics
+from rbhq_stream._recording.columns import RecordedRecord
+from rbhq_stream._recording.duplicates import Duplicates, RecreatedError
+from rbhq_stream._recording.folder import FolderLock, to_folder
+from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._recording.replay import Replay
+from rbhq_stream._recording.segment_writer import SegmentWriter
+from rbhq_stream._recording.segments import Block, BlockReader, RecordingCut, read_segment, segment_paths
+from rbhq_stream._timestamps import from_milliseconds, to_milliseconds
+from rbhq_stream._wire import decode
+from rbhq_stream.errors import ConfigError, DecodeError, RecordingError
+from rbhq_stream.events import Event, RaceId
+from rbhq_stream.record import Record
+from rbhq_stream.source import Source, TopicPartition
+
+_CHUNK = 4_000
+"""How many records of joined recordings are handled at once."""
+
+
+@frozen
+class _Selection:
+    """Which records are wanted."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    races: frozenset[RaceId] | None = None
+
+    def may_include(self, block: Block) -> bool:
+        """Whether a block may have a record that is wanted, by its index."""
+        index = block.index
+        if self.since is not None and (index.until is None or index.until < _at_or_after(self.since)):
+            return False
+        if self.until is not None and (index.since is None or index.since >= _at_or_after(self.until)):
+            return False
+        return self.races is None or not self.races.isdisjoint(index.races)
+
+    def of(self, raws: list[RecordedRecord], finder: RaceFinder) -> list[RecordedRecord]:
+        """Returns those records that are wanted."""
+        if self.since is not None or self.until is not None:
+            since = -1 if self.since is None else _at_or_after(self.since)
+            until = math.inf if self.until is None else _at_or_after(self.until)
+            raws = [raw for raw in raws if raw[2] and since <= raw[3] < until]
+        if self.races is not None:
+            raws = [raw for raw in raws if not self.races.isdisjoint(finder.of(raw.topic(), raw.value()))]
+        return raws
+
+
+def _at_or_after(time: datetime) -> int:
+    """Returns the first millisecond since 1970 that is not before the time."""
+    return to_milliseconds(time + timedelta(microseconds=999))
+
+
+@frozen
+class _Part:
+    """One folder, or one file, that was recorded."""
+
+    path: Path
+    topics: Topics
+    blocks: tuple[Block, ...]
+    cuts: tuple[RecordingCut, ...]
+
+    @classmethod
+    def at(cls, path: Path) -> _Part:
+        try:
+            paths = segment_paths(path) if path.is_dir() else [path]
+            segments = [read_segment(one) for one in paths]
+        except OSError as error:
+            raise RecordingError(str(path), f"can't be read: {error.strerror or error!r}") from error
+        named = [segment.topics for segment in segments if segment.topics]
+        if not named:
+            raise RecordingError(str(path), "there is no recording, or nothing of it was written")
+        return cls(
+            path,
+            _united(str(path), named),
+            tuple(block for segment in segments for block in segment.blocks),
+            tuple(cut for segment in segments for cut in segment.cuts),
+        )
+
+
+class Recording:
+    """What a feed recorded with `record_to`, as it was when this object was made. Only the index is kept in memory.
+
+    `between` and `races` return recordings of a part of it. Each record is there once, in the order in which the
+    records came, even if the feed was restarted and has recorded some of them twice.
+
+    Args:
+        path: the folder that was given as `record_to`, or one of the files in it.
+
+    Raises:
+        ConfigError: the path is not valid.
+        RecordingError: there is no recording, or it is damaged other than at its end.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._become((_Part.at(to_folder(path)),), _Selection())
+
+    def _become(self, parts: tuple[_Part, ...], selection: _Selection) -> None:
+        self._parts = parts
+        self._selection = selection
+
+    def __repr__(self) -> str:
+        return f"<Recording {self._name}>"
+
+    @property
+    def _name(self) -> str:
+        return ", ".join(str(part.path) for part in self._parts)
+
+    @classmethod
+    def join(cls, paths: Iterable[str | os.PathLike[str]]) -> Recording:
+        """Returns several recordings as one, merged by the time of their records. A record that several have is there
+        once.
+
+        Each recording keeps its order: a record that came after a later one is merged by the time of that one.
+
+        Args:
+            paths: the folders, or files.
+
+        Raises:
+            ConfigError: a path is not valid.
+            RecordingError: one of them can't be read, or they have different kinds of events in one topic.
+            ValueError: there is none.
+        """
+        parts = tuple(_Part.at(to_folder(path)) for path in paths)
+        if not parts:
+            raise ValueError("there is no recording to join")
+        joined = cls._of(parts, _Selection())
+        _ = joined.topics  # checks them
+        return joined
+
+    @classmethod
+    def _of(cls, parts: tuple[_Part, ...], selection: _Selection) -> Recording:
+        made = cls.__new__(cls)
+        made._become(parts, selection)  # noqa: SLF001  # its own, which its constructor would set
+        return made
+
+    # what there is
+
+    @property
+    def topics(self) -> Topics:
+        """The topics of its records, for the configuration of a feed that replays it."""
+        return _united(self._name, [attrs.asdict(part.topics) for part in self._parts])
+
+    @property
+    def cuts(self) -> tuple[RecordingCut, ...]:
+        """Where its files were cut off in the middle of a write, as by kill -9. What was written before is there."""
+        return tuple(cut for part in self._parts for cut in part.cuts)
+
+    @property
+    def partitions(self) -> dict[TopicPartition, range]:
+        """The offsets of each partition, from the first one to the last one. Some of them may not be there."""
+        found: dict[TopicPartition, range] = {}
+        for block in self._selected():
+            for one in block.index.partitions:
+                known = found.get(one.partition, range(one.first, one.last + 1))
+                first, last = min(one.first, one.last), max(one.first, one.last)
+                found[one.partition] = range(min(known.start, first), max(known.stop, last + 1))
+        return found
+
+    @property
+    def began(self) -> datetime | None:
+        """A time that none of its records is before, by the index: exact, unless it is a part of a recording."""
+        times = [block.index.since for block in self._selected() if block.index.since is not None]
+        since = from_milliseconds(min(times)) if times else None
+        return max(filter(None, (since, self._selection.since)), default=None)
+
+    @property
+    def ended(self) -> datetime | None:
+        """A time that none of its records is after, likewise."""
+        times = [block.index.until for block in self._selected() if block.index.until is not None]
+        until = from_milliseconds(max(times)) if times else None
+        return min(filter(None, (until, self._selection.until)), default=None)
+
+    # parts of it
+
+    def between(self, since: datetime | None = None, until: datetime | None = None) -> Recording:
+        """Returns the records from `since` until before `until`, by their timestamps. Those without one are left out.
+
+        Args:
+            since: an aware time; `None` for the beginning.
+            until: an aware time; `None` for the end.
+
+        Raises:
+            TypeError: one of them is not a time.
+            ValueError: one of them has no time zone.
+        """
+        since = None if since is None else checks.aware("since", since)
+        until = None if until is None else checks.aware("until", until)
+        return self._of(self._parts, evolve(self._selection, since=since, until=until))
+
+    def races(self, *race_ids: RaceId) -> Recording:
+        """Returns the records that have an event of these races. Records that can't be decoded are left out.
+
+        A record with a list of events is kept if one of them is of these races, with all of its events.
+        """
+        return self._of(self._parts, evolve(self._selection, races=frozenset(race_ids)))
+
+    # its records
+
+    def __iter__(self) -> Iterator[Record]:
+        """Iterates over the records.
+
+        Raises:
+            RecordingError: it is damaged, or a topic was recreated in the middle of it.
+        """
+        return (Record.of(raw) for raws in self._chunks() for raw in raws)
+
+    def events(self, *, on_bad_record: Literal["raise", "skip"] = "raise") -> Iterator[Event]:
+        """Iterates over the events, without a feed.
+
+        Args:
+            on_bad_record: whether a record that can't be decoded raises its error, which ends the iteration, or is
+                skipped.
+
+        Raises:
+            DecodeError: a record can't be decoded.
+            RecordingError: as for the records.
+        """
+        kinds = self.topics.kinds
+        for raws in self._chunks():
+            for raw in raws:
+                value = raw.value()
+                if not value:
+                    continue
+                try:
+                    events = decode(kinds[raw.topic()], value, record=raw)
+                except DecodeError:
+                    if on_bad_record == "raise":
+                        raise
+                    continue
+                yield from events
+
+    def at(self, speed: float = math.inf) -> Source:
+        """Returns a source that replays the records: `Feed(config, source=recording.at(60))`.
+
+        Args:
+            speed: how fast the time of the records passes: 1 as it did, 60 for a minute in a second, and by default as
+                fast as the application takes them.
+
+        Raises:
+            ValueError: the speed is not positive.
+        """
+        return Replay(self._chunks, self.partitions, self.began, speed)
+
+    def write_to(self, path: str | os.PathLike[str]) -> Recording:
+        """Writes the records to a recording of their own, and returns it.
+
+        Args:
+            path: a folder that has no recording yet. Its parent has to exist.
+
+        Raises:
+            ConfigError: the path is not valid.
+            RecordingError: the folder can't be written or has a recording, or this recording can't be read.
+        """
+        folder = to_folder(path)
+        with FolderLock(folder):
+            if segment_paths(folder):
+                raise RecordingError(str(folder), "there is a recording already: give another folder")
+            topics = self.topics
+            try:
+                writer = SegmentWriter(
+                    folder, attrs.asdict(topics), RaceFinder(topics.kinds), max_bytes=2**60, keep=None, fsync=True
+                )
+                try:
+                    for raws in self._chunks():
+                        writer.add(raws, sum(len(raw.value() or b"") for raw in raws))
+                except BaseException:
+                    writer.abandon()
+                    raise
+                writer.close()
+            except OSError as error:
+                raise RecordingError(str(folder), f"can't be written: {error.strerror or error!r}") from error
+        return Recording(folder)
+
+    def _chunks(self) -> Iterator[list[RecordedRecord]]:
+        """Iterates over lists of raw records.
+
+        Raises:
+            RecordingError: as for the records.
+        """
+        duplicates = Duplicates()
+        try:
+            if len(self._parts) == 1:
+                for block, raws in self._blocks(self._parts[0]):
+                    found = duplicates.without_block(raws, block.index)
+                    if found:
+                        yield found
+                return
+            merged = map(itemgetter(1), merge(*(self._timed(part) for part in self._parts), key=itemgetter(0)))
+            while raws := list(islice(merged, _CHUNK)):
+                yield duplicates.without(raws)
+        except RecreatedError as error:
+            at = from_milliseconds(error.at)
+            problem = f"{error.partition} was recreated at {at}: use between() to read what was before or after it"
+            raise RecordingError(self._name, problem) from error
+
+    def _timed(self, part: _Part) -> Iterator[tuple[int, RecordedRecord]]:
+        latest = -1
+        for _, raws in self._blocks(part):
+            for raw in raws:
+                latest = max(latest, raw[3])
+                yield latest, raw
+
+    def _blocks(self, part: _Part) -> Iterator[tuple[Block, list[RecordedRecord]]]:
+        """Iterates over the blocks of a part, each with those of its records that are wanted."""
+        finder = RaceFinder(part.topics.kinds)
+        with closing(BlockReader()) as reader:
+            for block in filter(self._selection.may_include, part.blocks):
+                yield block, self._selection.of(reader.read(block), finder)
+
+    def _selected(self) -> Iterator[Block]:
+        return (block for part in self._parts for block in filter(self._selection.may_include, part.blocks))
+
+
+def _united(where: str, named: Iterable[Mapping[str, str | None]]) -> Topics:
+    """Returns the topics of several files.
+
+    Raises:
+        RecordingError: a kind of event has two topics, or a topic has two kinds of events.
+    """
+    found: dict[str, str] = {}
+    for topics in named:
+        for kind, name in topics.items():
+            if name is not None and found.setdefault(kind, name) != name:
+                problem = f"it has {kind} in two topics, {found[kind]!r} and {name!r}: read one of them at a time"
+                raise RecordingError(where, problem)
+    try:
+        return Topics(**found)
+    except ConfigError as error:
+        raise RecordingError(where, str(error)) from error

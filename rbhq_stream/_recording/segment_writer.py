@@ -1,0 +1,177 @@
+"""`SegmentWriter`: writes records to the files of a recording. It knows no thread and no clock.
+
+Records are collected until they fill a block, which is appended to the segment. So that a crash doesn't cost what was
+collected, `flush` appends it in small blocks to a second file, the tail, which is emptied when the large block has
+been written. A reader skips what is in the tail and already in the segment, so a crash between the two costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+
+from rbhq_stream._durable_files import sync_folder
+from rbhq_stream._recording.blocks import encode_block, encode_file_header
+from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._recording.segments import TAIL_SUFFIX, segment_path, segment_paths
+from rbhq_stream.record import RawRecord
+
+_log = logging.getLogger("rbhq_stream")
+
+BLOCK_BYTES = 1024 * 1024
+"""A block is written when its values have so many bytes. Larger blocks would not be smaller on the disk."""
+BLOCK_RECORDS = 50_000
+"""Or when it has so many records, however short they are."""
+
+
+class SegmentWriter:
+    """Appends to a recording, in a new segment. The folder must be locked.
+
+    Args:
+        folder: the folder of the recording.
+        topics: the names of the topics, by the fields of `Topics`.
+        races: finds the races of documents.
+        max_bytes: the size at which a segment is full.
+        keep: how many segments to keep; `None` keeps all.
+        fsync: whether `flush` waits for the disk.
+
+    Raises:
+        OSError: the first segment can't be created.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        topics: Mapping[str, str | None],
+        races: RaceFinder,
+        *,
+        max_bytes: int,
+        keep: int | None,
+        fsync: bool,
+    ) -> None:
+        self._folder = folder
+        self._file_header = encode_file_header(topics)
+        self._races = races
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._fsync = fsync
+        self._records: list[RawRecord] = []
+        self._bytes = 0  # of their values
+        self._flushed = 0  # how many of the records are in the tail
+        self._is_synced = True
+        self._count = 0  # how many records the segment has
+        self._tail: FileIO | None = None
+        self._path, self._segment = self._begin_segment()
+
+    @property
+    def unflushed(self) -> int:
+        """How many records would be lost if the process were killed now."""
+        return len(self._records) - self._flushed
+
+    def add(self, records: Sequence[RawRecord], size: int) -> None:
+        """Adds records.
+
+        Args:
+            records: in the order in which they came.
+            size: the bytes of their values.
+
+        Raises:
+            OSError: a block can't be written.
+        """
+        self._records += records
+        self._bytes += size
+        if self._bytes >= BLOCK_BYTES or len(self._records) >= BLOCK_RECORDS:
+            self._write_block()
+            if self._segment.tell() >= self._max_bytes:
+                self._end_segment()
+                self._path, self._segment = self._begin_segment()
+
+    def flush(self) -> None:
+        """Writes everything that was added, so that it survives the process and, with `fsync`, the machine.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        if self.unflushed:
+            if self._tail is None:
+                self._tail = self._created(self._path.with_suffix(TAIL_SUFFIX))
+            number = self._count + self._flushed
+            self._write(self._tail, encode_block(self._records[self._flushed :], number, self._races))
+            self._flushed = len(self._records)
+            self._sync(self._tail)
+        if not self._is_synced:
+            self._sync(self._segment)
+            self._is_synced = True
+
+    def close(self) -> None:
+        """Writes the last block and closes the files.
+
+        Raises:
+            OSError: it can't be written. The files are closed.
+        """
+        try:
+            if self._records:
+                self._write_block()
+            self._end_segment()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Closes the files as they are."""
+        for file in (self._segment, self._tail):
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+
+    def _write_block(self) -> None:
+        self._write(self._segment, encode_block(self._records, self._count, self._races))
+        self._is_synced = False
+        if self._tail is not None and self._flushed:
+            self._sync(self._segment)  # before the only other copy goes
+            self._is_synced = True
+            self._tail.truncate(len(self._file_header))
+        self._count += len(self._records)
+        self._records = []
+        self._bytes = self._flushed = 0
+
+    def _begin_segment(self) -> tuple[Path, FileIO]:
+        paths = segment_paths(self._folder)
+        path = segment_path(self._folder, int(paths[-1].stem) + 1 if paths else 1)
+        segment = self._created(path)
+        if self._keep is not None:
+            for old in paths[: max(0, len(paths) + 1 - self._keep)]:
+                _log.warning("deleting the oldest segment of a recording, %s: keep=%s", old, self._keep)
+                old.unlink()
+                old.with_suffix(TAIL_SUFFIX).unlink(missing_ok=True)
+        return path, segment
+
+    def _end_segment(self) -> None:
+        self._sync(self._segment)
+        self._segment.close()
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+            self._path.with_suffix(TAIL_SUFFIX).unlink()
+        self._count = 0
+
+    def _created(self, path: Path) -> FileIO:
+        file = FileIO(path, "xb")
+        self._write(file, self._file_header)
+        self._sync(file)
+        if self._fsync:
+            sync_folder(self._folder)
+        return file
+
+    def _sync(self, file: FileIO) -> None:
+        if self._fsync:
+            os.fsync(file.fileno())
+
+    @staticmethod
+    def _write(file: FileIO, data: bytes) -> None:
+        file.seek(0, os.SEEK_END)  # the tail may have been cut
+        while data:  # usually one pass; if the disk is full, the second pass raises
+            data = data[file.write(data) or 0 :]

@@ -1,0 +1,363 @@
+"""Recordings: what is written is read again, whatever happened while it was written."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbhq_stream import (
+    ConfigError,
+    DecodeError,
+    RaceId,
+    RaceStatusEvent,
+    Record,
+    Recording,
+    RecordingError,
+    RecordTo,
+    TopicPartition,
+    Topics,
+    encode,
+)
+from rbhq_stream._recording import segment_writer
+from rbhq_stream._recording.blocks import encode_file_header
+from rbhq_stream._recording.folder import FolderLock
+from rbhq_stream.testing import MemoryRecord, Simulator
+from tests.memory_feeds import BAD, TOPICS, TWO_EVENTS
+from tests.recordings import Raw, offsets, status_record, writer_for, written
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+_optional_bytes = st.none() | st.binary(max_size=20)
+_headers = st.none() | st.lists(st.tuples(st.text(max_size=5), _optional_bytes), max_size=3)
+_timestamps = st.sampled_from([(0, -1)]) | st.tuples(st.sampled_from([1, 2]), st.integers(0, 10**12))
+
+
+@st.composite
+def raw_records(draw: st.DrawFn) -> list[Raw]:
+    """Records of some partitions, with ascending offsets and gaps between them."""
+    next_offset: dict[tuple[str, int], int] = {}
+    found = []
+    for topic, partition, gap in draw(
+        st.lists(st.tuples(st.sampled_from(TOPICS.names), st.integers(0, 2), st.integers(0, 2)), max_size=12)
+    ):
+        offset = next_offset.get((topic, partition), 0) + gap
+        next_offset[topic, partition] = offset + 1
+        value = draw(_optional_bytes | st.builds(lambda n: status_record(0, race=n).value(), st.integers(1, 3)))
+        found.append(Raw(topic, partition, offset, value, draw(_optional_bytes), draw(_timestamps), draw(_headers)))
+    return found
+
+
+@given(raw_records(), st.lists(st.tuples(st.booleans(), st.booleans()), min_size=12), st.booleans())
+def test_every_record_is_read_as_it_was_recorded_however_it_was_cut_into_blocks(
+    records: list[Raw], cuts: list[tuple[bool, bool]], is_closed: bool
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "day"
+        writer = writer_for(folder)
+        for record, (is_block, is_flushed) in zip(records, cuts, strict=False):
+            writer.add([record], segment_writer.BLOCK_BYTES if is_block else 0)
+            if is_flushed:
+                writer.flush()
+        if is_closed:
+            writer.close()
+        else:
+            writer.flush()
+            writer.abandon()
+        recording = Recording(folder)
+        assert list(recording) == [Record.of(record) for record in records]
+        assert recording.cuts == ()
+        assert recording.topics == TOPICS
+
+
+@given(raw_records(), st.integers(0, 10**12), st.integers(0, 10**12), st.sets(st.integers(1, 3)))
+def test_a_part_of_a_recording_is_what_a_plain_filter_leaves(
+    records: list[Raw], since: int, until: int, races: set[int]
+) -> None:
+    with TemporaryDirectory() as name:
+        recording = written(Path(name) / "day", [[record] for record in records])
+        times = [EPOCH + timedelta(milliseconds=time) for time in (since, until)]
+        expected = [
+            Record.of(record)
+            for record in records
+            if record.timestamp()[0]
+            and since <= record.timestamp()[1] < until
+            and (record.value() or b"") in {status_record(0, race=race).value() for race in races}
+        ]
+        part = recording.between(*times).races(*(RaceId(1, race) for race in races))
+        assert list(part) == expected
+        assert list(part.write_to(Path(name) / "copy")) == expected
+
+
+def test_a_simulated_day_takes_less_than_a_fifth_of_its_bytes(tmp_path: Path) -> None:
+    """Also if it is flushed after each record, as it is when there is one in a second."""
+    records = [
+        MemoryRecord(TOPICS.of(type(timed.event)), 0, number, encode(timed.event), None, timed.at.timestamp())
+        for number, timed in enumerate(Simulator(3, meetings=2).events())
+    ]
+    writer = writer_for(tmp_path / "day")
+    for record in records:
+        writer.add([record], len(record.value() or b""))
+        writer.flush()
+    writer.close()
+    size = sum(path.stat().st_size for path in (tmp_path / "day").iterdir())
+    assert size < sum(len(record.value() or b"") for record in records) / 5
+    assert list(Recording(tmp_path / "day")) == [Record.of(record) for record in records]
+
+
+# cut off
+
+
+@pytest.mark.parametrize(("name", "size"), [("00000001.rbhq", segment_writer.BLOCK_BYTES), ("00000001.tail", 0)])
+def test_a_recording_cut_off_at_any_byte_of_its_last_block_is_read_up_to_the_cut(
+    tmp_path: Path, name: str, size: int
+) -> None:
+    folder = tmp_path / "day"
+    path = folder / name
+    writer = writer_for(folder)
+    ends = []
+    for first in (0, 5):
+        writer.add([status_record(first + n) for n in range(5)], size)
+        writer.flush()
+        ends.append(path.stat().st_size)
+    writer.abandon()
+    assert offsets(Recording(folder)) == [("status", n) for n in range(10)]
+    for end in range(ends[1] - 1, ends[0], -1):
+        with path.open("rb+") as file:
+            file.truncate(end)
+        recording = Recording(folder)
+        assert offsets(recording) == [("status", n) for n in range(5)]
+        (cut,) = recording.cuts
+        assert (cut.path, cut.at, cut.ignored) == (path, ends[0], end - ends[0])
+    with path.open("rb+") as file:
+        file.truncate(ends[0])
+    assert Recording(folder).cuts == ()
+
+
+def test_records_of_the_tail_are_read_if_the_block_that_was_to_replace_it_is_cut_off(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    recording = written(folder, [[status_record(n)] for n in range(3)])
+    tail = (folder / "00000001.tail").read_bytes()
+    writer = writer_for(tmp_path / "whole")
+    writer.add([status_record(n) for n in range(3)], segment_writer.BLOCK_BYTES)
+    writer.abandon()
+    whole = (tmp_path / "whole" / "00000001.rbhq").read_bytes()
+    for size in range((folder / "00000001.rbhq").stat().st_size, len(whole) + 1):
+        (folder / "00000001.rbhq").write_bytes(whole[:size])
+        (folder / "00000001.tail").write_bytes(tail)
+        assert offsets(Recording(folder)) == offsets(recording)
+    assert Recording(folder).cuts == ()
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_a_damaged_byte_is_never_read_as_another_record(where: float, flipped: int) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "day"
+        writer = writer_for(folder)
+        for number in range(3):
+            writer.add([status_record(number)], segment_writer.BLOCK_BYTES)
+        writer.close()
+        expected = offsets(Recording(folder))
+        path = folder / "00000001.rbhq"
+        damaged = bytearray(path.read_bytes())
+        damaged[int(where * len(damaged))] ^= flipped
+        path.write_bytes(damaged)
+        try:
+            recording = Recording(folder)
+            found = offsets(recording)
+        except RecordingError:
+            return
+        assert found == expected[:2]  # the last block counts as cut off
+        assert recording.cuts[0].path == path
+
+
+def test_a_recording_goes_on_after_a_crash_without_what_came_again(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    written(folder, [[status_record(n, at=n)] for n in range(4)])
+    with (folder / "00000001.tail").open("rb+") as file:
+        file.truncate((folder / "00000001.tail").stat().st_size - 1)
+    recording = written(folder, [[status_record(n, at=n)] for n in range(2, 6)])  # 2 was not committed
+    assert offsets(recording) == [("status", n) for n in range(6)]
+    (cut,) = recording.cuts
+    assert (cut.path, cut.reason) == (folder / "00000001.tail", "it is incomplete")
+    assert cut.ignored > 0
+    assert offsets(Recording(folder / "00000001.rbhq")) == [("status", n) for n in range(3)]
+
+
+def test_a_recording_of_a_topic_that_was_recreated_is_read_in_parts(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(n, at=at)] for n, at in ((5, 10), (6, 20), (0, 30), (1, 40))])
+    with pytest.raises(RecordingError, match=r"status\[0\] was recreated at 1970-01-01 00:00:00.030000\+00:00"):
+        list(recording)
+    assert offsets(recording.between(since=EPOCH + timedelta(milliseconds=30))) == [("status", 0), ("status", 1)]
+
+
+def test_a_damaged_block_in_the_middle_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    written(folder, [[status_record(n)] for n in range(3)])
+    path = folder / "00000001.tail"
+    data = path.read_bytes()
+    first = data.index(b"RBLK")
+    path.write_bytes(data[: first + 10] + b"\xff" + data[first + 11 :])
+    with pytest.raises(RecordingError, match="can't be read: its header is damaged"):
+        Recording(folder)
+
+
+def test_a_block_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    written(folder, [[status_record(0)]])
+    path = folder / "00000001.tail"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"RBLK")
+    data[at + 4] = 2
+    data[at + 40 : at + 44] = struct.pack("<I", zlib.crc32(data[at : at + 40]))
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match="it is of version 2"):
+        Recording(folder)
+
+
+def test_what_is_not_a_recording_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="there is no recording"):
+        Recording(tmp_path)
+    with pytest.raises(RecordingError, match="No such file"):
+        Recording(tmp_path / "nothing")
+    (tmp_path / "other.rbhq").write_bytes(b"something else entirely")
+    with pytest.raises(RecordingError, match="it is not a file of a recording"):
+        Recording(tmp_path)
+    with pytest.raises(ConfigError, match="can't be a path"):
+        Recording(7)  # type: ignore[arg-type]
+
+
+# files
+
+
+def test_two_writers_of_one_folder_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    with FolderLock(folder), pytest.raises(RecordingError, match="another feed is writing it"):
+        FolderLock(folder)
+    FolderLock(folder).release()
+
+
+def test_a_full_file_is_followed_by_the_next_one_and_the_oldest_are_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "day"
+    writer = writer_for(folder, max_bytes=1, keep=3)
+    for number in range(5):
+        writer.add([status_record(number)], segment_writer.BLOCK_BYTES)
+    writer.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["00000004.rbhq", "00000005.rbhq", "00000006.rbhq"]
+    assert offsets(Recording(folder)) == [("status", 3), ("status", 4)]
+    assert "deleting the oldest segment" in caplog.text
+
+
+def test_a_recording_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    writer = writer_for(folder)
+    for number in range(6):
+        writer.add([status_record(number)], segment_writer.BLOCK_BYTES if number == 3 else 0)
+        writer.flush()
+        assert offsets(Recording(folder)) == [("status", n) for n in range(number + 1)]
+    before = Recording(folder)
+    writer.add([status_record(6)], segment_writer.BLOCK_BYTES)
+    assert offsets(before) == [("status", n) for n in range(6)]
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_bytes", 0), ("keep", 0), ("flush_interval", -1), ("path", None), ("path", "~nobody_/x")]
+)
+def test_a_wrong_setting_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RecordTo(**{"path": "day", field: value})  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+# joined, and read
+
+
+def test_recordings_are_joined_by_time_and_a_record_that_two_have_is_there_once(tmp_path: Path) -> None:
+    one = [status_record(n, at=10 * n, topic="status") for n in range(5)]
+    other = [status_record(n, at=10 * n + 5, topic="prices") for n in range(5)]
+    written(tmp_path / "one", [one])
+    written(tmp_path / "other", [other, one[3:]])
+    joined = Recording.join([tmp_path / "one", tmp_path / "other"])
+    expected = sorted([*one, *other], key=lambda record: record.timestamp()[1])
+    assert list(joined) == [Record.of(record) for record in expected]
+    copy = joined.between(until=EPOCH + timedelta(milliseconds=20)).write_to(tmp_path / "copy")
+    assert list(copy) == [Record.of(record) for record in expected[:4]]
+    with pytest.raises(RecordingError, match="there is a recording already"):
+        joined.write_to(tmp_path / "copy")
+    with pytest.raises(ValueError, match="no recording to join"):
+        Recording.join([])
+
+
+def test_recordings_with_other_topics_of_one_kind_are_not_joined(tmp_path: Path) -> None:
+    written(tmp_path / "one", [[status_record(0)]])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "00000001.rbhq").write_bytes(encode_file_header({"race_status": "statuses"}))
+    assert Recording(tmp_path / "other").topics == Topics(race_status="statuses")
+    with pytest.raises(RecordingError, match="race_status in two topics, 'status' and 'statuses'"):
+        Recording.join([tmp_path / "one", tmp_path / "other"])
+
+
+def test_events_are_read_without_a_feed(tmp_path: Path) -> None:
+    records = [Raw("status", 0, n, value) for n, value in enumerate((TWO_EVENTS, None, BAD, b""))]
+    recording = written(tmp_path / "day", [records, [status_record(4, race=3)]])
+    assert [event.race_id for event in recording.events(on_bad_record="skip")] == [
+        RaceId(1, 1),
+        RaceId(1, 2),
+        RaceId(1, 3),
+    ]
+    with pytest.raises(DecodeError):
+        list(recording.events())
+    assert offsets(recording.races(RaceId(1, 2))) == [("status", 0)]
+
+
+def test_a_race_is_found_in_any_spelling_of_a_document(tmp_path: Path) -> None:
+    documents = [
+        b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}',
+        b'{ "eventNumber": 2, "MeetingId": "1", "status": "OPEN" }',
+        b'{"meetingId":9,"eventNumber":9,"meetingId":1,"eventNumber":2,"status":"OPEN"}',
+        b'{"payload":[{"meetingId":1,"eventNumber":2,"status":"OPEN"}],"signature":"","timestamp":1}',
+    ]
+    others = [b'{"meetingId":1,"eventNumber":3,"status":"OPEN"}', b'{"meetingId":11,"eventNumber":2,"status":"OPEN"}']
+    records = [Raw("status", 0, n, value) for n, value in enumerate([*documents, *others])]
+    for number, blocks in enumerate(([records], [[record] for record in records])):
+        recording = written(tmp_path / f"{number}", blocks)
+        assert offsets(recording.races(RaceId(1, 2))) == [("status", n) for n in range(len(documents))]
+
+
+def test_a_recording_tells_what_it_has(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(n, at=1000 * n)] for n in range(3, 6)])
+    assert recording.partitions == {TopicPartition("status", 0): range(3, 6)}
+    assert (recording.began, recording.ended) == (EPOCH + timedelta(seconds=3), EPOCH + timedelta(seconds=5))
+    part = recording.between(EPOCH + timedelta(seconds=3.5))
+    assert part.partitions == {TopicPartition("status", 0): range(4, 6)}
+    assert part.began == EPOCH + timedelta(seconds=4)
+    assert repr(recording) == f"<Recording {tmp_path / 'day'}>"
+    empty = written(tmp_path / "empty", [])
+    assert (empty.began, empty.partitions, list(empty)) == (None, {}, [])
+
+
+def test_a_time_of_a_part_must_have_a_time_zone(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(0)]])
+    with pytest.raises(ValueError, match="time zone"):
+        recording.between(datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(ValueError, match="speed=0"):
+        recording.at(0)
+    with pytest.raises(ValueError, match="speed=nan"):
+        recording.at(math.nan)
+
+
+def test_an_event_of_a_recording_has_its_record(tmp_path: Path) -> None:
+    record = status_record(7, at=1234)
+    (event,) = written(tmp_path / "day", [[record]]).events()
+    assert isinstance(event, RaceStatusEvent)
+    assert event.record == Record.of(record)

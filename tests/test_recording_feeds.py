@@ -1,0 +1,419 @@
+"""Feeds that record, and feeds on a recording: the same events, the same signals, and an end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbhq_stream import (
+    Event,
+    Feed,
+    HealthChanged,
+    HealthReason,
+    HealthRules,
+    PartitionsAssigned,
+    PriceEvent,
+    RaceStatusEvent,
+    Recording,
+    RecordingError,
+    RecordingFailed,
+    RecordTo,
+    TopicPartition,
+)
+from rbhq_stream._recording import recorder, segment_writer
+from rbhq_stream._recording.recorder import Recorder
+from rbhq_stream.testing import MemorySource
+from tests.memory_feeds import (
+    PRICES,
+    STATUS,
+    TOPICS,
+    MakeFacade,
+    memory_config,
+    price,
+    prices,
+    status,
+)
+from tests.recordings import offsets, status_record, written
+from tests.waiting import wait_for
+
+NOW = datetime(2022, 11, 27, 20, 0, tzinfo=timezone.utc)
+
+
+def day(source: MemorySource, events: Sequence[Event], *, interval: float = 1.0) -> None:
+    for number, event in enumerate(events):
+        source.publish(event, timestamp=NOW + timedelta(seconds=number * interval))
+
+
+@pytest.fixture
+def recording(tmp_path: Path, memory_source: MemorySource) -> Recording:
+    """Of six events, a second apart."""
+    return record(tmp_path / "day", memory_source, [*prices(4), status(1), status(2)])
+
+
+def record(folder: Path, source: MemorySource, events: Sequence[Event]) -> Recording:
+    day(source, events)
+    with Feed(memory_config(), source=source, record_to=folder) as feed:
+        for _ in events:
+            next(feed)
+    return Recording(folder)
+
+
+# recording
+
+
+def test_a_feed_records_what_it_reads(tmp_path: Path, make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    facade = make_facade(record_to=RecordTo(tmp_path / "day"))
+    day(memory_source, prices(3))
+    memory_source.publish_raw("status", None, key=b"k")
+    memory_source.publish_raw("status", b"{bad")
+    facade.enter()
+    events = [facade.next() for _ in range(3)]
+    facade.leave()
+    recording = Recording(tmp_path / "day")
+    assert list(recording.events(on_bad_record="skip")) == events
+    assert [record.value for record in recording][3:] == [None, b"{bad"]
+    assert [event.record for event in events] == list(recording)[:3]
+
+
+def test_a_second_feed_on_the_same_folder_is_refused(
+    tmp_path: Path, make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    first, second = make_facade(record_to=tmp_path / "day"), make_facade(record_to=tmp_path / "day")
+    first.enter()
+    with pytest.raises(RecordingError, match="another feed is writing it"):
+        second.enter()
+    first.leave()
+    third = make_facade(record_to=tmp_path / "day")
+    third.enter()
+    third.leave()
+
+
+def test_a_folder_that_cant_be_created_is_refused(tmp_path: Path, make_facade: MakeFacade) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordingError, match="can't write there: Not a directory"):
+        make_facade(record_to=tmp_path / "file" / "day").enter()
+    with pytest.raises(RecordingError, match="can't write there: File exists"):
+        make_facade(record_to=tmp_path / "file").enter()
+
+
+def test_a_full_disk_ends_the_recording_with_a_signal_and_an_error_and_the_feed_goes_on(
+    tmp_path: Path,
+    make_facade: MakeFacade,
+    memory_source: MemorySource,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class FullDisk(FileIO):
+        def write(self, data: Any) -> int:
+            if b"RBLK" in data:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(segment_writer, "FileIO", FullDisk)
+    facade = make_facade(record_to=RecordTo(tmp_path / "day", flush_interval=0.01))
+    failed: list[RecordingFailed] = []
+    facade.feed.on(RecordingFailed)(failed.append)
+    facade.enter()
+    memory_source.publish(*prices(2))
+    assert [facade.next() for _ in range(2)] == prices(2)
+    wait_for(lambda: facade.poll(0.01) is None and failed, "the recording has failed")
+    memory_source.publish(*prices(1))
+    assert facade.next() == price(1)
+    facade.leave()
+    (signal_,) = failed
+    assert (signal_.path, signal_.problem, signal_.missing) == (str(tmp_path / "day"), "No space left on device", 2)
+    assert "No space left on device. 2 records that were read are not in it" in caplog.text
+    assert memory_source.committed[PRICES] == 3
+    assert list(Recording(tmp_path / "day")) == []
+
+
+def test_a_disk_that_hangs_holds_the_feed_up_for_a_limited_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(segment_writer, "encode_block", lambda *_: released.wait(10) and b"")
+    monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 100)
+    monkeypatch.setattr(recorder, "STALL_TIMEOUT", 0.05)
+    failed: list[RecordingFailed] = []
+    slow = Recorder(RecordTo(tmp_path / "day", flush_interval=0.001), TOPICS, failed.append)
+    slow.open()
+    while not failed:
+        slow.record([status_record(0)], lambda: True)
+    assert failed[0].problem == "the disk has not kept up for 0.05 s"
+    assert slow.is_flushed(slow.request_flush())  # no commit waits for it any more
+    released.set()
+    slow.close(5)
+    assert len(failed) == 1
+
+
+class CommittingSource(MemorySource):
+    """Checks at each commit that what is committed is in the recording."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(TOPICS)
+        self.folder = folder
+        self.recorded: list[bool] = []
+
+    def commit(self, offsets_: Mapping[TopicPartition, int]) -> None:
+        found = Recording(self.folder).partitions
+        self.recorded.append(all(offset == 0 or offset <= found[p].stop for p, offset in offsets_.items()))
+        super().commit(offsets_)
+
+
+def test_an_offset_is_committed_only_when_the_records_before_it_are_in_the_recording(tmp_path: Path) -> None:
+    source = CommittingSource(tmp_path / "day")
+    with Feed(memory_config(), source=source, record_to=RecordTo(tmp_path / "day", flush_interval=60)) as feed:
+        for number in range(1, 4):
+            source.publish(price(1))
+            next(feed)
+            feed.poll(0.01)
+            wait_for(lambda expected=number: source.committed.get(PRICES) == expected, "it is committed")  # type: ignore[misc]
+    assert source.recorded
+    assert all(source.recorded)
+
+
+RECORD_AND_WAIT = """
+import sys
+from rbhq_stream import Feed, FeedConfig, RecordTo
+from rbhq_stream.testing import MemorySource
+from tests.memory_feeds import TOPICS, memory_config, prices
+source = MemorySource(TOPICS)
+source.publish(*prices(500))
+with Feed(memory_config(), source=source, record_to=RecordTo(sys.argv[1], flush_interval=0.01)) as feed:
+    for _ in range(500):
+        next(feed)
+    feed.poll(0.01)
+    while source.committed.get(("prices", 0)) != 500:
+        feed.poll(0.01)
+    print("committed", flush=True)
+    feed.poll(60)
+"""
+
+
+def test_a_recording_survives_kill_9_up_to_the_last_flush(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RECORD_AND_WAIT, str(tmp_path / "day")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "committed\n"
+        os.kill(process.pid, signal.SIGKILL)
+    recording = Recording(tmp_path / "day")
+    assert recording.cuts == ()
+    assert list(recording.events()) == prices(500)
+
+
+# replays
+
+
+def test_a_replay_has_the_same_events_and_ends(make_facade: MakeFacade, recording: Recording) -> None:
+    facade = make_facade(source=recording.at())
+    signals: list[object] = []
+    facade.feed.on(PartitionsAssigned)(signals.append)
+    facade.feed.on(HealthChanged)(lambda signal: signals.append(signal.health.reason))
+    facade.enter()
+    events = []
+    with pytest.raises(StopIteration):  # noqa: PT012  # the last of many calls raises it
+        while True:
+            events.append(facade.next())
+    facade.leave()
+    assert events == list(recording.events()) == [*prices(4), status(1), status(2)]
+    assert [event.record for event in events] == list(recording)
+    assigned = signals.pop(0)
+    assert isinstance(assigned, PartitionsAssigned)
+    assert assigned.partitions == (PRICES, STATUS)
+    assert HealthReason.UP_TO_DATE in signals
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_run_ends_with_the_recording(make_facade: MakeFacade, recording: Recording, at_once: int) -> None:
+    facade = make_facade(source=recording.at())
+    handled: list[Event] = []
+    facade.feed.on(PriceEvent)(handled.append)
+    facade.feed.on(RaceStatusEvent)(handled.append)
+    facade.run(at_once=at_once)
+    assert sorted(handled, key=str) == sorted([*prices(4), status(1), status(2)], key=str)
+
+
+def test_batches_and_poll_end_with_the_recording(make_facade: MakeFacade, recording: Recording) -> None:
+    facade = make_facade(source=recording.at())
+    facade.enter()
+    next_batch = facade.batches(4, 0.01)
+    found = [*next_batch(), *next_batch()]
+    assert len(found) == 6
+    with pytest.raises(StopIteration):
+        next_batch()
+    assert facade.poll(10) is None
+    facade.leave()
+
+
+def test_a_replay_ends_although_nothing_is_acknowledged(
+    make_facade: MakeFacade, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rbhq_stream._engine.poll_thread.CATCH_UP_TIMEOUT", 0.1)
+    facade = make_facade(source=recording.at(), commit="manual")
+    facade.enter()
+    for _ in range(6):
+        facade.next()
+    with pytest.raises(StopIteration):
+        facade.next()
+    facade.leave()
+
+
+def test_a_part_of_a_recording_is_replayed_to_its_end(make_facade: MakeFacade, recording: Recording) -> None:
+    """Although offsets are missing at the end of its partitions."""
+    part = recording.between(NOW + timedelta(seconds=1), NOW + timedelta(seconds=3))
+    facade = make_facade(source=part.at())
+    health: list[HealthReason] = []
+    facade.feed.on(HealthChanged)(lambda signal: health.append(signal.health.reason))
+    facade.enter()
+    assert [facade.next() for _ in range(2)] == prices(3)[1:]
+    with pytest.raises(StopIteration):
+        facade.next()
+    facade.leave()
+    assert HealthReason.UP_TO_DATE in health
+
+
+def test_a_recording_of_a_feed_that_caught_up_is_replayed_in_the_order_of_time(tmp_path: Path) -> None:
+    """It read one topic after the other."""
+    by_topic = [
+        [status_record(n, at=1_000 * n + delay, topic=topic) for n in range(100)]
+        for topic, delay in (("status", 0), ("prices", 500))
+    ]
+    recording = written(tmp_path / "day", [records[n : n + 10] for records in by_topic for n in range(0, 100, 10)])
+    with Feed(memory_config(), source=recording.at(), order="time", on_bad_record="skip") as feed:
+        found = [event.require_record() for event in feed]
+    assert sorted(found, key=lambda record: str(record.timestamp)) == found
+    assert len(found) == 200
+
+
+def test_a_replay_starts_at_the_positions_that_the_application_gives(recording: Recording) -> None:
+    with Feed(memory_config(), source=recording.at(), positions={PRICES: 2, STATUS: 2}) as feed:
+        assert list(feed) == prices(4)[2:]
+
+
+def test_a_replay_can_be_recorded(tmp_path: Path, recording: Recording) -> None:
+    with Feed(memory_config(), source=recording.at(), record_to=tmp_path / "copy") as feed:
+        events = list(feed)
+    assert list(Recording(tmp_path / "copy")) == list(recording)
+    assert events == list(recording.events())
+
+
+def test_a_damaged_recording_ends_the_feed_with_its_error(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(n)] for n in range(3)])
+    (tail,) = (tmp_path / "day").glob("*.tail")
+    whole = Recording(tmp_path / "day")
+    writer_path = tmp_path / "whole"
+    copy = recording.write_to(writer_path)
+    path = writer_path / "00000001.rbhq"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with Feed(memory_config(), source=copy.at()) as feed, pytest.raises(RecordingError, match="checksum"):
+        next(feed)
+    assert offsets(whole) == [("status", n) for n in range(3)]
+    assert tail.exists()
+
+
+class RecordingOwner:
+    """An `Owner` that notes what it hears."""
+
+    def __init__(self) -> None:
+        self.positions: list[tuple[TopicPartition, int]] = []
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def connected(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {}
+
+    def positioned(self, partition: TopicPartition, offset: int) -> None:
+        self.positions.append((partition, offset))
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {}
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        return None
+
+    def processed(self, partition: TopicPartition) -> int | None:
+        return None
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None: ...
+
+
+def replay_of(folder: Path, times: Sequence[int], speed: float, clock: Callable[[], float]) -> Any:
+    recording = written(folder, [[status_record(n, at=at) for n, at in enumerate(times)]])
+    source: Any = recording.at(speed)
+    source._clock = clock
+    return source
+
+
+def test_records_are_replayed_when_their_time_has_come(tmp_path: Path) -> None:
+    now = [100.0]
+    source = replay_of(tmp_path / "day", [60_000, 120_000, 90_000, 600_000], 60, lambda: now[0])
+    owner = RecordingOwner()
+    source.open(owner)
+
+    def polled() -> list[int]:
+        return [record.offset() for record in source.poll(0)]
+
+    assert (polled(), polled()) == ([0], [])
+    assert source.status().time == datetime(1970, 1, 1, 0, 1, tzinfo=timezone.utc)
+    now[0] += 0.99
+    assert polled() == []
+    now[0] += 0.01
+    assert polled() == [1, 2]  # 2 came after 1, although its time is earlier
+    source.pause()
+    now[0] += 100
+    assert polled() == []
+    source.resume()
+    assert not source.status().has_ended
+    assert polled() == [3]
+    assert owner.positions == [(STATUS, 0)]
+    assert polled() == []
+    assert source.status().has_ended
+    assert owner.positions == [(STATUS, 0), (STATUS, 4)]
+
+
+def test_at_a_speed_a_partition_ends_where_the_replay_is_and_at_full_speed_where_the_recording_ends(
+    tmp_path: Path,
+) -> None:
+    for speed, end in ((1.0, 1), (float("inf"), 3)):
+        source = replay_of(tmp_path / f"{speed}", [0, 50_000, 60_000], speed, lambda: 0.0)
+        source.open(RecordingOwner())
+        source.poll(0)
+        assert source.status().ends[STATUS].offset == end
+
+
+def test_a_replay_of_the_past_is_live_whatever_this_hosts_clock_says(recording: Recording) -> None:
+    calls: list[datetime] = []
+
+    def schedule(since: datetime, until: datetime) -> list[datetime]:
+        calls.append(since)
+        return []
+
+    rules = HealthRules(max_clock_skew=1.0, schedule=schedule)
+    health: list[HealthChanged] = []
+    feed = Feed(memory_config(), source=recording.at(5), health=rules)
+    feed.on(HealthChanged)(health.append)
+    assert len(list(feed)) == 6
+    reasons = [signal.health.reason for signal in health]
+    assert HealthReason.UP_TO_DATE in reasons
+    assert HealthReason.CLOCK_DISAGREES not in reasons
+    assert calls
+    assert all(NOW <= call < NOW + timedelta(seconds=60) for call in calls)
+    assert all(NOW <= signal.at < NOW + timedelta(seconds=60) for signal in health[1:-1])
