@@ -24,6 +24,7 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     PartitionsLost Positions Signal SqlOffsets TopicPartition
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
     PartitionEnd SourceStatus
+    Recording RecordingCut RecordingError RecordingFailed RecordTo
     Followable OnChange
     Gap Health HealthChanged HealthFigures HealthReason HealthRules HealthState PartitionHealth PartitionsAssigned
     PartitionsRevoked HealthFile Schedule TopicHealth

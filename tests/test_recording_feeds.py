@@ -165,10 +165,10 @@ class CommittingSource(MemorySource):
         self.folder = folder
         self.recorded: list[bool] = []
 
-    def commit(self, offsets_: Mapping[TopicPartition, int]) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         found = Recording(self.folder).partitions
-        self.recorded.append(all(offset == 0 or offset <= found[p].stop for p, offset in offsets_.items()))
-        super().commit(offsets_)
+        self.recorded.append(all(offset == 0 or offset <= found[p].stop for p, offset in offsets.items()))
+        super().commit(offsets)
 
 
 def test_an_offset_is_committed_only_when_the_records_before_it_are_in_the_recording(tmp_path: Path) -> None:

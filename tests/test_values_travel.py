@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,7 +99,11 @@ from rbhq_stream import (
     RaceStatusEvent,
     RbhqStreamError,
     Record,
+    RecordingCut,
+    RecordingError,
+    RecordingFailed,
     RecordMark,
+    RecordTo,
     Refusal,
     RefusalReason,
     ResultAmended,
@@ -236,6 +241,9 @@ VALUES: dict[type[Any], list[Any]] = {
     CardRunner: [CardRunner(4, "Fourth Estate", weight=Decimal(56), extra={"silks": "red"})],
     PartitionsAssigned: [PartitionsAssigned(at=AT, partitions=(PARTITION,))],
     PartitionsRevoked: [PartitionsRevoked(at=AT, partitions=(PARTITION,))],
+    RecordingFailed: [RecordingFailed(at=AT, path="day", problem="is full", missing=3)],
+    RecordTo: [RecordTo("day", keep=3)],
+    RecordingCut: [RecordingCut(Path("day/1.rbhq"), 5, 7, "it is incomplete")],
     HealthChanged: [HealthChanged(at=AT, health=HEALTH, previous=HEALTH, gap=GAP)],
     Health: [HEALTH],
     HealthFigures: [HealthFigures(), HealthFigures(partitions={PARTITION: PartitionHealth(lag=3)})],
@@ -293,7 +301,11 @@ VALUES: dict[type[Any], list[Any]] = {
     Retry: [Retry(attempts=3)],
     TopicPartition: [PARTITION],
     PartitionEnd: [PartitionEnd(7, 1.5)],
-    SourceStatus: [SourceStatus(), SourceStatus(brokers_known=1, ends={PARTITION: PartitionEnd(7, 1.5)})],
+    SourceStatus: [
+        SourceStatus(),
+        SourceStatus(time=AT, has_ended=True),
+        SourceStatus(brokers_known=1, ends={PARTITION: PartitionEnd(7, 1.5)}),
+    ],
     # findings
     FeedStats: [FeedStats(1, 2, 3, 4)],
     Diagnosis: [Diagnosis((Step("resolve", "a:1", "ok", "1.2.3.4", seconds=0.1, facts={"error": "x"}),), AT, 1.5)],
@@ -314,6 +326,7 @@ VALUES: dict[type[Any], list[Any]] = {
     UnknownTopicError: [UnknownTopicError("unknown", topic="prices", broker="a:1")],
     DecodeError: [DecodeError("PriceEvent", [FAULT], record=RECORD), DecodeError("PriceEvent", [FAULT])],
     DataLossError: [DataLossError("prices", 0, 5, 9)],
+    RecordingError: [RecordingError("day", "is full")],
     DeadLetterError: [DeadLetterError("file", "is full", RECORD)],
     FeedClosedError: [FeedClosedError("closed")],
     FeedInUseError: [FeedInUseError("in use")],
@@ -336,7 +349,7 @@ OWNERS = set(
     """
 AsyncFeed BettingGate Feed FeedMetrics HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
 EmbeddedBroker MemorySource Simulator
-Application Followable OnChange OnEvent OnPart Owner RawRecord Source
+Application Followable OnChange OnEvent OnPart Owner RawRecord Recording Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )
 """Exported classes that are not values: they hold a connection, a file or a state, or are protocols."""

@@ -60,7 +60,8 @@ class RecordedRecord(tuple[TopicPartition, int, int, int, bytes | None, bytes | 
 
     def headers(self) -> list[Header] | None:
         """Returns pairs of a name and a value."""
-        return None if self[6] is None else list(self[6])
+        headers: tuple[Header, ...] | None = self[6]
+        return None if headers is None else list(headers)
 
 
 class Columns:
