@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbhq_stream import (
@@ -32,6 +32,8 @@ from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import BAD, TOPICS, TWO_EVENTS
 from tests.recordings import Raw, offsets, status_record, writer_for, written
+
+on_disk = settings(max_examples=40, deadline=None)  # each example writes files, which a busy machine may do slowly
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -55,6 +57,7 @@ def raw_records(draw: st.DrawFn) -> list[Raw]:
     return found
 
 
+@on_disk
 @given(raw_records(), st.lists(st.tuples(st.booleans(), st.booleans()), min_size=12), st.booleans())
 def test_every_record_is_read_as_it_was_recorded_however_it_was_cut_into_blocks(
     records: list[Raw], cuts: list[tuple[bool, bool]], is_closed: bool
@@ -77,6 +80,7 @@ def test_every_record_is_read_as_it_was_recorded_however_it_was_cut_into_blocks(
         assert recording.topics == TOPICS
 
 
+@on_disk
 @given(raw_records(), st.integers(0, 10**12), st.integers(0, 10**12), st.sets(st.integers(1, 3)))
 def test_a_part_of_a_recording_is_what_a_plain_filter_leaves(
     records: list[Raw], since: int, until: int, races: set[int]
@@ -156,6 +160,7 @@ def test_records_of_the_tail_are_read_if_the_block_that_was_to_replace_it_is_cut
     assert Recording(folder).cuts == ()
 
 
+@on_disk
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_a_damaged_byte_is_never_read_as_another_record(where: float, flipped: int) -> None:
     with TemporaryDirectory() as name:
