@@ -43,6 +43,7 @@ from rbhq_stream._engine.async_feed import AsyncFeed
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
 from rbhq_stream._engine.dispatch import OnEvent, OnPart
 from rbhq_stream._engine.feed import Feed
+from rbhq_stream._engine.reading import AsyncReading, Reading, ReadProgress, aread, read
 from rbhq_stream._health_file import HealthFile
 from rbhq_stream._race_card import CardMeeting, CardRace, CardRunner, RaceCard
 from rbhq_stream._recording import Recording, RecordingCut, RecordTo
@@ -115,6 +116,7 @@ __all__ = [
     "Anomaly",
     "AnomalyKind",
     "AsyncFeed",
+    "AsyncReading",
     "AuthenticationError",
     "AuthorizationError",
     "BettingChanged",
@@ -207,6 +209,8 @@ __all__ = [
     "RaceStatusEvent",
     "RawRecord",
     "RbhqStreamError",
+    "ReadProgress",
+    "Reading",
     "Record",
     "RecordMark",
     "RecordTo",
@@ -245,8 +249,10 @@ __all__ = [
     "UnreachableError",
     "Unscratching",
     "Verdict",
+    "aread",
     "decode",
     "diagnose",
     "encode",
+    "read",
     "to_dict",
 ]

@@ -49,6 +49,7 @@ RUN_BY_A_TEST = {
     "operations.md": 1,
     "pricing-board.md": 1,
     "quickstart.md": 2,
+    "reading.md": 1,
     "reliability.md": 1,
     "scaling.md": 7,
     "testing.md": 5,

@@ -221,3 +221,11 @@ def test_every_process_reads_everything(broker: EmbeddedBroker) -> None:
         space: dict[str, Any] = {"board": Board()}
         run_example("scaling.md", 6, space)
         assert sorted(space["board"].races) == list(range(20))
+
+
+def test_the_first_result_of_the_last_hour(broker: EmbeddedBroker, capsys: pytest.CaptureFixture[str]) -> None:
+    run_example("reading.md", 0, {})
+    assert capsys.readouterr().out == "None\n"
+    broker.publish(result(7), result(8))
+    run_example("reading.md", 0, {})
+    assert capsys.readouterr().out == f"{result(7)}\n"

@@ -25,6 +25,7 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
     PartitionEnd SourceStatus
     Recording RecordingCut RecordingError RecordingFailed RecordTo
+    AsyncReading ReadProgress Reading aread read
     Followable OnChange
     Gap Health HealthChanged HealthFigures HealthReason HealthRules HealthState PartitionHealth PartitionsAssigned
     PartitionsRevoked HealthFile Schedule TopicHealth

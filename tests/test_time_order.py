@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbhq_stream._engine.time_order import MAX_WAIT, TimeOrder
+from rbhq_stream._engine.time_order import MAX_WAIT, TimeOrder, Window
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import PartitionEnd, SourceStatus, TopicPartition
 from rbhq_stream.testing import MemoryRecord
@@ -76,6 +76,14 @@ class World:
             self.most = max(self.most, self.order.waiting_records)
             self.out += [record for _, run in self.order.take(room) for record in run]
         return self.order.held_back(self.now)
+
+    def of(self, partition: TopicPartition) -> list[tuple[str, int]]:
+        """What left of one partition."""
+        return [
+            (str(record.topic()), int(record.offset() or 0))
+            for record in self.out
+            if (record.topic(), record.partition()) == partition
+        ]
 
     @property
     def left(self) -> list[tuple[str, int]]:
@@ -331,3 +339,53 @@ def test_a_feed_is_not_live_while_a_record_waits(is_waiting: bool) -> None:
     scene.step(room=0 if is_waiting else 1)
     scene.step(room=0)
     assert scene.order.is_live is not is_waiting
+
+
+# a stretch of time
+
+
+MARGIN = 3
+
+
+def bounded(logs: Mapping[TopicPartition, Log], since: int, until: int) -> World:
+    window = Window(since, until, margin=MARGIN)
+    order = TimeOrder(TOPICS, max_records=10**6, max_bytes=10**9, max_wait=MAX_WAIT, window=window)
+    return World(order, {partition: written(partition, log) for partition, log in logs.items()})
+
+
+@given(logs_of_any_kind, st.integers(0, 31), st.integers(0, 31), st.data())
+def test_a_stretch_of_time_equals_that_part_of_a_plain_sort(
+    logs: dict[TopicPartition, Log], since: int, until: int, data: st.DataObject
+) -> None:
+    scene = bounded(logs, since, until)
+    held: list[TopicPartition] = []
+    while not scene.order.is_complete:
+        ready = [p for p, log in scene.logs.items() if scene.read[p] < len(log) and p not in held]
+        if ready:
+            scene.deliver(data.draw(st.sampled_from(ready)), data.draw(st.integers(1, 5)))
+        held = scene.step(room=data.draw(st.integers(1, 10)))
+    inside = [scene.out.index(record) for record in plain_sort(scene.logs) if record in scene.out]
+    assert inside == list(range(len(scene.out)))
+    for partition, log in logs.items():
+        latest = list(accumulate((-(2**63) if time is None else time for time in log), max))
+        own = [before if time is None else time for time, before in zip(log, latest, strict=True)]
+        read = [offset for offset, time in enumerate(latest) if time < until + MARGIN]
+        assert [offset for _, offset in scene.of(partition)] == [o for o in read if since <= own[o] < until]
+
+
+def test_a_partition_is_not_read_beyond_the_end_of_the_stretch() -> None:
+    scene = bounded({PRICES: [10, 20 + MARGIN, 30], STATUS: [15]}, 10, 20)
+    scene.deliver(PRICES, 2)
+    assert scene.step() == [PRICES]
+    assert not scene.order.is_complete
+    scene.deliver(STATUS)
+    scene.step()
+    assert scene.left == [("prices", 0), ("status", 0)]
+    assert scene.order.is_complete
+
+
+def test_a_stretch_is_not_complete_before_a_partition_is_assigned() -> None:
+    order = TimeOrder(TOPICS, max_records=9, max_bytes=9, max_wait=MAX_WAIT, window=Window(0, 9, margin=0))
+    order.update(SourceStatus(), lambda _: None, 100.0)
+    assert not order.is_complete
+    assert not order.is_live

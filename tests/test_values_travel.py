@@ -98,6 +98,7 @@ from rbhq_stream import (
     RaceStatus,
     RaceStatusEvent,
     RbhqStreamError,
+    ReadProgress,
     Record,
     RecordingCut,
     RecordingError,
@@ -308,6 +309,7 @@ VALUES: dict[type[Any], list[Any]] = {
     ],
     # findings
     FeedStats: [FeedStats(1, 2, 3, 4)],
+    ReadProgress: [ReadProgress(events=1, at=AT, fraction=0.5)],
     Diagnosis: [Diagnosis((Step("resolve", "a:1", "ok", "1.2.3.4", seconds=0.1, facts={"error": "x"}),), AT, 1.5)],
     Step: [Step("resolve", "a:1", "ok", "1.2.3.4", seconds=0.1, facts={"error": "x"})],
     DeadLetter: [DeadLetter(RECORD, "PriceEvent", (FAULT,), AT)],
@@ -348,7 +350,7 @@ VALUES: dict[type[Any], list[Any]] = {
 OWNERS = set(
     """
 AsyncFeed BettingGate Feed FeedMetrics HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
-EmbeddedBroker MemorySource Simulator
+EmbeddedBroker MemorySource Simulator AsyncReading Reading
 Application Followable OnChange OnEvent OnPart Owner RawRecord Recording Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )

@@ -16,7 +16,7 @@ other thread sees completely or not at all, or one call of a deque's method, whi
 | `merging` | poll thread | any thread | how much waits to be merged by time before it is appended |
 | `_acknowledged` | any thread appends, poll thread removes | poll thread | events acknowledged one by one |
 | `is_open`, `is_ended`, `failure` | poll thread, once each | application | whether it connected and ended, and why |
-| `is_exhausted` | poll thread, once | application | the source has ended, and everything is processed |
+| `is_exhausted` | poll thread, once | application | no more records will come |
 | `is_closing` | application, once | poll thread | the application asked the poll thread to end |
 
 Each thread also wakes the other: the poll thread calls `wake_application`, which the facade provides, and the
@@ -108,7 +108,7 @@ class Buffer:
         self.is_ended = False
         """Whether the poll thread has ended."""
         self.is_exhausted = False
-        """Whether the source has ended, and everything that it had is processed."""
+        """Whether no more records will come, because the source has ended or everything that was asked for is here."""
         self.is_closing = False
         """Whether the poll thread is to commit, leave the consumer group and end."""
         self.wake_application = wake_application
@@ -271,7 +271,7 @@ class Buffer:
         self.wake_application()
 
     def mark_exhausted(self) -> None:
-        """Notes that the source has ended, and everything that it had is processed."""
+        """Notes that no more records will come."""
         self.is_exhausted = True
         self.wake_application()
 

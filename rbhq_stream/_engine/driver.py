@@ -21,6 +21,7 @@ from rbhq_stream._engine.dispatch import Handler, Handlers
 from rbhq_stream._engine.immediate import Immediate
 from rbhq_stream._engine.scheduler import InFlight
 from rbhq_stream._engine.session import FailedHandler, Session
+from rbhq_stream._engine.time_order import Window
 from rbhq_stream._recording import RecordTo
 from rbhq_stream.events import Event, RaceEvent
 from rbhq_stream.health import Health, HealthRules
@@ -76,6 +77,8 @@ Steps = Generator[Union[Wait, Call, Start, LetOthersRun, Raise], Union[Exception
 class Driver(Handlers):
     """The base class of `Feed` and `AsyncFeed`, which perform its steps. They set `_immediate` first.
 
+    Those that read only a stretch of time set `_window` as well.
+
     Args:
         wake: wakes the thread or task that performs a `Wait`. Called from any thread.
         events_per_turn: while events are waiting, let other tasks run after this many events.
@@ -83,6 +86,7 @@ class Driver(Handlers):
     """
 
     _immediate: Immediate
+    _window: Window | None = None
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class Driver(Handlers):
             oldest_start=lambda: self._oldest_start,
             positions=positions,
             order=order,
+            window=self._window,
             clock=clock,
         )
         self._cursor = self._session.cursor

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from rbhq_stream._engine.buffer import Buffer, newest_offsets
 from rbhq_stream._engine.time_order import TimeOrder
+from rbhq_stream.errors import UnreachableError
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Source, SourceStatus, TopicPartition
 
@@ -65,13 +66,20 @@ class Merging:
         return False
 
     def step(self, now: float) -> bool:
-        """Moves what may leave. Returns whether more may leave once the buffer has room again."""
+        """Moves what may leave. Returns whether more may leave once the buffer has room again.
+
+        Raises:
+            UnreachableError: a partition can't be read to the end of the stretch of time that is to be read.
+        """
         order = self._order
         if now >= self._next_look:
             self._status = self._source.status()
             self._next_look = now + (LIVE_STATUS_INTERVAL if order.is_live else STATUS_INTERVAL)
         was_live = order.is_live
         for partition in order.update(self._status, self._expected, now, has_room=self._buffer.is_below(1)):
+            if order.is_bounded:  # what is missing would not be noticed
+                why = self._status.unreachable.get(partition, "although it is behind its end")
+                raise UnreachableError(f"{partition} delivers no records: {why}")
             _log.warning(
                 "%s delivers no records, although it is behind its end: the other partitions are no longer held up for"
                 " it, so its records will come out of the order of time",
@@ -84,6 +92,8 @@ class Merging:
             return False
         is_full = self._release(self._buffer.room)
         self._hold(order.held_back(now))
+        if order.is_complete:
+            self._buffer.mark_exhausted()
         return is_full
 
     def finish(self) -> None:

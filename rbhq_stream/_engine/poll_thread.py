@@ -124,7 +124,7 @@ class PollThread:
             self._let_application_finish()
         try:
             self._enter_processed()
-            self._source.close(self._ledger.committable(), self._close_timeout)
+            self._source.close(self._ledger.committable() if self._has_group else {}, self._close_timeout)
         except BaseException:  # noqa: BLE001  # a thread has no caller: it is logged
             with suppress(Exception):  # from a logging handler of the application; no caller could catch it
                 _log.exception("closing the feed failed; what was not committed is delivered again after a restart")
@@ -226,11 +226,11 @@ class PollThread:
 
     def _commit(self) -> None:
         self._enter_processed()
+        if not self._has_group:
+            return  # there is nothing to commit to, and no offset that an event could hold back
         offsets = self._ledger.committable()
         if offsets:
             self._source.commit(offsets)
-        if not self._has_group:
-            return  # there is no offset that an event could hold back
         for holdup in self._holdups.look(self._ledger.unacknowledged(), time.monotonic()):
             _log.warning("%s", holdup.told(datetime.now(timezone.utc)))
 

@@ -16,7 +16,7 @@ from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.health_watch import HealthWatch
 from rbhq_stream._engine.poll_thread import POLL_TIMEOUT, PollThread
 from rbhq_stream._engine.starting_positions import StartingPositions
-from rbhq_stream._engine.time_order import MAX_WAIT, TimeOrder
+from rbhq_stream._engine.time_order import MAX_WAIT, TimeOrder, Window
 from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._forks import forks
 from rbhq_stream._kafka import kafka_source
@@ -60,6 +60,7 @@ class Session:
         oldest_start: Callable[[], float | None],
         positions: Positions | None,
         order: Literal["arrival", "time"],
+        window: Window | None,
         clock: Callable[[], float],
     ) -> None:
         if commit not in ("auto", "manual"):
@@ -80,7 +81,8 @@ class Session:
                 config.topics.names,
                 max_records=MERGING_RECORDS * config.buffer_records,
                 max_bytes=max_bytes,
-                max_wait=MAX_WAIT,
+                max_wait=MAX_WAIT if window is None else config.connect_timeout,
+                window=window,
             )
         self._buffer = Buffer(
             max_records=config.buffer_records,

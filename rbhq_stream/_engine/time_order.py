@@ -30,7 +30,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import PartitionEnd, SourceStatus, TopicPartition
@@ -49,6 +49,19 @@ _BEFORE_ALL = -(2**63)
 _time, _epoch = itemgetter(0), itemgetter(1)
 
 
+@frozen
+class Window:
+    """A stretch of time: the records from `since` up to, not including, `until`, in milliseconds since 1970.
+
+    A partition is read to the first record that is later than that by `margin`. Before it there may be records of the
+    stretch, because the clocks of producers differ.
+    """
+
+    since: int
+    until: int
+    margin: int
+
+
 @define(eq=False)
 class _Queue:
     """The records of one partition that wait here."""
@@ -60,11 +73,12 @@ class _Queue:
     waiting: list[_Waiting] = Factory(list)
     size: int = 0  # the bytes of their values
     last: int = _BEFORE_ALL  # the effective time of the newest record that it ever delivered
-    is_finished: bool = False  # it was read to its end
+    is_finished: bool = False  # it was read to its end, or to the end of the window
+    is_past: bool = False  # it was read to the end of the window
     is_given_up: bool = False
     is_held: bool = False
 
-    def add(self, records: Sequence[RawRecord], epoch: int) -> None:
+    def add(self, records: Sequence[RawRecord], epoch: int, window: Window | None) -> None:
         last = self.last
         waiting = self.waiting
         size = 0
@@ -72,6 +86,12 @@ class _Queue:
             kind, milliseconds = record.timestamp()
             if kind and milliseconds > last:
                 last = milliseconds
+            if window is not None:
+                if last >= window.until + window.margin:
+                    self.is_past = True
+                    break
+                if not window.since <= (milliseconds if kind else last) < window.until:
+                    continue
             waiting.append((last, epoch, record))
             size += len(record.value() or b"")
         self.last = last
@@ -95,17 +115,37 @@ class TimeOrder:
             too many.
         max_bytes: the same in bytes of their values.
         max_wait: how many seconds to wait for a partition that delivers nothing.
+        window: only the records of this stretch of time leave. They are merged to the end.
     """
 
-    def __init__(self, topics: Collection[str], *, max_records: int, max_bytes: int, max_wait: float) -> None:
+    def __init__(
+        self,
+        topics: Collection[str],
+        *,
+        max_records: int,
+        max_bytes: int,
+        max_wait: float,
+        window: Window | None = None,
+    ) -> None:
         self._ranks = {topic: rank for rank, topic in enumerate(topics)}
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._max_wait = max_wait
+        self._window = window
         self._queues: dict[_Key, _Queue] = {}
         self._in_rank: list[_Queue] = []  # the same, in the order of their ranks
-        self.is_live = True
+        self.is_live = window is None
         """Whether records need not be merged, because all that there is was read."""
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether only the records of a stretch of time leave."""
+        return self._window is not None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all records of that stretch of time have left."""
+        return self.is_bounded and bool(self._in_rank) and self._is_done
 
     @property
     def waiting_records(self) -> int:
@@ -154,7 +194,7 @@ class TimeOrder:
                 found.append(record)
         for key, found in by_partition.items():
             queue = self._queues[key]
-            queue.add(found, epoch)
+            queue.add(found, epoch, self._window)
             queue.heard = now
             queue.is_given_up = False
 
@@ -183,7 +223,9 @@ class TimeOrder:
             return []
         given_up = []
         for queue in self._in_rank:
-            if queue.is_held or queue.partition in status.unreachable:
+            if queue.is_past:
+                queue.is_finished = True
+            elif queue.is_held or queue.partition in status.unreachable:
                 queue.is_finished = False
                 queue.since = now  # it is not being read, so whatever is known of its end is from before
             else:
@@ -193,11 +235,7 @@ class TimeOrder:
             elif not queue.is_given_up and now - queue.heard >= self._max_wait:
                 queue.is_given_up = True
                 given_up.append(queue.partition)
-        self.is_live = (
-            has_room
-            and not status.unreachable
-            and all(not queue.waiting and (queue.is_finished or queue.is_given_up) for queue in self._in_rank)
-        )
+        self.is_live = has_room and not status.unreachable and not self.is_bounded and self._is_done
         return given_up
 
     def take(self, room: int) -> list[tuple[int, list[RawRecord]]]:
@@ -239,7 +277,11 @@ class TimeOrder:
             elif fill < RELEASE_BELOW or share < RELEASE_BELOW:
                 queue.is_held = False
                 queue.since = queue.heard = now
-        return [queue.partition for queue in self._in_rank if queue.is_held]
+        return [queue.partition for queue in self._in_rank if queue.is_held or queue.is_past]
+
+    @property
+    def _is_done(self) -> bool:
+        return all(not queue.waiting and (queue.is_finished or queue.is_given_up) for queue in self._in_rank)
 
     def _fill(self, records: int, size: int) -> float:
         """Returns how full these records make a half of the bounds: 1 if it is full."""

@@ -35,9 +35,6 @@ class EveryPartitionSource(KafkaSource):
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Does nothing: without a group there is nothing to commit to."""
 
-    def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:  # noqa: ARG002  # as in Source
-        super().close({}, timeout)
-
     def _commit_finally(self, offsets: Mapping[TopicPartition, int], timeout: float, deadline: float) -> None:
         """Does nothing, and so needs no time."""
 

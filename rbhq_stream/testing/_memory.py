@@ -139,7 +139,8 @@ class MemorySource:
         """Waits until the feed has handled everything that was published.
 
         A record counts as handled when the feed has committed an offset beyond it. It does so when the application has
-        acknowledged the event: by requesting the next one, by returning from its handlers, or with `ack`.
+        acknowledged the event: by requesting the next one, by returning from its handlers, or with `ack`. A feed
+        without a consumer group commits nothing, so its records never count as handled.
 
         Args:
             timeout: the longest wait, in seconds.

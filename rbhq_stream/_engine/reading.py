@@ -1,0 +1,253 @@
+"""`read` and `aread`: the events between two times, in the order of time, without a consumer group and without commits.
+
+A reading is a feed of its own for each iteration: it belongs to no group, merges by time, and ends when every partition
+was read to the end of the stretch of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from rbhq_stream._config import FeedConfig
+from rbhq_stream._engine.async_feed import AsyncFeed
+from rbhq_stream._engine.cursor import OnBadRecord
+from rbhq_stream._engine.feed import Feed
+from rbhq_stream._engine.time_order import Window
+from rbhq_stream._timestamps import to_milliseconds
+from rbhq_stream.events import Event, RaceId
+from rbhq_stream.source import Source
+
+CLOCK_MARGIN = timedelta(minutes=1)
+"""How much before and after the stretch of time is read, too. By so much a record may be earlier than one before it in
+its partition, because the clocks of producers differ, and is found nevertheless."""
+
+
+@frozen(kw_only=True)
+class ReadProgress:
+    """How far a reading has come."""
+
+    events: int
+    """How many events it has returned."""
+    at: datetime | None
+    """The time of the newest record (UTC); `None` before the first."""
+    fraction: float
+    """How much of the stretch of time lies before that record, from 0 to 1; 1 when everything was read."""
+
+
+@frozen
+class _Stretch:
+    """What is to be read, checked."""
+
+    config: FeedConfig
+    since: datetime
+    until: datetime
+    races: frozenset[RaceId] | None
+    on_bad_record: OnBadRecord
+    source: Source | None
+
+    @property
+    def window(self) -> Window:
+        """The stretch in milliseconds, the precision of records."""
+        just_below = timedelta(milliseconds=1) - timedelta(microseconds=1)
+        since, until = to_milliseconds(self.since + just_below), to_milliseconds(self.until + just_below)
+        return Window(since, until, margin=CLOCK_MARGIN // timedelta(milliseconds=1))
+
+    def includes(self, event: Event) -> bool:
+        """Returns whether the event is of one of the races."""
+        return self.races is None or event.race_id in self.races
+
+
+def _stretch(
+    config: FeedConfig, since: datetime, until: datetime | None, *, races: Collection[RaceId] | None, **options: Any
+) -> _Stretch:
+    """Returns what is to be read, checked."""
+    now = datetime.now(timezone.utc)
+    until = now if until is None else until
+    for name, time in (("since", since), ("until", until)):
+        if time.tzinfo is None:
+            raise ValueError(f"{name}={time!r}: has no time zone; give an aware datetime")
+    if until > now:
+        raise ValueError(f"until={until!r}: is in the future; use a Feed for what is still to come")
+    if since >= until:
+        raise ValueError(f"since={since!r}: is not before until={until!r}")
+    bounded = attrs.evolve(config, group_id=None, start=since - CLOCK_MARGIN)
+    return _Stretch(bounded, since, until, None if races is None else frozenset(races), **options)
+
+
+class _Meter:
+    """Counts what one reading returns. Written by the thread that iterates, read by any."""
+
+    def __init__(self, stretch: _Stretch) -> None:
+        self._stretch = stretch
+        self._events = 0
+        self._newest: Event | None = None
+        self._is_complete = False
+
+    def note(self, event: Event) -> bool:
+        """Notes that an event was read. Returns whether it is to be returned."""
+        self._newest = event
+        if not self._stretch.includes(event):
+            return False
+        self._events += 1
+        return True
+
+    def finish(self) -> None:
+        """Notes that everything was read."""
+        self._is_complete = True
+
+    @property
+    def progress(self) -> ReadProgress:
+        """How far the reading has come."""
+        stretch, newest = self._stretch, self._newest
+        at = None if newest is None else newest.require_record().timestamp
+        fraction = 0.0
+        if self._is_complete:
+            fraction = 1.0
+        elif at is not None:
+            fraction = min(1.0, max(0.0, (at - stretch.since) / (stretch.until - stretch.since)))
+        return ReadProgress(events=self._events, at=at, fraction=fraction)
+
+
+class _StretchFeed(Feed):
+    def __init__(self, stretch: _Stretch) -> None:
+        self._window = stretch.window
+        super().__init__(stretch.config, on_bad_record=stretch.on_bad_record, source=stretch.source, order="time")
+
+
+class _AsyncStretchFeed(AsyncFeed):
+    def __init__(self, stretch: _Stretch) -> None:
+        self._window = stretch.window
+        super().__init__(stretch.config, on_bad_record=stretch.on_bad_record, source=stretch.source, order="time")
+
+
+class _Readable:
+    """What `Reading` and `AsyncReading` share."""
+
+    def __init__(
+        self,
+        config: FeedConfig,
+        *,
+        since: datetime,
+        until: datetime | None,
+        races: Collection[RaceId] | None,
+        on_bad_record: OnBadRecord,
+        source: Source | None,
+    ) -> None:
+        self._stretch = _stretch(config, since, until, races=races, on_bad_record=on_bad_record, source=source)
+        self._meter = _Meter(self._stretch)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._stretch.since} to {self._stretch.until}>"
+
+    @property
+    def progress(self) -> ReadProgress:
+        """How far the newest iteration has come. From any thread."""
+        return self._meter.progress
+
+
+class Reading(_Readable):
+    """The events of a stretch of time, as `read` returns it. Nothing uses the network before it is iterated.
+
+    Each iteration reads from the beginning. One that is left early, by `break` or an exception, disconnects when its
+    iterator is dropped.
+    """
+
+    def __iter__(self) -> Iterator[Event]:
+        """Connects, and yields the events in the order of time.
+
+        Raises:
+            DecodeError: a record is bad (with `on_bad_record="raise"`). The iteration is over then.
+            ConnectError: the topics can't be read, or not to the end of the stretch of time.
+            DataLossError: records were removed before they were read.
+        """
+        meter = self._meter = _Meter(self._stretch)
+        with closing(_StretchFeed(self._stretch)) as feed:
+            for event in feed:
+                if meter.note(event):
+                    yield event
+        meter.finish()
+
+
+class AsyncReading(_Readable):
+    """The events of a stretch of time, as `aread` returns it. Nothing uses the network before it is iterated.
+
+    Each iteration reads from the beginning. To leave one early, wrap its iterator in `contextlib.aclosing`, so that it
+    disconnects at once.
+    """
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Connects, and yields the events in the order of time.
+
+        Raises:
+            DecodeError: a record is bad (with `on_bad_record="raise"`). The iteration is over then.
+            ConnectError: the topics can't be read, or not to the end of the stretch of time.
+            DataLossError: records were removed before they were read.
+        """
+        meter = self._meter = _Meter(self._stretch)
+        feed = _AsyncStretchFeed(self._stretch)
+        try:
+            async for event in feed:
+                if meter.note(event):
+                    yield event
+        finally:
+            await feed.close()
+        meter.finish()
+
+
+def read(
+    config: FeedConfig,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    races: Collection[RaceId] | None = None,
+    on_bad_record: OnBadRecord = "raise",
+    source: Source | None = None,
+) -> Reading:
+    """Returns the events between two times, to be iterated in the order of time over all topics and partitions.
+
+    It joins no consumer group and commits nothing, whatever `config.group_id` is, and a feed that runs at the same time
+    is not disturbed. Memory does not depend on the length of the stretch. The order is that of `Feed(order="time")`.
+
+    Args:
+        config: the access data that RBHQ gave you. `config.start` is not used.
+        since: the time of the first record, aware.
+        until: the time before which the last record was written, aware and not in the future; now by default.
+        races: only the events of these races are returned.
+        on_bad_record: as for `Feed`, but an error that is raised ends the iteration.
+        source: the source of the records, if it is not Kafka. It must state the ends of its partitions.
+
+    Raises:
+        ValueError: a time has no zone, `since` is not before `until`, or `until` is in the future.
+    """
+    return Reading(config, since=since, until=until, races=races, on_bad_record=on_bad_record, source=source)
+
+
+def aread(
+    config: FeedConfig,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    races: Collection[RaceId] | None = None,
+    on_bad_record: OnBadRecord = "raise",
+    source: Source | None = None,
+) -> AsyncReading:
+    """Returns the events between two times, to be iterated with `async for`. It is the same as `read` otherwise.
+
+    Args:
+        config: as for `read`.
+        since: as for `read`.
+        until: as for `read`.
+        races: as for `read`.
+        on_bad_record: as for `read`. A callable is called in the event loop's thread and should not block for long.
+        source: as for `read`.
+
+    Raises:
+        ValueError: a time has no zone, `since` is not before `until`, or `until` is in the future.
+    """
+    return AsyncReading(config, since=since, until=until, races=races, on_bad_record=on_bad_record, source=source)
