@@ -104,7 +104,9 @@ def test_what_is_no_start_is_refused_with_what_is_expected(text: str) -> None:
 # lines
 
 
-def test_without_a_terminal_each_change_is_a_line(memory_source: MemorySource) -> None:
+def test_without_a_terminal_each_change_is_a_line(
+    memory_source: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
     events: list[Event] = [RaceStatusEvent(1, 7, RaceStatus.OPEN), *prices(7, "4.40", "4.20"), *prices(8, "2")]
     for second, event in enumerate(events):
         memory_source.publish(event, timestamp=NOW + timedelta(seconds=second))
@@ -116,6 +118,7 @@ def test_without_a_terminal_each_change_is_a_line(memory_source: MemorySource) -
         f"{begin}:02  Albury R7            PRICE      3 Copper Comet  WIN 4.20, was 4.40",
         f"{begin}:03  Albury R8            PRICE      runner 3  WIN 2.00",
     ]
+    assert "never complete" not in caplog.text, "it shows nothing that depends on it"
 
 
 def test_a_race_can_be_selected_and_prices_left_out(memory_source: MemorySource) -> None:

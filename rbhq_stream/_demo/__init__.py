@@ -89,7 +89,7 @@ def _consume(
 
     feed.on(HealthChanged, immediately=True)(watch.note_health)
     book.on(Change)(watch.note)
-    book.follow(feed)
+    book.follow(feed, is_whole=True)  # a new group, with one member, from the beginning
     try:
         with view, feed:
             feed.run()

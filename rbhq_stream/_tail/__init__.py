@@ -48,7 +48,7 @@ def tail(
     feed = Feed(config, source=source, on_bad_record=partial(_note_bad_record, watch), order="time")
     feed.on(HealthChanged, immediately=True)(watch.note_health)
     book.on(Change)(watch.note)
-    book.follow(feed)
+    book.follow(feed, is_whole=False)  # with --since it meets races in the middle; finality is not shown
     title = f"{names.selection(selection.meeting_id, selection.event_number)}, from {config.bootstrap_servers[0]}"
     view = choose_view(watch, Caption(title=title, facts=partial(_facts, feed, watch)), plain=plain)
     _run(feed, screen.log_not_shown() if view.is_drawn else _progress(feed), view)
