@@ -323,8 +323,8 @@ def test_kill_9_loses_nothing_that_it_returned_for(path: Path) -> None:
         command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(path), str(attempt * 1_000_000), "1000000000"]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            said.append(int(process.stdout.readline()))
-            time.sleep(chance.uniform(0, 0.1))
+            said += [int(process.stdout.readline()) for _ in range(chance.randint(1, 30))]
+            time.sleep(chance.uniform(0, 0.01))  # so that it is struck anywhere in a write
             process.kill()
             said += map(int, process.stdout.read().split())
         assert process.returncode == -signal.SIGKILL
