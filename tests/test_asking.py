@@ -99,7 +99,7 @@ def test_the_time_out_is_at_most_the_remaining_time(clock: Clock) -> None:
         limits.append(timeout)
         return True
 
-    timeout = ReplyTimeout(most=0.2)
+    timeout = ReplyTimeout(maximum=0.2)
     timeout.ask(question)
     timeout.ask(question, left=0.1)
     timeout.ask(question, left=-5.0)

@@ -406,7 +406,7 @@ def test_an_end_is_committed_with_the_first_offset_that_holds_no_record(stage: S
     stage.poll()
     stage.source.commit({P0: 11})
     assert stage.client.metadata == {P0: "no records from 6"}
-    stage.source._client.commits.answered(None, [KafkaPartition(*P0, 11)])
+    stage.source._client.commits.on_reply(None, [KafkaPartition(*P0, 11)])
     stage.poll(*records(0, 11))
     stage.source.commit({P0: 12})
     assert stage.client.metadata == {P0: None}
@@ -463,7 +463,7 @@ def test_closing_waits_for_the_end_of_a_partition_whose_records_are_all_handled(
 
     def poll(timeout: float) -> Step | None:
         if stage.client.commits:
-            stage.source._client.commits.answered(None, [KafkaPartition(*P0, offset)])
+            stage.source._client.commits.on_reply(None, [KafkaPartition(*P0, offset)])
             return None
         stage.now += timeout
         return script.popleft() if script else None
@@ -510,7 +510,7 @@ def test_closing_commits_although_a_topic_was_deleted(stage: Stage, monkeypatch:
 
     def answer(timeout: float) -> None:
         if stage.client.commits:
-            stage.source._client.commits.answered(None, [KafkaPartition(*P0, 6)])
+            stage.source._client.commits.on_reply(None, [KafkaPartition(*P0, 6)])
 
     monkeypatch.setattr(stage.client, "poll", answer)
     stage.source.close({P0: 6}, 10.0)
@@ -686,7 +686,7 @@ def test_commits_are_made_one_at_a_time(stage: Stage) -> None:
     stage.source.commit({P0: 1})
     stage.source.commit({P0: 2})
     assert stage.client.commits == [{P0: 1}]
-    stage.source._client.commits.answered(None, [KafkaPartition(*P0, 1)])
+    stage.source._client.commits.on_reply(None, [KafkaPartition(*P0, 1)])
     stage.source.commit({P0: 3})
     assert stage.client.commits == [{P0: 1}, {P0: 3}]
 
@@ -694,7 +694,7 @@ def test_commits_are_made_one_at_a_time(stage: Stage) -> None:
 def test_a_commit_whose_reply_is_lost_does_not_block_later_commits(stage: Stage) -> None:
     stage.poll(lambda: stage.client.give(P0))
     stage.source.commit({P0: 1})
-    stage.now += commits.ANSWER_TIMEOUT - 1
+    stage.now += commits.REPLY_TIMEOUT - 1
     stage.source.commit({P0: 2})
     stage.now += 2
     stage.source.commit({P0: 3})
@@ -731,7 +731,7 @@ def test_the_last_commit_is_repeated_when_it_fails(
         if is_moved and len(stage.client.commits) == 1 and P1 in stage.client.assigned:
             stage.client.take(P1)
         error = failing if len(stage.client.commits) < 3 else None
-        stage.source._client.commits.answered(error, [KafkaPartition(*P0, 2), KafkaPartition(*P1, 2)])
+        stage.source._client.commits.on_reply(error, [KafkaPartition(*P0, 2), KafkaPartition(*P1, 2)])
 
     monkeypatch.setattr(stage.client, "poll", poll)
     stage.source.close({P0: 2, P1: 2}, 5.0)
@@ -755,7 +755,7 @@ def test_a_commit_that_the_client_refuses_is_repeated_later(stage: Stage, caplog
 def test_a_commit_that_is_forbidden_ends_the_feed(stage: Stage, code: int, resource: str) -> None:
     stage.poll(lambda: stage.client.give(P0))
     with pytest.raises(AuthorizationError) as raised:
-        stage.poll(lambda: stage.source._client.commits.answered(KafkaError(code), [KafkaPartition(*P0, 1)]))
+        stage.poll(lambda: stage.source._client.commits.on_reply(KafkaError(code), [KafkaPartition(*P0, 1)]))
     assert raised.value.resource == resource
 
 
@@ -906,7 +906,7 @@ def test_a_topic_counts_as_deleted_only_when_brokers_report_it_repeatedly(stage:
     stage.now += 2
     stage.client.topic_error = None
     stage.poll()
-    assert not stage.source._topics._doubted, "it was only new"
+    assert not stage.source._topics._to_check, "it was only new"
     stage.client.topic_error = unknown
     stage.poll(Message(0, error=unknown))
     for _ in range(4):

@@ -163,7 +163,7 @@ def make_consumer(config: FeedConfig, reports: Reports, commits: Commits) -> Con
             config.kafka_properties()
             | {
                 "error_cb": reports.error,
-                "on_commit": commits.answered,
+                "on_commit": commits.on_reply,
                 "logger": reports,
                 "stats_cb": reports.statistics,
                 "statistics.interval.ms": round(STATISTICS_INTERVAL * 1000),

@@ -1,4 +1,4 @@
-"""Commits of a consumer, one at a time, so that they don't pile up while the group's coordinator is down."""
+"""The commits of a consumer, one at a time, so that they don't pile up while the group's coordinator is down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rbhq_stream.source import TopicPartition
 
 _log = logging.getLogger("rbhq_stream.kafka")
 
-ANSWER_TIMEOUT = 60.0
+REPLY_TIMEOUT = 60.0
 """Seconds to wait for the reply to a commit before the next commit is sent without it."""
 RETRY_INTERVAL = 0.1
 """Seconds until a last commit that failed is repeated. A rebalance may have been in progress."""
@@ -31,8 +31,8 @@ class Commits:
         group_id: the consumer group, if there is one. Without a group no commit is ever made.
         reports: takes in errors that are permanent.
         lines: where other errors are logged.
-        committed: is called with the offsets that were committed.
-        metadata: returns what to store with an offset.
+        committed: called with the offsets that were committed.
+        metadata: returns the metadata to commit with an offset.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Commits:
         self._lines = lines
         self._committed = committed
         self._metadata = metadata
-        self._pending_since: float | None = None  # when the commit was made that is not answered yet
+        self._pending_since: float | None = None  # when the commit was sent whose reply is pending
         self._failed: set[int] = set()  # the codes with which the last one failed
 
     def start(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
-        """Starts to commit, unless the previous commit is still to be answered."""
-        if self._pending_since is not None and time.monotonic() < self._pending_since + ANSWER_TIMEOUT:
+        """Starts to commit, unless the reply to the previous commit is still pending."""
+        if self._pending_since is not None and time.monotonic() < self._pending_since + REPLY_TIMEOUT:
             return
         try:
             self._make(consumer, offsets)
@@ -62,7 +62,7 @@ class Commits:
             self._lines.write(logging.WARNING, "commit", "commit failed, will be tried again", text)
 
     def now(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commits, and waits for the answer: from within a rebalance, after which others own these partitions."""
+        """Commits and waits for the reply. Called in a rebalance, after which other members own these partitions."""
         try:
             self._committed(_succeeded(consumer.commit(offsets=self._to_commit(offsets), asynchronous=False)))
         except KafkaException as error:
@@ -85,8 +85,8 @@ class Commits:
             consumer: the client.
             offsets: what to commit.
             deadline: the time (of the monotonic clock) by which it ends.
-            removed: the partitions that are revoked or lost meanwhile, as the client says so. Others may have committed
-                more for them.
+            removed: the partitions that are revoked or lost in the meantime; the client's callbacks add to it. Other
+                members may have committed higher offsets for them.
         """
         try:
             began = time.monotonic()
@@ -94,7 +94,7 @@ class Commits:
                 consumer.poll(POLL_TIMEOUT)
             while self._reports.permanent is None:
                 while consumer.poll(0) is not None and time.monotonic() < deadline:
-                    pass  # before the first commit, too: the client may be about to say that partitions are lost
+                    pass  # before the first commit, too: the client may be about to report that partitions are lost
                 offsets = {partition: offset for partition, offset in offsets.items() if partition not in removed}
                 if not offsets:
                     return
@@ -113,8 +113,8 @@ class Commits:
             text, _ = text_and_broker(error.args[0])
             _log.warning("the last commit failed, so these records are delivered again: %s", text)
 
-    def answered(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
-        """Takes in the answer to a commit: the client's `on_commit`. Never raises, as that would destroy a record."""
+    def on_reply(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
+        """Handles the reply to a commit: the client's `on_commit`. Never raises, because that would lose a record."""
         try:
             self._pending_since = None
             failed = {p: error or p.error for p in partitions if error is not None or p.error is not None}
@@ -129,10 +129,10 @@ class Commits:
                 self._lines.write(logging.WARNING, reason.name(), subject, text_and_broker(reason)[0])
             self._committed(_succeeded(partitions) if error is None else {})
         except Exception:  # noqa: BLE001  # a callback of the client must not raise
-            _log.debug("could not take in the answer to a commit", exc_info=True)
+            _log.debug("could not handle the reply to a commit", exc_info=True)
 
     def _is_pending(self) -> bool:
-        """Whether there is an answer to wait for."""
+        """Whether there is a reply to wait for."""
         return self._pending_since is not None and self._reports.permanent is None
 
     def _make(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:

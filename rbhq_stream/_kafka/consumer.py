@@ -61,7 +61,7 @@ class KafkaSource:
             is_encrypted=config.security != "PLAINTEXT",
             fetch_wait=float(str(properties.get("fetch.wait.max.ms", DEFAULT_FETCH_WAIT_MS))) / 1000,
         )
-        self._reply_timeout = ReplyTimeout(most=min(MAX_TIMEOUT, config.max_poll_interval / POLL_SHARE))
+        self._reply_timeout = ReplyTimeout(maximum=min(MAX_TIMEOUT, config.max_poll_interval / POLL_SHARE))
         self._ends = PartitionEnds()
         self._client = Client(
             config,
@@ -262,7 +262,7 @@ class KafkaSource:
             raise permanent_error(error, resource=topic or self._config.group_id)
         else:
             if code in UNKNOWN_TOPIC and topic is not None:
-                self._topics.doubt(topic)
+                self._topics.request_check(topic)
             self._lines.write(logging.WARNING, subject, error.name(), f"{subject}: {text_and_broker(error)[0]}")
 
     def _ask(self, consumer: Consumer) -> None:

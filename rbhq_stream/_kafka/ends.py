@@ -1,15 +1,15 @@
-"""The ends of partitions: how far the group's offset may go although no record says so.
+"""The ends of partitions: how far the group's offset may advance beyond the last record.
 
-The last offsets of a partition may hold no record that a consumer is ever handed: the control records of transactions,
-aborted records, and gaps that compaction left. The group's offset has to pass them as well. If it stayed before them, a
-group that has handled every record would look, once retention has removed everything, as if records had been lost.
+The last offsets of a partition may hold no record that is ever delivered to a consumer: control records of
+transactions, aborted records, and gaps that compaction left. The group's offset has to pass them as well. If it stayed
+before them, it would be out of range once retention has removed everything, as if unread records had been lost.
 
-The client reports the end of a partition by a message instead of a record, about `fetch.wait.max.ms` after the last
-record. All offsets from the next expected one up to that end are without a record.
+The client reports the end of a partition with a message in place of a record, about `fetch.wait.max.ms` after the last
+record. None of the offsets from the next expected one up to that end holds a record.
 
 An application that stores its own positions stores those of records, because it is not notified of the end. So the
-commit of an end has, as its metadata, the first of the offsets without a record. A position from there on misses
-nothing.
+commit of an end has, as its metadata, the first of the offsets without a record. No record is missed by starting at any
+offset from there on.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class PartitionEnds:
     """The ends that the client has reported. Used by the poll thread only."""
 
     def __init__(self) -> None:
-        self._reported: dict[TopicPartition, int] = {}  # and not passed on to the owner yet
+        self._reported: dict[TopicPartition, int] = {}  # not passed on to the owner yet
         self._gaps: dict[TopicPartition, tuple[int, int]] = {}  # the offsets without a record before the last end
         self._read_since: dict[TopicPartition, float] = {}
-        self._newest: dict[TopicPartition, PartitionEnd] = {}  # dated by when reading began, which was before
+        self._newest: dict[TopicPartition, PartitionEnd] = {}  # as of the start of reading, which was earlier
 
     def begin(self, partitions: Collection[TopicPartition], now: float) -> None:
-        """The client reads these partitions from a new position.
+        """Notes that the client reads these partitions from a new position.
 
         Args:
-            partitions: which.
-            now: since when (`time.monotonic`).
+            partitions: the partitions.
+            now: the time at which it began (`time.monotonic`).
         """
         self._read_since.update(dict.fromkeys(partitions, now))
 
@@ -53,18 +53,18 @@ class PartitionEnds:
             self._newest[partition] = PartitionEnd(end, self._read_since[partition])
 
     def newest(self, others: Mapping[TopicPartition, PartitionEnd]) -> dict[TopicPartition, PartitionEnd]:
-        """Returns these ends, and the reported ones where they are newer."""
+        """Returns these ends, replaced by the reported ones where those are newer."""
         newer = {p: end for p, end in self._newest.items() if p not in others or others[p].as_of < end.as_of}
         return {**others, **newer}
 
     def pass_on(self, owner: Owner) -> None:
-        """Passes the ends reported before to the owner. It must have taken in the records that came before them."""
+        """Passes the ends reported before to the owner. It must have been given the records that came before them."""
         while self._reported:
             partition, end = self._reported.popitem()
             expected = owner.expected(partition)
-            if expected is None or expected <= end:  # or else records have come since
+            if expected is None or expected <= end:  # otherwise, records have arrived since
                 self.skipped(partition, end if expected is None else expected, end)
-            # where nothing came since the assignment, there is no record from the committed offset on
+            # if none arrived since the assignment, there is no record from the committed offset on
             if expected is None or expected < end:
                 owner.positioned(partition, end)
 
@@ -78,19 +78,19 @@ class PartitionEnds:
     ) -> dict[TopicPartition, int]:
         """Waits for the ends of partitions whose records are all processed, when the feed is being closed.
 
-        If the client knows that there is more, but everything that was read is processed, the rest may be the end of a
-        transaction. The client reports that only after its next fetch. If a record comes instead, it is dropped: nobody
-        would process it any more.
+        If the client knows of further offsets although everything that was read is processed, they may hold the end of
+        a transaction. The client reports that only after its next fetch. If a record arrives instead, it is dropped,
+        because the feed is closing and won't process it.
 
         Args:
             consumer: the client.
             owner: is notified of the ends.
-            partitions: those that records may still come from.
+            partitions: those from which records may still arrive.
             timeout: how many seconds to wait.
             is_useful: returns whether to go on waiting.
 
         Returns:
-            What is processed now and was not before: the partitions that were read to their end.
+            The processed offsets that have advanced: those of the partitions that were read to their end.
         """
         before = {partition: owner.processed(partition) for partition in partitions}
         self.pass_on(owner)
@@ -107,15 +107,15 @@ class PartitionEnds:
         return {p: offset for p, offset in processed.items() if offset is not None and offset != before[p]}
 
     def _is_behind_its_end(self, consumer: Consumer, owner: Owner, partition: TopicPartition) -> bool:
-        """Returns whether all that was read of the partition is processed, and yet that is not all there is."""
+        """Returns whether everything that was read of the partition is processed, although it has further offsets."""
         expected = owner.expected(partition)
         if expected is None or owner.processed(partition) != expected:
             return False
         if partition in self._gaps and self._gaps[partition][1] == expected:
-            return False  # the client has said so; behind it is a transaction that is open
+            return False  # the client has reported this end; an open transaction follows it
         try:
             _, end = consumer.get_watermark_offsets(KafkaPartition(*partition), cached=True)
-        except KafkaException:  # there is no such partition any more
+        except KafkaException:  # the partition no longer exists
             return False
         return end > expected
 
@@ -125,7 +125,7 @@ class PartitionEnds:
         self._gaps[partition] = (before[0] if before is not None and before[1] == first else first, end)
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """Forgets partitions that are not ours any more, or are read from another offset."""
+        """Forgets partitions that were revoked, or are now read from another offset."""
         for partition in partitions:
             self._reported.pop(partition, None)
             self._gaps.pop(partition, None)

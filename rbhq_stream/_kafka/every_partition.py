@@ -1,8 +1,8 @@
 """`EveryPartitionSource`: the records of all partitions, without a consumer group.
 
-What a member of a group gets by rebalances, this source does by itself: it assigns itself all partitions that there are
-when it connects, and those that are added later. Nothing is ever revoked or lost. A client that is replaced continues
-where the last one was, because nobody else has read on meanwhile. Nothing is committed.
+A member of a group gets its partitions in rebalances. This source assigns itself all partitions that exist when it
+connects, and those that are added later. No partition is ever revoked or lost. A client that is replaced continues at
+the position of the last one, because no other process has read on in the meantime. Nothing is committed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EveryPartitionSource(KafkaSource):
         """Does nothing: without a group there is nothing to commit to."""
 
     def _commit_finally(self, offsets: Mapping[TopicPartition, int], timeout: float, deadline: float) -> None:
-        """Does nothing, and so needs no time."""
+        """Does nothing, so that closing takes no time."""
 
     def _connected(self, partitions: Collection[TopicPartition]) -> None:
         super()._connected(partitions)
@@ -57,12 +57,12 @@ class EveryPartitionSource(KafkaSource):
 
     def _take_in_error(self, message: Message) -> None:
         error = message.error()
-        # the client asks for the coordinator of the group that it is configured with, and may not be allowed to
+        # the client looks up the coordinator of its configured group, which the user may have no right to
         if error is None or error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
             super()._take_in_error(message)
 
     def _replace_client(self) -> None:
-        """Continues with a new client, because this one knows no brokers. Each partition is read on where it was."""
+        """Continues with a new client, because this one knows no brokers. Each partition is read on from its position."""
         _log.warning("the Kafka client knows no brokers any more and is replaced by a new one")
         self._client.replace()
         for partition in self._partitions.assigned:

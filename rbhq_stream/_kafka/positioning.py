@@ -1,7 +1,7 @@
-"""Finds the positions of partitions that the client doesn't know itself, and has the client read from there.
+"""Looks up the positions that the client doesn't determine itself, and makes the client read from there.
 
-A position takes several questions to the brokers. Those that got no reply are asked again later, and records of other
-partitions are read meanwhile.
+A look-up takes several requests to the brokers. A request without a reply is repeated later, and records of other
+partitions are read in the meantime.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rbhq_stream.source import Owner, TopicPartition
 ASK_INTERVAL = 1.0
 """Seconds between two attempts to look up positions, if the brokers did not reply."""
 MIN_PAUSE = 0.1
-"""Seconds until the next attempt even when one took longer than that, so that other partitions are read as well."""
+"""Minimum seconds between an attempt that took longer than that and the next one, so that other partitions are read."""
 
 
 class Positioning:
@@ -41,7 +41,7 @@ class Positioning:
     ) -> None:
         properties = config.kafka_properties()
         self._is_incremental = (
-            config.group_id is None  # what is read already is not disturbed by a partition that is added
+            config.group_id is None  # a partition that is added does not interrupt those that are being read
             or properties.get("group.protocol") == "consumer"
             or "cooperative" in str(properties.get("partition.assignment.strategy"))
         )
@@ -50,15 +50,15 @@ class Positioning:
         self._ends = ends
         self._reply_timeout = reply_timeout
         self._old: set[TopicPartition] = set()  # those that existed when the feed connected
-        self._replies: Offsets | None = None  # to what was asked so far
-        self._ask_again = 0.0  # when to go on with that
+        self._replies: Offsets | None = None  # to the requests so far
+        self._ask_again = 0.0  # when to continue with them
 
     def connected(self, partitions: Collection[TopicPartition]) -> None:
         """Notes which partitions exist when the feed connects. Others are read from their beginning."""
         self._old.update(partitions)
 
     def flowing(self, messages: Sequence[Message]) -> list[Message]:
-        """Returns the messages without the records and the ends of partitions that must not be handed over now."""
+        """Returns the messages, without the records and ends of partitions that must not be handed over now."""
         kept = []
         for message in messages:
             if message.error() is not None and not is_end(message):
@@ -80,11 +80,11 @@ class Positioning:
             self._ask_again = 0.0
 
     def forget_replies(self) -> None:
-        """Has everything asked anew, as the replies so far are about other partitions."""
+        """Discards the replies so far, because they are about another set of partitions."""
         self._replies = None
 
     def look_up(self, consumer: Consumer, owner: Owner) -> bool:
-        """Asks the brokers about all unplaced partitions, if it is time to, and has the client read them.
+        """Looks up the positions of all unplaced partitions, if it is time to, and makes the client read them.
 
         Returns:
             Whether the client was given positions. Those partitions are not paused.
@@ -92,7 +92,7 @@ class Positioning:
         Raises:
             DataLossError: records may be lost, and `on_data_loss` is "raise".
             AuthorizationError: this user has no right to the group.
-            KafkaException: the brokers don't reply now. They will be asked again.
+            KafkaException: the brokers don't reply now. The next call tries again.
         """
         began = time.monotonic()
         if began < self._ask_again:
@@ -116,7 +116,7 @@ class Positioning:
         expected = {partition: owner.expected(partition) for partition in self._partitions.unplaced}
 
         def reply(question: Question) -> list[KafkaPartition]:
-            if not owner.is_wanted():  # there is no more time for questions
+            if not owner.is_wanted():  # the feed is being closed: there is no time for requests
                 raise KafkaException(KafkaError(codes.DESTROY))
             return self._reply_timeout.ask(question)
 

@@ -33,14 +33,15 @@ from rbhq_stream.errors import (
 )
 
 REPLY_TIMEOUT = 0.2
-"""Seconds to wait for a reply at first. Short, as a step of the diagnosis may have little time: in it a question whose
-reply got lost is asked again."""
+"""Seconds to wait for a reply at first. Short, because a step of the diagnosis may have little time, in which a
+request whose reply got lost must be repeated."""
 POLL_TIMEOUT = 0.2
-"""Seconds that a poll waits for a record, before the deadline is looked at."""
+"""Seconds that a poll waits for a record, before the deadline is checked."""
 RECONNECT_MS, MAX_RECONNECT_MS = 1_000, 5_000
-"""The pause between two attempts to log in, at first and at most. Long, as each counts."""
+"""The pause between two attempts to log in, at first and at most. Long, because each failed attempt may
+count towards locking the account."""
 FETCH_WAIT_MS = 50
-"""How long a broker may wait for new records before it says that there are none."""
+"""How long a broker may wait for new records before it responds that there are none."""
 LOOK_BACK = (1, 100, 10_000)
 """How many offsets before its end a partition is read from to find its newest record, in each round. The last offsets
 may be control records of transactions, which are not handed over."""
@@ -64,7 +65,7 @@ class Topic:
 
     @property
     def leaderless(self) -> tuple[int, ...]:
-        """The partitions that can't be read now, as no broker leads them."""
+        """The partitions that can't be read at present, because no broker leads them."""
         return tuple(partition for partition, leader in self.leaders.items() if leader < 0)
 
 
@@ -106,7 +107,7 @@ def _consumer(properties: KafkaProperties, reports: Reports) -> Consumer:
 
 
 class Probe:
-    """A client to ask with. Each question takes a deadline, a time of the monotonic clock.
+    """A client for the requests of a diagnosis. Each request takes a deadline, a time of the monotonic clock.
 
     Args:
         config: what to connect to.
@@ -118,7 +119,7 @@ class Probe:
         self._reports = _silent_reports(config.group_id)
         properties = config.kafka_properties()
         self._group_id = str(properties["group.id"])
-        # these are for a feed: to wait for more records, to report statistics, to be a static member
+        # only a feed needs these: it waits for more records, reports statistics, and may be a static member
         for name in ("fetch.min.bytes", "statistics.interval.ms", "group.instance.id"):
             properties.pop(name, None)
         properties |= {
@@ -133,8 +134,8 @@ class Probe:
 
     @property
     def sent_to(self) -> tuple[str, ...]:
-        """The brokers that the cluster has directed this client to and that it has trouble with. It learns of them only
-        after it has logged in.
+        """The brokers to which the cluster has directed this client and that it has trouble with. They are known only
+        after a log-in.
         """
         return tuple(broker for broker in self._reports.troubles if broker and broker not in self._brokers)
 
@@ -146,7 +147,7 @@ class Probe:
         """Returns the brokers that clients are directed to.
 
         Args:
-            topic: any topic. Without one the brokers would list all of them.
+            topic: any topic. Without one, the brokers would list all topics.
             deadline: when to give up.
 
         Raises:
@@ -211,7 +212,7 @@ class Probe:
                 starts = {
                     partition: max(low, high - back)
                     for partition, (low, high) in ends.items()
-                    # the first round reads all, as it needs the right to; the others those without a record so far
+                    # the first round reads all, which shows whether the user may; later ones those without a record so far
                     if number == 0 or (partition not in found and high - LOOK_BACK[number - 1] > low)
                 }
                 if not starts:
@@ -243,7 +244,7 @@ class Probe:
                 numbers = ", ".join(map(str, sorted(waiting)))
                 raise UnreachableError(f"no records and no end came from partition {numbers}", hint=_SILENT)
             message = self._client.poll(min(left, POLL_TIMEOUT))
-            self._listen(message)
+            self._check_errors(message)
             if message is None or message.partition() not in waiting:
                 continue
             partition, error = int(message.partition() or 0), message.error()
@@ -251,10 +252,10 @@ class Probe:
                 found[partition] = message
                 if int(message.offset() or 0) + 1 >= ends[partition]:
                     waiting.discard(partition)
-            # the end; or what was to be read was removed meanwhile
+            # the end, or the records were removed in the meantime
             elif error.code() in (codes.PARTITION_EOF, codes.AUTO_OFFSET_RESET):
                 waiting.discard(partition)
-            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # to read takes no right to the group
+            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # reading needs no right to the group
                 translated = connect_error(error, resource=topic)
                 if isinstance(translated, (AuthorizationError, UnknownTopicError)):
                     raise translated
@@ -283,26 +284,26 @@ class Probe:
                 raise KafkaException(reply.error)
         return replies
 
-    def _listen(self, message: Message | None) -> None:
-        """Takes in what a poll returned: errors about the group come in place of a record."""
+    def _check_errors(self, message: Message | None) -> None:
+        """Handles the result of a poll: errors about the group arrive in place of a record."""
         error = message.error() if message is not None else None
         if error is not None:
-            self._asker.hear(error)
+            self._asker.handle_error(error)
         if isinstance(self._reports.permanent, AuthenticationError):
             raise self._reports.permanent
 
 
 class _ProbingAsker(Asker):
-    """An `Asker` that goes on asking about topics when there is no right to the group."""
+    """An `Asker` that continues with topics when the user has no right to the group."""
 
     def check(self, *, is_group: bool) -> None:
         permanent = self._reports.permanent
         if isinstance(permanent, AuthenticationError) or (is_group and isinstance(permanent, AuthorizationError)):
             raise permanent
 
-    def hear(self, error: KafkaError) -> None:
+    def handle_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            super().hear(error)
+            super().handle_error(error)
 
     def no_reply(self, transient: KafkaError | None) -> ConnectError:
         trouble = next(iter(self._reports.troubles.values()), None)
@@ -313,6 +314,6 @@ class _ProbingAsker(Asker):
 
 
 _SILENT = (
-    "See whether the steps of each broker are ok: clients have to reach all of them. If they are, the cluster may"
+    "Check whether the steps of each broker succeeded: clients have to reach all of them. If they are, the cluster may"
     " have a problem: try again in a minute. If that does not help, report it to RBHQ."
 )

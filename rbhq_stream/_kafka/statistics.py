@@ -1,8 +1,8 @@
-"""What the client's statistics say about the brokers and about the partitions that this process reads.
+"""What can be derived from the client's statistics about the brokers and the partitions that this process reads.
 
-The client reports its statistics at an interval. They hold no time at which an end offset was fetched, so it is derived
-from the number of fetch requests: a broker has one fetch request under way at a time, so when two more have been sent
-than at an earlier report, the response to a request that was sent after that report has come.
+The client reports its statistics at an interval. They do not contain the time at which an end offset was fetched, so it
+is derived from the number of fetch requests. At most one of them is in flight to a broker at a time. So if two more have
+been sent than at an earlier report, a request was sent after that report and its response has arrived.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from attrs import define, field
 from rbhq_stream.source import PartitionEnd, SourceStatus, TopicPartition
 
 UNRESPONSIVE_AFTER = 2.0
-"""Seconds without a byte from a broker that is being fetched from, until its partitions count as unreachable. An idle
-broker responds to a fetch request after `fetch.wait.max.ms`, half a second by default. Round trips are added."""
+"""Seconds without a byte from a broker, while records are fetched from it, after which its partitions count as
+unreachable. An idle broker responds to a fetch request after `fetch.wait.max.ms`, half a second by default. Round trips
+are added."""
 MAX_ROUND_TRIPS = 6.0
-"""Seconds that are added for round trips, at most."""
+"""The maximum that is added for round trips, in seconds."""
 REMEMBERED_REPORTS = 8
-"""How many reports about a broker are remembered, to date the ends of its partitions and to know its round trips."""
+"""How many reports about a broker are kept, to date the ends of its partitions and to know its round trips."""
 _UP = frozenset({"UP", "UPDATE"})
 _COORDINATOR = "GroupCoordinator"
 
@@ -36,7 +37,7 @@ class _Broker(msgspec.Struct):
     source: str = ""
     state: str = ""
     connects: int = 0
-    waitresp_cnt: int = 0  # requests that are not answered yet
+    waitresp_cnt: int = 0  # requests that have no response yet
     rxidle: int = -1  # microseconds
     req: dict[str, int] = {}  # msgspec copies the default of a field
     rtt: _RoundTrips = msgspec.field(default_factory=_RoundTrips)
@@ -47,7 +48,7 @@ class _Broker(msgspec.Struct):
 
 
 class _Partition(msgspec.Struct):
-    broker: int = -1  # that is fetched from
+    broker: int = -1  # the one that records are fetched from
     leader: int = -1
     fetch_state: str = ""
     fetchq_cnt: int = 0
@@ -76,7 +77,7 @@ class _History:
     round_trips: deque[int] = field(factory=lambda: deque(maxlen=REMEMBERED_REPORTS))
 
     def fetched_since(self) -> float | None:
-        """Returns the newest time after which a fetch request was sent whose response has come."""
+        """Returns the latest time such that a fetch request was sent after it and its response has arrived."""
         newest = self.fetches[-1][1]
         return max((at for at, fetches in self.fetches if newest >= fetches + 2), default=None)
 
@@ -95,16 +96,16 @@ class Statistics:
         self._coordinator_connects = 0
         self._heartbeats = 0  # how many had been sent at the last report
         self._reported_at: float | None = None
-        self._waiting_since: float | None = None  # the report before the first heartbeat that is not answered
+        self._waiting_since: float | None = None  # the report before the first heartbeat without a response
         self.heartbeat_at: float | None = None
-        """A time (monotonic) after which a heartbeat was sent that the group's coordinator has answered."""
+        """A time (monotonic) such that a heartbeat was sent after it and the group's coordinator has responded to it."""
 
     def take_in(self, text: str, now: float) -> None:
         """Takes in a report of the client.
 
         Args:
             text: the JSON document.
-            now: when it came (`time.monotonic`).
+            now: when it arrived (`time.monotonic`).
         """
         self._newest = _decoder.decode(text)
         for broker in self._newest.brokers.values():
@@ -122,7 +123,7 @@ class Statistics:
     def _take_in_heartbeats(self, coordinator: _Broker) -> None:
         if coordinator.connects != self._coordinator_connects:
             self._coordinator_connects = coordinator.connects
-            self._waiting_since = None  # what was sent over the other connection is never answered
+            self._waiting_since = None  # requests over the old connection get no response
         heartbeats = coordinator.req.get("Heartbeat", 0) + coordinator.req.get("ConsumerGroupHeartbeat", 0)
         if heartbeats != self._heartbeats:
             self._heartbeats = heartbeats
@@ -136,7 +137,7 @@ class Statistics:
         return any(broker.source in ("configured", "learned") for broker in self._newest.brokers.values())
 
     def status(self, partitions: Collection[TopicPartition], reading_for: float) -> SourceStatus:
-        """Returns what the newest report says.
+        """Returns the status of the partitions and brokers by the newest report.
 
         Args:
             partitions: those that are assigned to this process.

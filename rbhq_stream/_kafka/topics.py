@@ -18,31 +18,31 @@ from rbhq_stream.errors import AuthorizationError, UnknownTopicError
 from rbhq_stream.source import TopicPartition
 
 WATCH_INTERVAL = 5.0
-"""Seconds between two looks at what came from the topics."""
+"""Seconds between two checks of which topics records have arrived from."""
 WATCH_SHARE = 0.05
-"""The share of the time that may be spent on asking about topics, as no record comes meanwhile. Over a slow network,
-and while the brokers don't reply, that makes the intervals longer."""
+"""The share of the time that may be spent on requests about topics, because no record is read during them. Over a slow
+network, and while the brokers don't reply, this makes the intervals longer."""
 GONE_AFTER = 5.0
 """Seconds for which brokers must report a topic as unknown, while the feed runs, before it counts as deleted."""
 ASK_AGAIN_AFTER = 1.0
-"""Seconds until a question about a topic that the brokers didn't answer, or not for certain, is asked again."""
+"""Seconds until a request about a topic is repeated, if it got no reply or an uncertain one."""
 
 
 class TopicLookup:
-    """Asks for the partitions of one topic, as often as it takes.
+    """Looks up the partitions of one topic, which may take several requests.
 
     Args:
         topic: its name.
-        believe_after: for how many seconds the brokers must have said that there is no such topic.
+        missing_after: for how many seconds the brokers must have reported that there is no such topic.
     """
 
-    def __init__(self, topic: str, believe_after: float) -> None:
+    def __init__(self, topic: str, missing_after: float) -> None:
         self.topic = topic
-        self._believe_after = believe_after
-        self._denied_since: float | None = None
+        self._missing_after = missing_after
+        self._missing_since: float | None = None
 
     def ask(self, consumer: Consumer, timeout: float) -> list[TopicPartition] | None:
-        """Returns the topic's partitions, or `None` if the brokers are to be asked again.
+        """Returns the topic's partitions, or `None` if the request has to be repeated.
 
         Raises:
             UnknownTopicError: there is no such topic.
@@ -59,20 +59,20 @@ class TopicLookup:
             raise error
         if isinstance(error, UnknownTopicError):
             now = time.monotonic()
-            if self._denied_since is None:
-                self._denied_since = now
-            if now >= self._denied_since + self._believe_after:
+            if self._missing_since is None:
+                self._missing_since = now
+            if now >= self._missing_since + self._missing_after:
                 raise UnknownTopicError(f"there is no topic {self.topic!r} that this user may see", topic=self.topic)
         return None
 
 
 class TopicWatch:
-    """Asks about the topics that nothing comes from, one at a time.
+    """Checks the topics from which no records arrive, one at a time.
 
     Args:
         topics: their names.
-        ask_again_after: seconds until a topic is asked about again, even though records come from it: for those who
-            have to find partitions that are added.
+        ask_again_after: seconds until a topic is checked again although records arrive from it, to find partitions that
+            were added.
     """
 
     def __init__(self, topics: Collection[str], ask_again_after: float = math.inf) -> None:
@@ -80,17 +80,17 @@ class TopicWatch:
         self._ask_again_after = ask_again_after
         self._next_round = time.monotonic() + ask_again_after
         self._next_look = time.monotonic() + WATCH_INTERVAL
-        self._seen: set[tuple[TopicPartition, int | None]] = set()  # how far the partitions were at the last look
-        self._doubted: dict[str, TopicLookup] = {}
+        self._seen: set[tuple[TopicPartition, int | None]] = set()  # the positions at the last look
+        self._to_check: dict[str, TopicLookup] = {}
         self._ask_again = 0.0
         self._spent = 0.0  # seconds since the last look
 
     def is_due(self) -> bool:
-        """Returns whether it is time for a look."""
+        """Returns whether it is time to call `look`."""
         return time.monotonic() >= self._next_look
 
     def look(self, positions: Mapping[TopicPartition, int | None]) -> None:
-        """Doubts the topics that nothing came from since the last look.
+        """Requests a check of each topic from which no record has arrived since the last look.
 
         Args:
             positions: the next offset, where known, of each partition that is assigned.
@@ -104,36 +104,36 @@ class TopicWatch:
             moved.clear()
         for topic in self._topics:
             if topic not in moved:
-                self.doubt(topic)
+                self.request_check(topic)
 
-    def doubt(self, topic: str) -> None:
-        """Has the brokers asked about a topic."""
-        if topic not in self._doubted:
-            self._doubted[topic] = TopicLookup(topic, GONE_AFTER)
+    def request_check(self, topic: str) -> None:
+        """Makes `ask` check whether a topic still exists."""
+        if topic not in self._to_check:
+            self._to_check[topic] = TopicLookup(topic, GONE_AFTER)
 
     def ask(self, consumer: Consumer, reply_timeout: ReplyTimeout) -> list[TopicPartition]:
-        """Asks the brokers about one of the doubted topics, if there is one and it is time. Returns its partitions.
+        """Checks one topic with the brokers, if a check was requested and it is time for it. Returns its partitions.
 
         Raises:
             UnknownTopicError: it was deleted.
             AuthorizationError: the right to it was taken away.
-            KafkaException: the brokers don't reply now; it will be asked again.
+            KafkaException: the brokers don't reply now; the check is repeated later.
         """
         began = time.monotonic()
-        if not self._doubted or began < self._ask_again:
+        if not self._to_check or began < self._ask_again:
             return []
-        topic, lookup = next(iter(self._doubted.items()))
-        del self._doubted[topic]
+        topic, lookup = next(iter(self._to_check.items()))
+        del self._to_check[topic]
         self._ask_again = 0.0
-        answer = None
+        reply = None
         try:
-            answer = reply_timeout.ask(lambda timeout: lookup.ask(consumer, timeout))
+            reply = reply_timeout.ask(lambda timeout: lookup.ask(consumer, timeout))
         finally:
             ended = time.monotonic()
             self._spent += ended - began
             rest = self._spent / WATCH_SHARE
             self._next_look = max(self._next_look, ended + rest)
-            if answer is None:
-                self._doubted[topic] = lookup  # behind the others
+            if reply is None:
+                self._to_check[topic] = lookup  # behind the others
                 self._ask_again = ended + max(ASK_AGAIN_AFTER, rest)
-        return answer or []
+        return reply or []
