@@ -27,8 +27,8 @@ MAX_TIMEOUT = 8.0
 """Maximum seconds to wait for a reply: two round trips of three seconds, which some requests take, and a margin. It is
 less than the default `close_timeout`, because closing a feed waits for the current request."""
 GROWTH = 1.5
-"""The factor by which the time-out grows. With this value it stays below half of the time spent on the request so far, so
-other events are detected in time."""
+"""The factor by which the time-out grows. With this value it stays below half of the time spent on the request so far,
+so other events are detected in time."""
 MARGIN = 3.0
 """The time-out for the next reply, as a multiple of the time that the last one took."""
 SETTLE_TIMEOUT = 2.0

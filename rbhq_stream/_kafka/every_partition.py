@@ -62,7 +62,8 @@ class EveryPartitionSource(KafkaSource):
             super()._take_in_error(message)
 
     def _replace_client(self) -> None:
-        """Continues with a new client, because this one knows no brokers. Each partition is read on from its position."""
+        """Continues with a new client, because this one knows no brokers. Each partition is read on from its
+        position."""
         _log.warning("the Kafka client knows no brokers any more and is replaced by a new one")
         self._client.replace()
         for partition in self._partitions.assigned:
