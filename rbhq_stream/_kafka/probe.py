@@ -212,7 +212,7 @@ class Probe:
                 starts = {
                     partition: max(low, high - back)
                     for partition, (low, high) in ends.items()
-                    # the first round reads all, which shows whether the user may; later ones those without a record so far
+                    # the first round reads all, to check the right to; later rounds those without a record so far
                     if number == 0 or (partition not in found and high - LOOK_BACK[number - 1] > low)
                 }
                 if not starts:

@@ -1,9 +1,8 @@
 """What can be derived from the client's statistics about the brokers and the partitions that this process reads.
 
 The client reports its statistics at an interval. They do not contain the time at which an end offset was fetched, so it
-is derived from the number of fetch requests. At most one of them is in flight to a broker at a time. So if two more have
-been sent than at an earlier report, a request was sent after that report and its response has arrived.
-"""
+is derived from the number of fetch requests. At most one of them is in flight to a broker at a time. So if two more
+have been sent than at an earlier report, a request was sent after that report and its response has arrived. """
 
 from __future__ import annotations
 
@@ -98,7 +97,7 @@ class Statistics:
         self._reported_at: float | None = None
         self._waiting_since: float | None = None  # the report before the first heartbeat without a response
         self.heartbeat_at: float | None = None
-        """A time (monotonic) such that a heartbeat was sent after it and the group's coordinator has responded to it."""
+        """A time (monotonic) after which a heartbeat was sent that the group's coordinator has responded to."""
 
     def take_in(self, text: str, now: float) -> None:
         """Takes in a report of the client.
