@@ -22,7 +22,7 @@ class HealthState(Enum):
     CATCHING_UP = "catching up"
     """Records that were published before the feed (re)connected are still being processed."""
     LIVE = "live"
-    """Everything that was published is processed, but for what is arriving at this moment."""
+    """Everything that was published is processed, except for what is arriving at this moment."""
     DELAYED = "delayed"
     """Records arrive, but the application processes them too late."""
     STALE = "stale"
@@ -91,13 +91,13 @@ class HealthReason(Enum):
         HealthState.DOWN,
         "the brokers of these partitions respond again",
     )
-    """Some of the partitions that are assigned to this process cannot be read, while others flow."""
+    """Some of the partitions that are assigned to this process cannot be read, while others can."""
     EVICTED = ("evicted", HealthState.DOWN, "the feed has rejoined its consumer group")
     """The consumer group has evicted this process. See `PartitionsLost`."""
     NOT_POLLING = ("not_polling", HealthState.DOWN, "the feed's poll thread polls again")
     """The feed's poll thread is waiting for something else: for brokers that do not reply, or for a slow host."""
-    SUSPENDED = ("suspended", HealthState.DOWN, "the feed has looked for what it missed")
-    """The whole process stood still for some seconds: it was suspended, swapped out or starved."""
+    SUSPENDED = ("suspended", HealthState.DOWN, "the feed has confirmed that it is up to date")
+    """The whole process did not run for some seconds: it was suspended, swapped out or starved of processor time."""
     CREDENTIALS_REFUSED = (
         "credentials_refused",
         HealthState.DOWN,
@@ -120,7 +120,7 @@ class TopicHealth:
     """The newest record of a topic."""
 
     newest: datetime | None = None
-    """The timestamp of the record that arrived last (UTC); `None`: none came, or it has no timestamp."""
+    """The timestamp of the record that arrived last (UTC); `None`: none has arrived, or it has no timestamp."""
     silent_for: float = 0.0
     """Seconds since a record arrived, or since the feed began to read the topic."""
 
@@ -186,9 +186,9 @@ class Health:
     """Whether the feed can be trusted, and why. A snapshot: `feed.health` returns a new one."""
 
     reason: HealthReason
-    """Why, for programs."""
+    """The cause, for code."""
     detail: str
-    """Why, for people."""
+    """The cause in words, for people."""
     since: datetime
     """Since when the reason holds (UTC)."""
     at: datetime
@@ -208,15 +208,15 @@ class Health:
 
     @property
     def clears_when(self) -> str:
-        """What has to happen for the feed to get better."""
+        """What has to happen for the reason to go away."""
         return self.reason.clears_when
 
     def is_alive(self, *, stuck_after: float = 300.0) -> bool:
-        """Returns whether a restart of the process would be pointless: for a liveness probe.
+        """Returns `False` if a restart of the process can help, for a liveness probe.
 
-        A feed that has ended with an error, was closed, or whose poll thread no longer polls is not alive. Nor is one
-        whose application has had one event for too long. An outage of the brokers is no reason for a restart, and
-        neither are refused credentials, which each restart would try again until the account is locked.
+        A feed that has ended with an error, was closed, or whose poll thread no longer polls is not alive. Neither is
+        one whose application has had one event for too long. An outage of the brokers is no reason for a restart.
+        Refused credentials are none either: each restart would try them again, until the account is locked.
 
         Args:
             stuck_after: seconds that one event may be with the application.
@@ -226,11 +226,11 @@ class Health:
         return self.figures.handler_running < stuck_after
 
     def is_ready(self) -> bool:
-        """Returns whether the process can serve what it knows: for a readiness probe. The same as `ok`."""
+        """Returns whether the data of the process are up to date, for a readiness probe. The same as `ok`."""
         return self.ok
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as data that `json.dumps` can write.
+        """Returns the health as data that `json.dumps` can write.
 
         Returns:
             The attributes and properties by their names. Enumerations are their `value`, times are strings in ISO 8601,
@@ -268,7 +268,7 @@ class Gap:
     """When it was live again (UTC)."""
     records: Mapping[TopicPartition, int] = field(hash=False)
     """How many offsets of each partition were processed in between. None of them was skipped, unless a `DataLossError`
-    or, with another `on_data_loss`, a WARNING said so. A partition that was assigned meanwhile is not listed.
+    or, with another `on_data_loss`, a WARNING reported it. A partition that was assigned in the meantime is not listed.
     """
 
 
@@ -313,7 +313,7 @@ class HealthRules:
     """How long a topic may be silent at any time of the day, by the class of its events: `{PriceEvent: 60.0}`. Without
     an entry a topic may be silent for ever, as RBHQ documents no heartbeat."""
     schedule: Schedule | None = field(default=None, validator=validators.optional(validators.is_callable()))
-    """The scheduled jumps, so that silence shortly before one of them counts, and silence at night does not. It is
+    """The scheduled jumps, so that silence counts shortly before one of them, and not at night. It is
     called about every five seconds, on the feed's health thread, with two times (UTC)."""
     before_jump: float = field(default=120.0, validator=_positive)
     """How long before a scheduled jump prices are expected to move."""

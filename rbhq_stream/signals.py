@@ -13,7 +13,8 @@ from rbhq_stream.source import TopicPartition
 
 @frozen(kw_only=True)
 class Signal:
-    """Something about the feed itself. Handlers are registered with `on` and called however the feed is read."""
+    """An event about the feed itself. Handlers are registered with `on`, and are called in every way of reading the
+    feed."""
 
     at: datetime
     """When the feed detected it (UTC)."""
@@ -47,9 +48,8 @@ class PartitionsAssigned(Signal):
 class PartitionsRevoked(Signal):
     """These partitions are no longer assigned to this process: another member of the consumer group continues there.
 
-    What was processed of them is committed. None of their buffered events is handed over. What the application knows of
-    their races is not kept up to date from now on.
-    """
+    What was processed of them is committed. None of their buffered events is handed over. From now on the application
+    no longer receives the events of their races."""
 
     partitions: tuple[TopicPartition, ...]
 
@@ -58,9 +58,9 @@ class PartitionsRevoked(Signal):
 class HealthChanged(Signal):
     """The feed's health has changed: its reason, and perhaps its state.
 
-    It is delivered in line with the events, so `LIVE` comes after the events that the feed had to catch up with. A
-    handler that must hear of it while the application is busy is registered with `on(HealthChanged, immediately=True)`.
-    """
+    It is delivered in order with the events, so `LIVE` is delivered after the events that the feed had to catch up
+    with. To be notified even while the application is busy, register the handler with `on(HealthChanged,
+    immediately=True)`."""
 
     health: Health
     """The new health."""

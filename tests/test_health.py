@@ -473,7 +473,7 @@ def test_the_delay_is_never_understated_and_overstated_by_a_small_part(steps: li
         known += [now] * more
         end += more
         processed += int((end - processed) * share)
-        lag.look(PartitionProgress(0.0, end, processed), PartitionEnd(end, now), now)
+        lag.update(PartitionProgress(0.0, end, processed), PartitionEnd(end, now), now)
         exact = now - known[processed] if processed < end else 0.0
         longest = max(longest, exact)
         assert exact <= lag.delay(now) <= exact + longest / RESOLUTION + 1e-6
@@ -482,7 +482,7 @@ def test_the_delay_is_never_understated_and_overstated_by_a_small_part(steps: li
 def test_the_marks_of_a_long_delay_take_little_memory() -> None:
     lag = Lag(0.0)
     for number in range(1, 100_000):
-        lag.look(PartitionProgress(0.0, 0, 0), PartitionEnd(number, number / 5), number / 5)
+        lag.update(PartitionProgress(0.0, 0, 0), PartitionEnd(number, number / 5), number / 5)
     assert len(lag._marks) < 10 * RESOLUTION
 
 

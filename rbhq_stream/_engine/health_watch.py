@@ -202,6 +202,6 @@ def _aged(health: Health, seconds: float, at: datetime) -> Health:
         seconds: its age.
         at: the time now (UTC).
     """
-    detail = f"the feed's health has not been determined for {seconds:.0f} s: the process stood still, or is starved"
+    detail = f"the feed's health has not been determined for {seconds:.0f} s: the process is suspended or starved"
     since = health.since if health.reason is HealthReason.SUSPENDED else health.at
     return attrs.evolve(health, reason=HealthReason.SUSPENDED, detail=detail, since=since, at=at)

@@ -1,4 +1,4 @@
-"""What the arrival of records says: whether a topic is silent, and whether the clocks agree."""
+"""What follows from the arrival of records: whether a topic is silent, and whether the clocks agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbhq_stream.health import HealthReason, HealthRules, TopicHealth
 SCHEDULE_INTERVAL = 5.0
 """Seconds between two calls of the application's schedule."""
 AGES = 3
-"""How many records in a row must have a wrong time. One alone may have been held up somewhere."""
+"""How many records in a row must have a wrong time. A single one may have been delayed on its way."""
 
 
 class Arrivals:
@@ -29,18 +29,18 @@ class Arrivals:
         self._kinds = topics
         self._reading_since: dict[str, float] = {}
         self._newest: Mapping[str, Arrival] = {}
-        self._ages: deque[float] = deque(maxlen=AGES)  # of records that arrived when nothing was left to catch up with
+        self._ages: deque[float] = deque(maxlen=AGES)  # of records that arrived after the feed had caught up
         self._next_call = float("-inf")
         self._next_jump: datetime | None = None
         self._schedule_failed: str | None = None
 
-    def look(self, progress: Progress, now: float, *, is_current: bool) -> None:
-        """Takes in what has arrived.
+    def update(self, progress: Progress, now: float, *, is_current: bool) -> None:
+        """Notes the records that have arrived.
 
         Args:
             progress: what the poll thread knows.
             now: the time now (monotonic).
-            is_current: whether new records come as they are published, so that their age means something.
+            is_current: whether records arrive as they are published, so that their age is meaningful.
         """
         topics = {partition.topic for partition in progress.partitions}
         is_current = is_current and progress.source.time is None  # the age by this host's clock means nothing otherwise
@@ -62,12 +62,12 @@ class Arrivals:
         }
 
     def verdict(self, now: float, wall: datetime, delay: float) -> tuple[HealthReason, str] | None:
-        """Returns what is wrong, if anything is.
+        """Returns the first problem that applies, if there is one.
 
         Args:
             now: the time now (monotonic).
             wall: the same by this host's clock.
-            delay: by how much the feed itself may hold records up, in seconds.
+            delay: by how much the feed itself may delay records, in seconds.
         """
         return self._silence(now) or self._silence_before_jump(now, wall) or self._clocks(delay)
 

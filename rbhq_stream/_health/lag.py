@@ -8,14 +8,14 @@ from rbhq_stream._health.observation import PartitionProgress
 from rbhq_stream.source import PartitionEnd
 
 RESOLUTION = 128
-"""The delay is overstated by at most this part of the longest delay so far. So a long delay takes few marks."""
+"""The delay is overstated by at most one part in this many of the longest delay so far, so that few marks are kept."""
 
 
 class Lag:
     """One partition since its assignment.
 
-    It keeps marks: that the partition was known, at a time, to reach up to an offset. The oldest mark that is not
-    processed yet says for how long the oldest unprocessed record has been known to exist.
+    It keeps marks: pairs of an offset and the time at which the partition was first known to reach up to it. The oldest
+    mark that is not processed yet gives the time for which the oldest unprocessed record has been known to exist.
     """
 
     def __init__(self, assigned_at: float) -> None:
@@ -30,12 +30,12 @@ class Lag:
         self._marks: deque[tuple[int, float]] = deque()
 
     def confirm_from(self, now: float) -> None:
-        """Has the end confirmed anew: what was known before `now` may not be the end any more."""
+        """Requires the end to be confirmed again, because the end that was known before `now` may be out of date."""
         self._confirm_from = now
         self.target = None
 
-    def look(self, progress: PartitionProgress, end: PartitionEnd | None, now: float) -> None:
-        """Takes in how far the partition is read and processed, and where it ends."""
+    def update(self, progress: PartitionProgress, end: PartitionEnd | None, now: float) -> None:
+        """Notes how far the partition is read and processed, and where it ends."""
         self.processed = progress.processed
         known = max(progress.read or 0, 0 if end is None else end.offset)
         if progress.read is not None or end is not None:
@@ -60,7 +60,7 @@ class Lag:
 
     @property
     def records(self) -> int | None:
-        """How many offsets are known and not processed."""
+        """How many offsets are known to exist and are not processed."""
         if self.end is None or self.processed is None:
             return None
         return max(0, self.end - self.processed)

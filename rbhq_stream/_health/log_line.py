@@ -15,8 +15,8 @@ def log_level(changed: HealthChanged) -> int:
     """Returns the level of the line.
 
     Returns:
-        ERROR when the feed has ended with an error, as only a new feed helps; WARNING when the feed is not live any
-        more, or something is wrong; INFO for a start, each step of a recovery, and an orderly end.
+        ERROR when the feed has ended with an error, because only a new feed can help; WARNING when the feed is no
+        longer live, or something is wrong; INFO for a start, each step of a recovery, and a normal end.
     """
     health = changed.health
     if health.reason in _ENDED:

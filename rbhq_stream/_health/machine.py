@@ -2,17 +2,18 @@
 
 The rules:
 
-1. A feed is `LIVE` only if nothing is wrong. What is wrong is looked for in the order of the table below, and the first
+1. A feed is `LIVE` only if nothing is wrong. The conditions of the table below are checked in its order, and the first
    that applies is the reason.
-2. What is wrong is reported when it is noticed, and before any recovery. Only a partition that becomes unreachable is
-   given `UNREACHABLE_GRACE` seconds first, as a partition that changes its leader is unreachable for a moment.
-3. After `DOWN` the ends of the partitions are not known any more. They have to be confirmed by the source, and all
-   records before them processed, before the feed is `LIVE` again. So `DOWN` is always followed by `CATCHING_UP`.
-4. A feed that stops being `LIVE` is not `LIVE` again for `LIVE_AGAIN_AFTER` seconds, and a delay counts as over when it
+2. A problem is reported as soon as it is detected, and before any recovery. The only exception is a partition that
+   becomes unreachable: it counts after `UNREACHABLE_GRACE` seconds, because a partition is unreachable for a moment
+   while its leader changes.
+3. After `DOWN` the ends of the partitions are no longer known. The source has to confirm them, and all records before
+   them have to be processed, before the feed is `LIVE` again. So `DOWN` is always followed by `CATCHING_UP`.
+4. A feed that stops being `LIVE` is not `LIVE` again for `LIVE_AGAIN_AFTER` seconds, and a delay is over only when it
    is down to half of its limit. So the state does not flap.
 5. `CLOSED` is final. So is `DOWN` when the feed has ended with an error, until it is closed.
 
-| looked for, in this order | reason | state |
+| condition, in this order | reason | state |
 |---|---|---|
 | the feed was closed | CLOSED | CLOSED |
 | it ended with an error | CREDENTIALS_REFUSED, DATA_LOST or FAILED | DOWN |
@@ -25,12 +26,12 @@ The rules:
 | no partition is assigned | NO_PARTITIONS | STALE |
 | the application has had one event for too long | HANDLER_STUCK | DELAYED |
 | the group has not confirmed for a whole session that the process is a member | CATCHING_UP | CATCHING_UP |
-| the ends are not confirmed, or records before them not processed | CATCHING_UP | CATCHING_UP |
-| the oldest unprocessed record waits for too long | HANDLER_SLOW | DELAYED |
+| the ends are not confirmed, or records before them are not processed | CATCHING_UP | CATCHING_UP |
+| the oldest unprocessed record has waited for too long | HANDLER_SLOW | DELAYED |
 | a topic is silent for too long | TOPIC_SILENT or SILENT_BEFORE_JUMP | STALE |
 | the schedule can't be read | SCHEDULE_FAILED | STALE |
 | the records' timestamps and the clock differ by too much | CLOCK_DISAGREES | STALE |
-| nothing | UP_TO_DATE | LIVE |
+| none of these | UP_TO_DATE | LIVE |
 
 | from | to | when |
 |---|---|---|
@@ -38,7 +39,7 @@ The rules:
 | CATCHING_UP | LIVE | the records up to the confirmed ends are processed |
 | LIVE, DELAYED, STALE | CATCHING_UP | another partition is assigned |
 | LIVE | DELAYED, STALE | a limit is exceeded |
-| DELAYED, STALE | LIVE | it is not any more, and `LIVE_AGAIN_AFTER` is over |
+| DELAYED, STALE | LIVE | no limit is exceeded, and `LIVE_AGAIN_AFTER` seconds have passed |
 | any but CLOSED | DOWN | see above |
 | DOWN | CATCHING_UP, CONNECTING or STALE | the reason is gone |
 | any | CLOSED | the feed was closed |
@@ -69,13 +70,13 @@ from rbhq_stream.source import TopicPartition
 UNREACHABLE_GRACE = 1.0
 """Seconds that a partition may be unreachable before that counts."""
 SUSPENDED_AFTER = 3.0
-"""Seconds without an observation after which the process counts as having stood still."""
+"""Seconds without an observation after which the process counts as suspended."""
 NOT_POLLING_AFTER = 5.0
-"""Seconds that the poll thread may do something else than poll."""
+"""Seconds that the poll thread may spend on something other than polling."""
 LIVE_AGAIN_AFTER = 1.0
-"""Seconds for which a feed that stopped being live is not live again, at least."""
-LISTED = 3
-"""How many partitions a text names."""
+"""Minimum seconds until a feed that stopped being live is live again."""
+MAX_LISTED = 3
+"""How many partitions a detail text names."""
 
 _Verdict = tuple[HealthReason, str]
 
@@ -105,7 +106,7 @@ class HealthMachine:
         """The health as of the last observation."""
 
     def step(self, seen: Observation) -> HealthChanged | None:
-        """Takes in an observation.
+        """Updates the health by an observation.
 
         Returns:
             The signal to deliver, if the reason has changed.
@@ -113,13 +114,13 @@ class HealthMachine:
         now = seen.now
         stood_still, self._seen_at = now - self._seen_at, now
         progress = seen.progress or Progress(at=now)
-        self._look(progress, now)
+        self._update(progress, now)
         previous = self.current
         reason, detail = self._verdict(seen, progress, stood_still)
         if reason is not HealthReason.SUSPENDED:
-            self._evictions = progress.evictions  # or else it is reported with the next step
+            self._evictions = progress.evictions  # otherwise, the next step reports it
         if previous.state in _BEFORE_CATCHING_UP and reason.state in _AFTER_CATCHING_UP:
-            reason, detail = HealthReason.CATCHING_UP, "it is confirmed that nothing was missed"
+            reason, detail = HealthReason.CATCHING_UP, "it is being confirmed that nothing was missed"
         elif reason.state is HealthState.LIVE and now < self._not_live_since + LIVE_AGAIN_AFTER:
             reason, detail = previous.reason, previous.detail
         if reason.state is HealthState.DOWN:
@@ -140,7 +141,7 @@ class HealthMachine:
             gap = self._gap(*self._gap_from, seen.wall)
         return HealthChanged(at=seen.wall, health=self.current, previous=previous, gap=gap)
 
-    def _look(self, progress: Progress, now: float) -> None:
+    def _update(self, progress: Progress, now: float) -> None:
         lags = {
             partition: known
             if (known := self._lags.get(partition)) is not None and known.assigned_at == assigned_at
@@ -149,12 +150,12 @@ class HealthMachine:
         }
         self._lags = lags
         for partition, lag in lags.items():
-            lag.look(progress.partitions[partition], progress.source.ends.get(partition), now)
+            lag.update(progress.partitions[partition], progress.source.ends.get(partition), now)
         unreachable = progress.source.unreachable
         self._unreachable_since = {
             partition: self._unreachable_since.get(partition, now) for partition in unreachable if partition in lags
         }
-        self._arrivals.look(progress, now, is_current=self.current.ok or _is_about_clocks(self.current))
+        self._arrivals.update(progress, now, is_current=self.current.ok or _is_about_clocks(self.current))
 
     def _verdict(self, seen: Observation, progress: Progress, stood_still: float) -> _Verdict:
         """Returns the first reason of the table that applies, and the text for it."""
@@ -178,7 +179,7 @@ class HealthMachine:
         if not seen.is_open:
             return HealthReason.CONNECTING, "the feed is connecting"
         if stood_still > SUSPENDED_AFTER and self.current.state is not HealthState.CONNECTING:
-            return HealthReason.SUSPENDED, f"the process stood still for {stood_still:.1f} s"
+            return HealthReason.SUSPENDED, f"the process did not run for {stood_still:.1f} s"
         idle = seen.now - progress.at
         if idle > NOT_POLLING_AFTER:
             return HealthReason.NOT_POLLING, f"the feed has not polled for {idle:.0f} s"
@@ -230,7 +231,7 @@ class HealthMachine:
         return f"{records} records are published and not processed, in {_listed([str(p) for p in partitions])}"
 
     def _unreachable(self, now: float) -> list[TopicPartition]:
-        """Returns the partitions that have been unreachable for longer than the grace."""
+        """Returns the partitions that have been unreachable for at least `UNREACHABLE_GRACE` seconds."""
         return [p for p, since in self._unreachable_since.items() if now - since >= UNREACHABLE_GRACE]
 
     def _delay(self, now: float) -> float:
@@ -285,5 +286,5 @@ def _failure_reason(failure: BaseException) -> HealthReason:
 
 
 def _listed(texts: list[str]) -> str:
-    more = len(texts) - LISTED
-    return ", ".join(texts[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    more = len(texts) - MAX_LISTED
+    return ", ".join(texts[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What is observed of a feed. The poll thread makes a `Progress`; the health thread adds what it sees itself."""
+"""What is observed of a feed. The poll thread makes a `Progress`, and the health thread adds the rest."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Membership(Enum):
     """What the consumer group has assigned to this process."""
 
     JOINING = auto()
-    """Nothing yet."""
+    """It has assigned nothing yet."""
     MEMBER = auto()
-    """The partitions that are listed, perhaps none."""
+    """It has assigned the listed partitions, perhaps none."""
     EVICTED = auto()
-    """Nothing any more: it evicted this process."""
+    """It has evicted this process, so nothing is assigned."""
 
 
 class PartitionProgress(NamedTuple):
@@ -44,12 +44,12 @@ class Arrival(NamedTuple):
     timestamp: datetime | None
     """The record's own time."""
     age: float | None
-    """How many seconds that was before it arrived, by this host's clock."""
+    """How many seconds before its arrival that was, by this host's clock."""
 
 
 @frozen
 class Progress:
-    """What the poll thread knows."""
+    """What the poll thread knows of the feed at one time."""
 
     at: float
     """When (monotonic)."""

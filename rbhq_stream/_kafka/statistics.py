@@ -2,7 +2,7 @@
 
 The client reports its statistics at an interval. They do not contain the time at which an end offset was fetched, so it
 is derived from the number of fetch requests. At most one of them is in flight to a broker at a time. So if two more
-have been sent than at an earlier report, a request was sent after that report and its response has arrived. """
+have been sent than at an earlier report, a request was sent after that report and its response has arrived."""
 
 from __future__ import annotations
 
