@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rbhq_stream import AsyncFeed, Event, FeedClosedError, FeedInUseError, PriceEvent
+from rbhq_stream import AsyncFeed, Event, FeedClosedError, FeedInUseError, PartitionsLost, PriceEvent
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import PRICES, memory_config, price, prices
 from tests.waiting import wait_for
@@ -185,6 +185,29 @@ def test_two_event_loops_cannot_read_it_at_once(feed: AsyncFeed, memory_source: 
         return await first
 
     assert asyncio.run(read_twice()) == [price(1)]
+
+
+def test_immediate_handlers_stay_in_the_event_loop_that_reads_the_feed(
+    feed: AsyncFeed, memory_source: MemorySource
+) -> None:
+    """A second one that is refused, and ends, must not take them with it."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    feed.on(PartitionsLost, immediately=True)(lambda _signal: loops.append(asyncio.get_running_loop()))
+
+    async def read() -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.create_task(feed.run())
+        await asyncio.sleep(0.05)
+        with pytest.raises(FeedInUseError):
+            await loop.run_in_executor(None, in_a_thread_of_its_own, feed, lambda feed: take(feed, 1))
+        memory_source.lose("prices")
+        await loop.run_in_executor(None, wait_for, lambda: loops, "the handler is called", 5)
+        feed.stop()
+        await reader
+        return loop
+
+    loop = asyncio.run(read())
+    assert loops == [loop]
 
 
 def test_closing_in_a_second_event_loop_ends_the_first_ones_iteration(

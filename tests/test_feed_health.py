@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from typing import Any
@@ -201,6 +202,24 @@ def test_an_error_of_an_immediate_handler_reaches_the_application(
     assert any("immediate handler" in record.getMessage() for record in caplog.records)
     caplog.clear()
     assert facade.poll(0.01) is None, "it is raised once"
+
+
+def test_an_immediate_handler_that_exits_ends_the_application_and_the_next_signals_are_handled(
+    memory_source: MemorySource,
+) -> None:
+    states: list[HealthState] = []
+    with Feed(memory_config(), source=memory_source) as feed:
+
+        @feed.on(HealthChanged, immediately=True)
+        def leave(signal: HealthChanged) -> None:
+            states.append(signal.health.state)
+            if signal.health.ok:
+                sys.exit("the board is gone")
+
+        with pytest.raises(SystemExit, match="the board is gone"):
+            next(feed)
+        memory_source.cut_off()
+        wait_for(lambda: HealthState.DOWN in states, "the handler is called again", timeout=10)
 
 
 def test_a_coroutine_function_is_an_immediate_handler_of_an_async_feed(memory_source: MemorySource) -> None:

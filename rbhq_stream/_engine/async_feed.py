@@ -347,8 +347,9 @@ class AsyncFeed(ConcurrentDriver):
                 self._start(step.job)
 
     def _note_loop(self) -> None:
-        """Has immediate handlers called in this event loop."""
-        if not self._session.is_forked:  # in a forked process there is no running event loop
+        """Has immediate handlers called in this event loop, unless another one is reading the feed."""
+        # in a forked process there is no running event loop
+        if not self._session.is_forked and not self._changes.is_awaited_elsewhere():
             self._tasks.use(asyncio.get_running_loop())
 
     def _check_alone(self) -> None:

@@ -198,7 +198,7 @@ class Driver(Handlers):
         if handlers:
             self._immediate.deliver(signal, handlers)
 
-    def _note_failed_handler(self, error: Exception) -> None:
+    def _note_failed_handler(self, error: BaseException) -> None:
         self._session.note_failed_handler(error)
 
     def _check_usable(self) -> None:

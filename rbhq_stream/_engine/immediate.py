@@ -21,7 +21,7 @@ from rbhq_stream.signals import Signal
 _log = logging.getLogger("rbhq_stream")
 
 Handler = Callable[..., object]
-Failed = Callable[[Exception], None]
+Failed = Callable[[BaseException], None]
 
 
 class Immediate(Protocol):
@@ -51,8 +51,8 @@ class ImmediateThread:
         with self._lock:
             self._waiting.append((signal, handlers))
             if not self._is_running:
-                self._is_running = True
                 threading.Thread(target=self._run, name="rbhq_stream signals", daemon=True).start()
+                self._is_running = True  # not before: with no thread to be had, the next signal would wait for ever
 
     @property
     def is_idle(self) -> bool:
@@ -71,7 +71,8 @@ class ImmediateThread:
                     result = handler(signal)
                     if result is not None:
                         check_result(result, f"the handler of {type(signal).__name__}", handler)
-                except Exception as error:  # noqa: BLE001  # the application's: it is passed on
+                # the application's, and even a SystemExit must not end the thread: it is passed on
+                except BaseException as error:  # noqa: BLE001
                     _report(handler, signal, error, self._failed)
 
 
@@ -128,6 +129,6 @@ class ImmediateTasks:
             self._waiting.popleft()  # not before: what is cancelled is handled in the next event loop
 
 
-def _report(handler: Handler, signal: Signal, error: Exception, failed: Failed) -> None:
+def _report(handler: Handler, signal: Signal, error: BaseException, failed: Failed) -> None:
     _log.error("the immediate handler %r of %s failed", handler, type(signal).__name__, exc_info=error)
     failed(error)

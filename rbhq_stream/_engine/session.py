@@ -40,7 +40,7 @@ _log = logging.getLogger("rbhq_stream")
 class FailedHandler(Signal):
     """A handler that was called immediately has failed. No handler gets this signal: the error is raised."""
 
-    error: Exception
+    error: BaseException
 
 
 class Session:
@@ -200,7 +200,7 @@ class Session:
         self._buffer.add_signal(signal)
         self._immediate(signal)
 
-    def note_failed_handler(self, error: Exception) -> None:
+    def note_failed_handler(self, error: BaseException) -> None:
         """A handler that was called immediately has failed: the application gets the error with the next request."""
         self._buffer.add_signal(FailedHandler(at=datetime.now(timezone.utc), error=error))
 
