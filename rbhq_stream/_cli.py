@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rbhq_stream.errors import ConfigError, DecodeError, RbhqStreamError
+from rbhq_stream.errors import ConfigError, DecodeError, RbhqStreamError, RecordingError
 
 if TYPE_CHECKING:
     from rbhq_stream._board.agenda import Selection
     from rbhq_stream._config import FeedConfig
+    from rbhq_stream._tail import Look
 
 CONFIGURATION_WRONG = 2
 STOPPED = 130
@@ -72,19 +74,21 @@ def parser() -> argparse.ArgumentParser:
         " board of the markets, elsewhere it prints a line for each change. The configuration is read from environment"
         " variables, or from a TOML file. Ctrl-C ends it.",
     )
-    tail.add_argument(
-        "selection", nargs="?", type=_selection, metavar="MEETING[-RACE]", help="for example 1397808-7 (default: all)"
-    )
-    tail.add_argument(
-        "--since", default="now", metavar="WHEN", help="14:03, a date and time, 30m, 2h, 1d, earliest, or now (default)"
-    )
-    tail.add_argument("--card", type=Path, metavar="FILE", help="RBHQ's race card, for names and scheduled starts")
-    look = tail.add_mutually_exclusive_group()
-    look.add_argument("--plain", action="store_true", help="print lines instead of drawing, also in a terminal")
-    look.add_argument("--json", action="store_true", help="print each event as a line of JSON, for programs")
-    tail.add_argument("--no-prices", action="store_true", help="print no lines for changes of prices")
+    _add_look(tail, since="now")
     _add_configuration(tail)
     tail.set_defaults(command=_tail)
+    replay = commands.add_parser(
+        "replay",
+        help="watch a recording of the feed",
+        description="Shows what a feed has recorded, as tail would have shown it. Nothing is read from Kafka. Ctrl-C"
+        " ends it early.",
+    )
+    replay.add_argument("file", metavar="FILE", type=Path, help="the folder of the recording, or one of its files")
+    replay.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="60: a minute in a second; max: no waiting (default: 1)"
+    )
+    _add_look(replay, since="earliest")
+    replay.set_defaults(command=_replay)
     health = commands.add_parser(
         "health",
         help="whether a running feed is ready, or alive, by its HealthFile",
@@ -101,6 +105,23 @@ def parser() -> argparse.ArgumentParser:
     )
     health.set_defaults(command=_health)
     return parser
+
+
+def _add_look(parser: argparse.ArgumentParser, since: str) -> None:
+    parser.add_argument(
+        "selection", nargs="?", type=_selection, metavar="MEETING[-RACE]", help="for example 1397808-7 (default: all)"
+    )
+    parser.add_argument(
+        "--since",
+        default=since,
+        metavar="WHEN",
+        help=f"14:03, a date and time, 30m, 2h, 1d, earliest, or now (default: {since})",
+    )
+    parser.add_argument("--card", type=Path, metavar="FILE", help="RBHQ's race card, for names and scheduled starts")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--plain", action="store_true", help="print lines instead of drawing, also in a terminal")
+    form.add_argument("--json", action="store_true", help="print each event as a line of JSON, for programs")
+    parser.add_argument("--no-prices", action="store_true", help="print no lines for changes of prices")
 
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:
@@ -134,23 +155,42 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _tail(options: argparse.Namespace) -> int:
-    from rbhq_stream._board.agenda import ALL_RACES  # noqa: PLC0415  # other commands start faster without
-    from rbhq_stream._race_card import RaceCard  # noqa: PLC0415  # other commands start faster without
-    from rbhq_stream._tail import tail, tail_json  # noqa: PLC0415  # other commands start faster without
-    from rbhq_stream._tail.since import parse_since  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._tail import live, parse_since, show  # noqa: PLC0415  # other commands start faster without
 
     try:
+        look = _look(options)
         start = parse_since(options.since, datetime.now().astimezone())
-        card = RaceCard.decode(options.card.read_bytes()) if options.card is not None else None
-        config = _configuration(options, group_id=None, start=start)
+        origin = live(_configuration(options, group_id=None, start=start))
     except (ConfigError, DecodeError, OSError, ValueError) as error:
         return _refuse(error)
-    selection = options.selection or ALL_RACES
-    if options.json:
-        tail_json(config, selection=selection)
-    else:
-        tail(config, selection=selection, card=card, plain=options.plain, with_prices=not options.no_prices)
+    show(origin, look)
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from rbhq_stream._tail import recorded, show  # noqa: PLC0415  # other commands start faster without
+
+    try:
+        look = _look(options)
+        origin = recorded(options.file, speed=options.speed, since=options.since, selection=look.selection)
+    except (ConfigError, DecodeError, OSError, RecordingError, ValueError) as error:
+        return _refuse(error)
+    show(origin, look)
+    return 0
+
+
+def _look(options: argparse.Namespace) -> Look:
+    from rbhq_stream._board.agenda import ALL_RACES  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._race_card import RaceCard  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._tail import Look  # noqa: PLC0415  # other commands start faster without
+
+    return Look(
+        selection=options.selection or ALL_RACES,
+        card=RaceCard() if options.card is None else RaceCard.decode(options.card.read_bytes()),
+        as_json=options.json,
+        plain=options.plain,
+        with_prices=not options.no_prices,
+    )
 
 
 def _configuration(options: argparse.Namespace, **overrides: Any) -> FeedConfig:
@@ -196,6 +236,16 @@ def _selection(text: str) -> Selection:
         raise argparse.ArgumentTypeError(
             f"expected the id of a race such as 1397808-7, or of a meeting such as 1397808, got {text!r}"
         ) from None
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = math.inf if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise argparse.ArgumentTypeError(f"expected a positive number such as 60, or max, got {text!r}")
+    return speed
 
 
 def _seconds(text: str) -> float:

@@ -357,10 +357,23 @@ def test_a_market_is_shown_for_a_while_after_it_has_closed() -> None:
     assert board.watch.is_over(RACE), "it should have started hours ago"
 
 
-def test_the_next_race_is_the_first_that_is_not_over_or_the_last() -> None:
+def test_the_race_to_show_is_the_first_that_is_known_and_not_over() -> None:
     races = [RaceId(1, number) for number in range(1, 10)]
-    assert agenda.next_to_jump(races, lambda race_id: race_id.event_number < 4) == 3
-    assert agenda.next_to_jump(races, lambda race_id: True) == 8
+
+    def shown(over: int, known: set[int]) -> int:
+        index = agenda.next_to_jump(
+            races, lambda race_id: race_id.event_number <= over, lambda race_id: race_id.event_number in known
+        )
+        return races[index].event_number
+
+    assert shown(over=3, known={2, 4, 6}) == 4
+    assert shown(over=3, known={2, 6}) == 6
+    assert shown(over=3, known={2}) == 4, "of none that is to come anything is known"
+    assert shown(over=9, known={2}) == 9, "all are over"
+
+
+def test_the_list_of_races_is_around_the_one_that_is_shown() -> None:
+    races = [RaceId(1, number) for number in range(1, 10)]
     assert agenda.around(races, 0, 3) == races[:3]
     assert agenda.around(races, 4, 3) == races[3:6]
     assert agenda.around(races, 8, 20) == races

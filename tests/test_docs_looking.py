@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 
 from rbhq_stream import _cli as cli
-from rbhq_stream._tail.since import parse_since
+from rbhq_stream._tail import parse_since
 from tests.pages import PAGES
 
 PAGE = PAGES["looking.md"].read_text(encoding="utf-8")
@@ -24,7 +24,8 @@ def test_the_commands_are_understood(command: str) -> None:
 
 
 def test_every_option_is_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["tail", "--help"])
+    for command in ("tail", "replay"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
     options = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out)) - {"--help", "--env-prefix"}
     assert options == set(re.findall(r"(?<=[ `])--[a-z][\w-]*", PAGE))

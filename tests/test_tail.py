@@ -37,8 +37,7 @@ from rbhq_stream import (
 from rbhq_stream import _cli as cli
 from rbhq_stream._board.agenda import Selection
 from rbhq_stream._board.progress import CatchUpBar
-from rbhq_stream._tail import tail, tail_json
-from rbhq_stream._tail.since import parse_since
+from rbhq_stream._tail import Look, live, parse_since, show
 from rbhq_stream.testing import EmbeddedBroker, MemorySource, Simulator
 from tests.memory_feeds import BAD, memory_config
 from tests.terminals import CLI, frames, run_in_terminal
@@ -110,7 +109,9 @@ def test_without_a_terminal_each_change_is_a_line(
     events: list[Event] = [RaceStatusEvent(1, 7, RaceStatus.OPEN), *prices(7, "4.40", "4.20"), *prices(8, "2")]
     for second, event in enumerate(events):
         memory_source.publish(event, timestamp=NOW + timedelta(seconds=second))
-    written = run_until(lambda written: "R8" in written, lambda: tail(memory_config(), card=CARD, source=memory_source))
+    written = run_until(
+        lambda written: "R8" in written, lambda: show(live(memory_config(), source=memory_source), Look(card=CARD))
+    )
     begin = f"{NOW.astimezone():%H:%M}"
     assert [line for line in written if " all races " not in line] == [
         f"{begin}:00  Albury R7            OPEN",
@@ -126,7 +127,7 @@ def test_a_race_can_be_selected_and_prices_left_out(memory_source: MemorySource)
         memory_source.publish(*prices(number, "4.40"), RaceStatusEvent(1, number, RaceStatus.OPEN))
     written = run_until(
         lambda written: "LIVE" in written,
-        lambda: tail(memory_config(), selection=Selection(1, 8), with_prices=False, source=memory_source),
+        lambda: show(live(memory_config(), source=memory_source), Look(selection=Selection(1, 8), with_prices=False)),
     )
     assert re.findall(r"  (1 R\d) +(\w+)", "\n".join(written)) == [("1 R8", "OPEN")]
 
@@ -134,7 +135,9 @@ def test_a_race_can_be_selected_and_prices_left_out(memory_source: MemorySource)
 def test_a_bad_record_is_told_and_does_not_end_it(memory_source: MemorySource) -> None:
     memory_source.publish_raw("prices", BAD)
     memory_source.publish(*prices(7, "4.40"))
-    written = run_until(lambda written: "WIN 4.40" in written, lambda: tail(memory_config(), source=memory_source))
+    written = run_until(
+        lambda written: "WIN 4.40" in written, lambda: show(live(memory_config(), source=memory_source), Look())
+    )
     [told] = [line for line in written if "BAD RECORD" in line]
     assert "PriceEvent" in told
 
@@ -143,7 +146,7 @@ def test_json_has_a_line_for_each_event_and_each_change_of_the_health(memory_sou
     memory_source.publish(*prices(7, "4.40"), *prices(8, "2"), timestamp=NOW)
     written = run_until(
         lambda written: '"live"' in written,
-        lambda: tail_json(memory_config(), selection=Selection(1, 7), source=memory_source),
+        lambda: show(live(memory_config(), source=memory_source), Look(selection=Selection(1, 7), as_json=True)),
     )
     lines = [json.loads(line) for line in written]
     [event] = [line for line in lines if line["kind"] != "health"]

@@ -61,9 +61,19 @@ def is_over(start: datetime | None, shut_at: datetime | None, now: datetime, lin
     return start is not None and now - start > _OVERDUE
 
 
-def next_to_jump(races: Sequence[RaceId], over: Callable[[RaceId], bool]) -> int:
-    """Returns the index of the first race that is not over, or else of the last race."""
-    return next((index for index, race_id in enumerate(races) if not over(race_id)), len(races) - 1)
+def next_to_jump(races: Sequence[RaceId], over: Callable[[RaceId], bool], known: Callable[[RaceId], bool]) -> int:
+    """Returns the index of the race to show: the first that is not over, and of which something is known.
+
+    Args:
+        races: The races in their order; at least one.
+        over: Whether a race is over.
+        known: Whether something was published about a race. If nothing was about any, the first that is not over is
+            shown; if all are over, the last one.
+    """
+    to_come = [index for index, race_id in enumerate(races) if not over(race_id)]
+    if not to_come:
+        return len(races) - 1
+    return next((index for index in to_come if known(races[index])), to_come[0])
 
 
 def around(races: Sequence[RaceId], index: int, count: int) -> Sequence[RaceId]:

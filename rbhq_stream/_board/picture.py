@@ -111,7 +111,7 @@ class Picture:
         width, height = self._console.size
         lines = height - 2
         races = self._watch.races()
-        first = next_to_jump(races, self._watch.is_over)
+        first = next_to_jump(races, self._watch.is_over, self._watch.is_known) if races else 0
         body = Layout()
         if width >= _WIDE:
             body.split_row(
@@ -134,7 +134,7 @@ class Picture:
             return _waiting()
         parts: list[Layout] = []
         for race_id in races[first:]:
-            if parts and self._watch.is_over(race_id):
+            if parts and (self._watch.is_over(race_id) or not self._watch.is_known(race_id)):
                 continue
             market = self._watch.market(race_id)
             if parts and lines < _lines_of(market):

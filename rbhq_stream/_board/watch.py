@@ -154,6 +154,10 @@ class Watch:
             shut_at = self._trails.shut_at(race_id)
         return agenda.is_over(self.names.start(race_id), shut_at, self.clock(), self._lingers)
 
+    def is_known(self, race_id: RaceId) -> bool:
+        """Returns whether something was published about a race, as far as the book goes."""
+        return race_id in self._book
+
     def market(self, race_id: RaceId) -> Market:
         """Returns the market of a race."""
         with self._lock:

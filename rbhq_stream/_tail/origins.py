@@ -1,0 +1,69 @@
+"""Where the events to look at come from: the live feed, or a recording of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import frozen
+
+from rbhq_stream import Feed, FeedConfig, RaceId, Recording, Source
+from rbhq_stream._board.agenda import ALL_RACES, Selection
+from rbhq_stream._tail.since import parse_since
+
+
+@frozen(kw_only=True)
+class Origin:
+    """Where the events come from."""
+
+    config: FeedConfig
+    name: str
+    """What people call it."""
+    source: Source | None = None
+    """The source to read from; `None`: Kafka."""
+    order: Literal["arrival", "time"] = "arrival"
+    speed: float | None = None
+    """How fast a recording is replayed; `None`: it is live."""
+
+    def feed(self, **options: Any) -> Feed:
+        """Returns a feed that reads from it."""
+        return Feed(self.config, source=self.source, order=self.order, **options)
+
+
+def live(config: FeedConfig, *, source: Source | None = None) -> Origin:
+    """Returns the live feed. While it catches up, records are read in the order of their times.
+
+    Args:
+        config: What to read, from where on.
+        source: Where to read from; Kafka by default.
+    """
+    return Origin(config=config, name=config.bootstrap_servers[0], source=source, order="time")
+
+
+def recorded(path: Path, *, speed: float = 1.0, since: str = "earliest", selection: Selection = ALL_RACES) -> Origin:
+    """Returns a recording. If it was cut off in the middle of a write, standard error says so.
+
+    Args:
+        path: The folder of the recording, or one of its files.
+        speed: How fast its time passes; infinite: as fast as it can be shown.
+        since: From when on, as for `parse_since`, seen from the end of the recording.
+        selection: The races that are wanted. For a single one the index finds where it is.
+
+    Raises:
+        ConfigError: the path is not valid.
+        RecordingError: there is no recording, or it can't be read.
+        ValueError: `since` is not understood, or the speed is not positive.
+    """
+    recording = Recording(path)
+    for cut in recording.cuts:
+        print(f"rbhq-stream: {cut.path} ends in the middle of a write: {cut.reason}", file=sys.stderr)
+    start = parse_since(since, (recording.ended or datetime.now(timezone.utc)).astimezone())
+    if isinstance(start, datetime):
+        recording = recording.between(start)
+    if selection.meeting_id is not None and selection.event_number is not None:
+        recording = recording.races(RaceId(selection.meeting_id, selection.event_number))
+    # nothing connects to it
+    config = FeedConfig(bootstrap_servers="recording", security="PLAINTEXT", topics=recording.topics, group_id=None)
+    return Origin(config=config, name=str(path), source=recording.at(speed), speed=speed)
