@@ -47,6 +47,7 @@ from rbhq_stream._engine.reading import AsyncReading, Reading, ReadProgress, are
 from rbhq_stream._health_file import HealthFile
 from rbhq_stream._race_card import CardMeeting, CardRace, CardRunner, RaceCard
 from rbhq_stream._recording import Recording, RecordingCut, RecordTo
+from rbhq_stream._tables import ArrowTables, to_arrow
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import (
     AuthenticationError,
@@ -115,6 +116,7 @@ __all__ = [
     "NO_RETRY",
     "Anomaly",
     "AnomalyKind",
+    "ArrowTables",
     "AsyncFeed",
     "AsyncReading",
     "AuthenticationError",
@@ -254,5 +256,6 @@ __all__ = [
     "diagnose",
     "encode",
     "read",
+    "to_arrow",
     "to_dict",
 ]

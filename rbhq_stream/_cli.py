@@ -104,6 +104,15 @@ def parser() -> argparse.ArgumentParser:
         "--max-age", type=_seconds, default=10.0, metavar="S", help="seconds a file is believed (default: 10)"
     )
     health.set_defaults(command=_health)
+    export = commands.add_parser(
+        "export",
+        help="write a recording as Parquet files",
+        description="Writes the events of a recording, made with Feed(record_to=…), as one Parquet file for each kind"
+        " of row: prices, scratchings, statuses, results and dividends. Records that can't be decoded are left out.",
+    )
+    export.add_argument("recording", metavar="RECORDING", type=Path, help="the folder of the recording")
+    export.add_argument("folder", metavar="DIR", type=Path, help="where to write; files of the same names are replaced")
+    export.set_defaults(command=_export)
     return parser
 
 
@@ -212,6 +221,26 @@ def _health(options: argparse.Namespace) -> int:
     report = HealthReport.read(options.file, max_age=options.max_age)
     print(json.dumps(report.to_dict(), indent=2) if options.json else report, flush=True)
     return 0 if (report.is_alive if options.live else report.is_ready) else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    from rbhq_stream._recording import Recording  # noqa: PLC0415  # other commands start faster without
+    from rbhq_stream._tables import export  # noqa: PLC0415  # other commands start faster without
+
+    recording = Recording(options.recording)
+    bad: list[str] = []
+    try:
+        rows = export(recording.events(on_bad_record=lambda error: bad.append(str(error.record))), options.folder)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"rbhq-stream: {error}", file=sys.stderr)
+        return 1
+    for name, count in rows.items():
+        print(f"{count:12,} {name}")
+    for cut in recording.cuts:
+        print(f"rbhq-stream: {cut.path} was cut off at byte {cut.at}: {cut.reason}", file=sys.stderr)
+    if bad:
+        print(f"rbhq-stream: left out {len(bad):,} records that can't be decoded, first {bad[0]}", file=sys.stderr)
+    return 0
 
 
 def _is_coloured() -> bool:

@@ -24,6 +24,7 @@ AsyncFeed AuthenticationError AuthorizationError ConfigError ConnectError DataLo
     PartitionsLost Positions Signal SqlOffsets TopicPartition
     KafkaProperties NO_EXTRA NO_RETRY OnBadRecord OnEvent OnPart Owner PropertyValue RawRecord Source Verdict
     PartitionEnd SourceStatus
+    ArrowTables to_arrow
     Recording RecordingCut RecordingError RecordingFailed RecordTo
     AsyncReading ReadProgress Reading aread read
     Followable OnChange

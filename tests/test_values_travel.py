@@ -24,6 +24,7 @@ import rbhq_stream.testing
 from rbhq_stream import (
     Anomaly,
     AnomalyKind,
+    ArrowTables,
     AuthenticationError,
     AuthorizationError,
     BettingChanged,
@@ -307,6 +308,7 @@ VALUES: dict[type[Any], list[Any]] = {
         SourceStatus(time=AT, has_ended=True),
         SourceStatus(brokers_known=1, ends={PARTITION: PartitionEnd(7, 1.5)}),
     ],
+    ArrowTables: [ArrowTables(*range(5))],  # how a table travels is pyarrow's affair, and it need not be installed
     # findings
     FeedStats: [FeedStats(1, 2, 3, 4)],
     ReadProgress: [ReadProgress(events=1, at=AT, fraction=0.5)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from heapq import merge
@@ -223,12 +223,14 @@ class Recording:
         """
         return (Record.of(raw) for raws in self._chunks() for raw in raws)
 
-    def events(self, *, on_bad_record: Literal["raise", "skip"] = "raise") -> Iterator[Event]:
+    def events(
+        self, *, on_bad_record: Literal["raise", "skip"] | Callable[[DecodeError], object] = "raise"
+    ) -> Iterator[Event]:
         """Iterates over the events, without a feed.
 
         Args:
             on_bad_record: whether a record that can't be decoded raises its error, which ends the iteration, or is
-                skipped.
+                skipped, or a function that is called with the error.
 
         Raises:
             DecodeError: a record can't be decoded.
@@ -242,8 +244,10 @@ class Recording:
                     continue
                 try:
                     events = decode(kinds[raw.topic()], value, record=raw)
-                except DecodeError:
-                    if on_bad_record == "raise":
+                except DecodeError as error:
+                    if callable(on_bad_record):
+                        on_bad_record(error)
+                    elif on_bad_record == "raise":
                         raise
                     continue
                 yield from events

@@ -8,7 +8,7 @@ counts are ratios taken within a round, so that a machine that is busy or slow i
 * `work`          what the contenders are given, measure, and report. Only the standard library, for they live in
                   environments of their own.
 * `environments`  makes those, with the pinned versions in `peers.txt` and `quix.txt`.
-* `latency`, `memory`, `concurrency`, `decoding`, `book`  the parts of the run that are not about throughput.
+* `latency`, `memory`, `concurrency`, `decoding`, `book`, `tables`  the parts of the run that are not about throughput.
 * `run`           what is run in which order, and the figures that come of it.
 * `report`        the table, the JSON file and the block in `docs/performance.md`.
 """

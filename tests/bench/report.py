@@ -103,7 +103,7 @@ def _unit(unit: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = {"events/s": 0, "updates/s": 0, "records": 0, "MiB": 1, "ms": 3}.get(unit, 2)
+    digits = {"events/s": 0, "updates/s": 0, "rows/s": 0, "records": 0, "MiB": 1, "ms": 3}.get(unit, 2)
     return f"{value:,.{digits}f}"
 
 

@@ -18,7 +18,7 @@ from tests.bench.processes import FailedError, Outcome
 from tests.bench.stage import Stage, open_stage
 from tests.bench.work import Job
 
-PARTS = ("decode", "book", "feed", "peers", "recording", "concurrency", "latency", "memory", "startup")
+PARTS = ("decode", "book", "tables", "feed", "peers", "recording", "concurrency", "latency", "memory", "startup")
 MIB = 1024 * 1024
 
 
@@ -102,7 +102,9 @@ class Run:
                 self._decode(folder, [value for _, value in records[: self.settings.decoded]])
             if "book" in wanted:
                 self._book(folder)
-            if set(wanted) <= {"decode", "book"}:
+            if "tables" in wanted:
+                self._tables()
+            if set(wanted) <= {"decode", "book", "tables"}:
                 return
             say("starting a broker")
             with open_stage(
@@ -190,6 +192,14 @@ class Run:
                 saved,
             ),
         ]
+
+    def _tables(self) -> None:
+        updates = max(self.settings.book_updates // 5, 400_000)
+        say(f"tables, {updates:,} updates")
+        outcome = processes.finish(processes.start("tables", str(updates)), 120 + updates / 10_000)
+        self._keep("tables", outcome, OURS)
+        rates = tuple(outcome["rows_per_second"])
+        self.figures.append(Figure("tables", "to_arrow, rows of prices", "rows/s", rates, Goal(500_000)))
 
     def _throughput(self, stage: Stage, records: list[tuple[bytes, bytes]]) -> None:
         peers = TYPED if "peers" in self.settings.parts else ()
