@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from rbhq_stream import (
     AnomalyKind,
@@ -27,6 +28,7 @@ from rbhq_stream import (
     SnapshotError,
     TopicPartition,
 )
+from rbhq_stream._book.snapshots import sealed
 from rbhq_stream.testing import Simulator
 from tests.book_strategies import Day, days
 from tests.race_books import IDS, RACE, Topics, after, anomalies, apply, scratching, win
@@ -137,16 +139,32 @@ def test_what_can_not_be_written_is_refused(path: Path) -> None:
         book.save(path)
 
 
+BOOK = {"positions": [], "races": [], "left": [], "newest": 0}
+PRICE = {"runner_number": 1, "price_type": "ep", "price": {"value": "many", "opening": None, "moved": None}}
+
+
 @pytest.mark.parametrize(
     "document",
     [
         b"",
         b"[]",
         b"{}",
+        b"\xff\xfe",
         b'{"version":1}',
         b'{"version":1,"book":{}}',
-        b'{"version":1,"book":{"positions":[["a"]],"races":[],"left":[],"newest":0}}',
-        b'{"version":1,"book":{"positions":[],"races":[{"meeting_id":1}],"left":[],"newest":0}}',
+        b'{"version":1,"sha256":"","book":{}}',
+        b'{"version":1,"book":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        sealed(b"{}"),
+        sealed(b"[" * 900 + b"]" * 900),
+        *(
+            sealed(json.dumps({**BOOK, **changed}).encode())
+            for changed in (
+                {"positions": [["a"]]},
+                {"races": [{"meeting_id": 1}]},
+                {"races": [{"meeting_id": 1, "event_number": 1, "prices": [PRICE]}]},
+                {"left": None},
+            )
+        ),
     ],
 )
 def test_a_file_that_is_no_snapshot_is_refused(path: Path, document: bytes) -> None:
@@ -155,6 +173,22 @@ def test_a_file_that_is_no_snapshot_is_refused(path: Path, document: bytes) -> N
         RaceBook.load(path)
     assert raised.value.path == str(path)
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+@given(st.data())
+def test_a_damaged_file_is_refused_and_never_read_as_something_else(path: Path, data: st.DataObject) -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, topics.prices(win(3, "4.40"), at=1, scratchings=[scratching(4)]), topics.result("FINAL", at=2))
+    book.save(path)
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1), label="at")
+    if data.draw(st.booleans(), label="is truncated"):
+        path.write_bytes(whole[:at])
+    else:
+        byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != whole[at]), label="byte")
+        path.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
+    with pytest.raises(SnapshotError):
+        RaceBook.load(path)
 
 
 def test_a_snapshot_of_another_version_is_refused(path: Path) -> None:

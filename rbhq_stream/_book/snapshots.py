@@ -1,4 +1,4 @@
-"""A book as a file: JSON of a version, with the offsets to go on from.
+"""A book as a file: JSON of a version, with the offsets to go on from, and a checksum, as a wrong digit costs money.
 
 Scratchings, reinstatements and results are kept as RBHQ would write them, by `encode`, so that every field, also those
 that the library does not know, comes back to the last digit. A change of what follows needs a new `VERSION`, and a
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Union
 
@@ -134,7 +135,13 @@ def to_bytes(book: SavedBook) -> bytes:
     Raises:
         ValueError: a scratching or a result that was made by hand holds what cannot be written.
     """
-    return msgspec.json.encode({"version": VERSION, "book": _converter.unstructure(book)})
+    return sealed(msgspec.json.encode(_converter.unstructure(book)))
+
+
+def sealed(book: bytes) -> bytes:
+    """Returns the JSON of a book with its version and its checksum."""
+    checksum = sha256(book).hexdigest()
+    return msgspec.json.encode({"version": VERSION, "sha256": checksum, "book": msgspec.Raw(book)})
 
 
 def read(path: Path) -> SavedBook:
@@ -145,14 +152,19 @@ def read(path: Path) -> SavedBook:
         SnapshotError: it is no snapshot, or one of another version.
     """
     try:
-        document = msgspec.json.decode(path.read_bytes())
-        version = document["version"]
+        document = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        version: object = msgspec.json.decode(document["version"])
         if version != VERSION:
             raise SnapshotError(str(path), f"its version is {version!r}, and only {VERSION} can be read")
-        return _converter.structure(document["book"], SavedBook)
+        if msgspec.json.decode(document["sha256"]) != sha256(document["book"]).hexdigest():
+            raise SnapshotError(str(path), "its checksum is wrong: it was damaged")
+        return _converter.structure(msgspec.json.decode(document["book"]), SavedBook)
     except (
         msgspec.MsgspecError,
+        ArithmeticError,
+        AttributeError,
         KeyError,
+        RecursionError,
         TypeError,
         ValueError,
         cattrs.BaseValidationError,
