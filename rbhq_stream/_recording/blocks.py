@@ -170,10 +170,8 @@ def encode_block(records: Sequence[RawRecord], number: int, races: RaceFinder) -
         races: finds the races, for the index.
     """
     columns = Columns(records)
-    counts = Counter(columns.partitions)
-    numbers = {partition: number for number, partition in enumerate(counts)}
-    body = columns.encoded(numbers)
-    index = _index(columns, counts, races).encoded()
+    body = columns.encoded()
+    index = _index(columns, races).encoded()
     packed, compression = zlib.compress(body, LEVEL), DEFLATED
     if len(packed) >= len(body):
         packed, compression = body, STORED
@@ -184,18 +182,22 @@ def encode_block(records: Sequence[RawRecord], number: int, races: RaceFinder) -
     return b"".join((header, _CRC.pack(zlib.crc32(header)), index, packed))
 
 
-def _index(columns: Columns, counts: Mapping[tuple[str, int], int], races: RaceFinder) -> BlockIndex:
-    partitions, offsets = columns.partitions, columns.offsets
-    last = dict(zip(partitions, offsets, strict=True))
-    first = dict(zip(reversed(partitions), reversed(offsets), strict=True))
+def _index(columns: Columns, races: RaceFinder) -> BlockIndex:
+    numbers, offsets = columns.numbers, columns.offsets
+    counts = Counter(numbers)
+    last = dict(zip(numbers, offsets, strict=True))
+    first = dict(zip(reversed(numbers), reversed(offsets), strict=True))
     times = columns.times
     if 0 in columns.kinds:
         times = tuple(time for kind, time in zip(columns.kinds, times, strict=True) if kind)
     return BlockIndex(
         min(times, default=None),
         max(times, default=None),
-        tuple(PartitionRange(TopicPartition(*one), first[one], last[one], counts[one]) for one in counts),
-        frozenset(races.of_all([topic for topic, _ in partitions], columns.values)),
+        tuple(
+            PartitionRange(TopicPartition(*partition), first[number], last[number], counts[number])
+            for number, partition in enumerate(columns.distinct)
+        ),
+        frozenset(races.of_all(columns.partitions, columns.values)),
     )
 
 

@@ -73,6 +73,11 @@ class Columns:
 
     def __init__(self, records: Sequence[RawRecord]) -> None:
         self.partitions: list[tuple[str, int]] = list(zip(map(_topic, records), map(_partition, records), strict=True))
+        self.distinct = list(dict.fromkeys(self.partitions))
+        """Each partition once, in the order in which they came."""
+        numbers = dict(zip(self.distinct, range(len(self.distinct)), strict=True))
+        self.numbers = list(map(numbers.__getitem__, self.partitions))
+        """The position of each record's partition among those."""
         self.offsets: list[int] = list(map(_offset, records))
         kinds, times = zip(*map(_timestamp, records), strict=True)
         self.kinds: tuple[int, ...] = kinds
@@ -81,16 +86,12 @@ class Columns:
         self._keys: list[bytes | None] = list(map(_key, records))
         self._headers = _encoded_headers(records)
 
-    def encoded(self, numbers: dict[tuple[str, int], int]) -> bytes:
-        """Returns the body.
-
-        Args:
-            numbers: the number of each partition in the index.
-        """
+    def encoded(self) -> bytes:
+        """Returns the body."""
         blobs = (self._keys, self.values, self._headers)
         return b"".join(
             (
-                _packed("H", map(numbers.__getitem__, self.partitions)),
+                _packed("H", self.numbers),
                 _packed("q", self.offsets),
                 bytes(self.kinds),
                 _packed("q", self.times),

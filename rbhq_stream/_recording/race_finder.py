@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 from rbhq_stream._wire import decode
@@ -38,8 +38,13 @@ class RaceFinder:
                 return frozenset((race,))
         return self._decoded(topic, value)
 
-    def of_all(self, topics: Sequence[str], values: Sequence[bytes | None]) -> set[RaceId]:
-        """Returns the races of many documents. Much faster than one by one if they are plain."""
+    def of_all(self, partitions: Sequence[tuple[str, int]], values: Sequence[bytes | None]) -> set[RaceId]:
+        """Returns the races of many documents. Much faster than one by one if they are plain.
+
+        Args:
+            partitions: the partition of each document.
+            values: the documents.
+        """
         given = [value for value in values if value is not None] if None in values else values
         together = b"\n".join(given)  # type: ignore[arg-type]  # without None
         if together.count(b"eetingId") == len(given) == together.count(b"ventNumber"):
@@ -47,10 +52,8 @@ class RaceFinder:
             races = set(map(self._plain, starts))
             if None not in races:
                 return races  # type: ignore[return-value]
-        return self._one_by_one(zip(topics, values, strict=True))
-
-    def _one_by_one(self, documents: Iterable[tuple[str, bytes | None]]) -> set[RaceId]:
-        return {race for topic, value in documents for race in self.of(topic, value)}
+        documents = zip(partitions, values, strict=True)
+        return {race for (topic, _), value in documents for race in self.of(topic, value)}
 
     def _plain(self, start: bytes) -> RaceId | None:
         try:

@@ -264,6 +264,12 @@ class Run:
             Figure(part, "Feed that records", "events/s", recording_, note=f"{min(seconds):.1f} s and more"),
             Figure(part, "replay at full speed", "events/s", replay),
             Figure(part, "Feed that records ÷ Feed", "ratio", ratios(recording_, alone), Goal(0.9), "round by round"),
+            Figure(
+                part,
+                "processor time of all threads, Feed that records ÷ Feed",
+                "time ratio",
+                ratios(*(self._numbers(title, "cpu_seconds") for title in ("feed recording", "feed alone"))),
+            ),
             Figure(part, "replay ÷ Feed", "ratio", ratios(replay, alone), Goal(1.0), "round by round"),
             Figure(part, "size ÷ bytes of the values", "size ratio", sizes, Goal(0.2, at_most=True)),
         ]

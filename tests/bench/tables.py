@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from time import perf_counter
+from time import thread_time
 
 from rbhq_stream import PriceEvent, decode, to_arrow
 from rbhq_stream.testing import MemoryRecord
@@ -20,9 +20,9 @@ def main(updates: int) -> None:
     for offset, (raw, time) in enumerate(day(updates)):
         batch += decode(PriceEvent, raw, record=MemoryRecord("prices", 0, offset, raw, None, time))
         if len(batch) == AT_ONCE:
-            began = perf_counter()
+            began = thread_time()  # of the processor: what else the machine does is not in it
             rows = to_arrow(batch).prices.num_rows
-            rates.append(rows / (perf_counter() - began))
+            rates.append(rows / (thread_time() - began))
             batch.clear()
     report({"rows_per_second": rates})
 
