@@ -7,7 +7,8 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import itemgetter
 
 from rbhq_stream._recording.columns import RecordedRecord
 from rbhq_stream._timestamps import from_milliseconds
@@ -16,6 +17,8 @@ from rbhq_stream.source import Owner, PartitionEnd, SourceStatus, TopicPartition
 
 MAX_WAIT = 0.02
 """Seconds between two looks for records that are due. So they are handed over at most so late."""
+
+_time_of = itemgetter(3)
 
 
 class Replay:
@@ -137,10 +140,13 @@ class Replay:
             if not self._aside:
                 self._end()
             return ()
+        if self._speed == math.inf:
+            due, self._waiting = self._waiting, []
+            self._latest = max(chain((self._latest,), map(_time_of, due)))
+            return self._not_held(due) if self._held else due
         if self._began is None:
             self._began = self._clock(), max(self._due_at[0], 0)
-        now = self._now()
-        count = len(self._waiting) if now is None else bisect_right(self._due_at, now)
+        count = bisect_right(self._due_at, self._now() or 0)
         if not count:
             return ()
         due, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -167,7 +173,8 @@ class Replay:
                 records = [record for record in chunk if record[1] >= self._starts.get(record[0], 0)]
             if records:
                 self._waiting = records
-                self._due_at = list(accumulate([record[3] for record in records], max, initial=self._latest))[1:]
+                if self._speed != math.inf:
+                    self._due_at = list(accumulate(map(_time_of, records), max, initial=self._latest))[1:]
                 return True
         return False
 
