@@ -89,6 +89,22 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_look(replay, since="earliest")
     replay.set_defaults(command=_replay)
+    record = commands.add_parser(
+        "record",
+        help="record the feed in a folder",
+        description="Reads the feed without a consumer group and records every record as it came, until Ctrl-C. A"
+        " recording that is in the folder already is continued. The configuration is read from environment variables,"
+        " or from a TOML file.",
+    )
+    record.add_argument("folder", metavar="DIR", type=Path, help="where to record")
+    record.add_argument(
+        "--since",
+        default="now",
+        metavar="WHEN",
+        help="14:03, a date and time, 30m, 2h, 1d, earliest, or now (default: now)",
+    )
+    _add_configuration(record)
+    record.set_defaults(command=_record)
     health = commands.add_parser(
         "health",
         help="whether a running feed is ready, or alive, by its HealthFile",
@@ -185,6 +201,18 @@ def _replay(options: argparse.Namespace) -> int:
     except (ConfigError, DecodeError, OSError, RecordingError, ValueError) as error:
         return _refuse(error)
     show(origin, look)
+    return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    from rbhq_stream._tail import parse_since, record  # noqa: PLC0415  # other commands start faster without
+
+    try:
+        start = parse_since(options.since, datetime.now().astimezone())
+        config = _configuration(options, group_id=None, start=start)
+    except (ConfigError, OSError, ValueError) as error:
+        return _refuse(error)
+    record(config, options.folder)
     return 0
 
 

@@ -1,0 +1,49 @@
+"""`rbhq-stream record`: writes what the feed delivers into a folder, until the user ends it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+from rbhq_stream import Event, Feed, FeedConfig, HealthChanged
+from rbhq_stream._board import screen
+from rbhq_stream._interruption import Interruption
+from rbhq_stream._kinds import EVENT_KINDS
+
+
+def record(config: FeedConfig, folder: Path) -> None:
+    """Records until Ctrl-C or SIGTERM, and prints what was recorded. Changes of the feed's health go to standard error.
+
+    Args:
+        config: What to record, and from where.
+        folder: Where to; a recording that is there already is continued.
+
+    Raises:
+        ConnectError: the feed could not connect, or has ended with a permanent error.
+        DataLossError: records were deleted before they were read.
+        RecordingError: the folder can't be written to.
+    """
+    # a record that can't be decoded is recorded like any other
+    feed = Feed(config, record_to=folder, on_bad_record=lambda _: None)
+
+    @feed.on(HealthChanged, immediately=True)
+    def report(signal: HealthChanged) -> None:
+        print(signal.health, file=sys.stderr, flush=True)
+
+    counts: Counter[type[Event]] = Counter()
+    with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
+        interruption.then(feed.stop)
+        if sys.stderr.isatty() and screen.has_rich():
+            from rbhq_stream._board.progress import CatchUpBar  # noqa: PLC0415  # it needs rich, an optional extra
+
+            stack.enter_context(CatchUpBar(lambda: feed.health))
+        stack.enter_context(feed)
+        for event in feed:
+            counts[type(event)] += 1
+    for kind in EVENT_KINDS:
+        print(f"{counts[kind.event]:12,} {kind.name} events")
+    if feed.stats.bad_records:
+        print(f"{feed.stats.bad_records:12,} records that can't be decoded")
