@@ -116,7 +116,7 @@ def test_a_hold_up_is_reported_after_a_minute_and_each_time_it_has_lasted_twice_
     reported = [
         (now, holdup.seconds)
         for now in range(100, 1000, 5)
-        for holdup in holdups.look({A: (7, now)}, now)
+        for holdup in holdups.update({A: (7, now)}, now)
         if holdup == Holdup(A, 7, now, now - 100)
     ]
     assert reported == [(160, 60), (220, 120), (340, 240), (580, 480)]
@@ -124,11 +124,11 @@ def test_a_hold_up_is_reported_after_a_minute_and_each_time_it_has_lasted_twice_
 
 def test_a_hold_up_starts_again_with_another_record() -> None:
     holdups = Holdups()
-    holdups.look({A: (7, 0), B: (3, 0)}, 0)
-    holdups.look({A: (8, 0), B: (3, 0)}, 50)
-    assert holdups.look({A: (8, 0), B: (3, 0)}, 100) == [Holdup(B, 3, 0, 100)]
-    assert holdups.look({A: (8, 5)}, 110) == [Holdup(A, 8, 5, 60)]
-    assert holdups.look({B: (3, 0)}, 190) == [], "it was away meanwhile"
+    holdups.update({A: (7, 0), B: (3, 0)}, 0)
+    holdups.update({A: (8, 0), B: (3, 0)}, 50)
+    assert holdups.update({A: (8, 0), B: (3, 0)}, 100) == [Holdup(B, 3, 0, 100)]
+    assert holdups.update({A: (8, 5)}, 110) == [Holdup(A, 8, 5, 60)]
+    assert holdups.update({B: (3, 0)}, 190) == [], "it was away meanwhile"
 
 
 def test_only_a_record_that_was_handed_over_and_not_acknowledged_is_a_hold_up() -> None:

@@ -1,11 +1,11 @@
-"""`ConcurrentDriver`: how `run` has the handlers of many races called at once. What `Feed` and `AsyncFeed` share.
+"""`ConcurrentDriver`: calls the handlers of many races at once, for the `run` of both `Feed` and `AsyncFeed`.
 
-The steps are performed by whoever called `run`: it takes events from the buffer, starts them as the scheduler decides,
-and delivers signals while no handler is running. A started event is attempted elsewhere, on a thread or in a task of
-the facade, which reports what came of it.
+The thread or task that called `run` performs the steps: it takes events from the buffer, starts them as the scheduler
+decides, and delivers signals while no handler is running. The handlers of a started event are called elsewhere, on a
+thread or in a task of the facade, which reports the outcome.
 
-A run keeps everything about its events in flight to itself. When it ends, by an interrupt at any line even, only what
-the cursor has settled counts; the rest is rewound and delivered again.
+All state about events in flight belongs to the run. When a run ends, even by an interrupt at any line, only what the
+cursor has settled counts. The rest is rewound and delivered again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Delivery:
 
     event: Event
     position: Position
-    """The cursor's behind it."""
+    """The cursor's position after it."""
     handling: Steps[bool]
     """Calls its handlers."""
 
@@ -76,7 +76,8 @@ class Delivery:
 
 Job = InFlight[Delivery]
 Result = Union[bool, Wait, BaseException]
-"""What became of an attempt: all handlers have returned, or one is called again after a wait, or one has failed."""
+"""What became of an attempt: all handlers have returned, or one failed and is called again after a wait, or one has
+failed for good."""
 
 
 @define(eq=False)
@@ -87,16 +88,16 @@ class Run:
     retry: Retry
     scheduler: Scheduler[Delivery]
     failure: BaseException | None = None
-    """What the first handler raised that failed for good."""
+    """What the first handler that failed for good raised."""
     refusal: DecodeError | None = None
-    """The error of the bad record by which the run ends."""
+    """The error of the bad record that ends the run."""
     is_ending: bool = False
     """Whether no further event is to be started."""
     _reports: deque[tuple[Job, Result]] = Factory(deque)  # any thread appends, the one that called `run` removes
     _is_cancelling: bool = False
 
     def refuse(self, error: DecodeError) -> None:
-        """Notes the error of a bad record, by which the run ends."""
+        """Notes the error of a bad record that ends the run."""
         self.refusal = error
 
     def end(self) -> None:
@@ -108,11 +109,11 @@ class Run:
         self._reports.append((job, result))
 
     def expect_cancellations(self) -> None:
-        """Notes that the handlers that are running are now cancelled: what they raise is no failure of theirs."""
+        """Notes that the running handlers are now cancelled, so what they raise is not a failure."""
         self._is_cancelling = True
 
     def collect(self, now: float) -> int:
-        """Enters into the scheduler what was reported.
+        """Passes the reported outcomes to the scheduler.
 
         Returns:
             How many events were handled.
@@ -130,7 +131,7 @@ class Run:
                 self.scheduler.wait(job, math.inf)  # the run ends before that
                 if isinstance(result, BaseException):
                     self._note_failure(job, result)
-            reports.popleft()  # not before: an interrupt would lose it
+            reports.popleft()  # not before: an interrupt would lose the report
         return count
 
     def _note_failure(self, job: Job, error: BaseException) -> None:
@@ -151,7 +152,7 @@ class ConcurrentDriver(Driver):
 
     @property
     def _oldest_start(self) -> float | None:
-        """When the handlers began with the event that they have been busy with for longest, by the driver's clock.
+        """When the longest running handler began, by the driver's clock.
 
         `None` while no handler is running, and always while events are handled one by one. From any thread.
         """
@@ -168,7 +169,7 @@ class ConcurrentDriver(Driver):
         """Has the handlers of many events called until the feed is stopped or one of them fails."""
         session, cursor, scheduler = self._session, self._cursor, run.scheduler
         cursor.settle(self._handed_over)
-        is_ahead = False  # whether events were shown that are not settled
+        is_ahead = False  # whether events were shown that are not settled yet
         while not session.is_stopped:
             self._collect(run)
             if run.failure is not None:
@@ -178,14 +179,14 @@ class ConcurrentDriver(Driver):
                 continue
             if is_ahead and scheduler.is_idle:
                 self._collect(run)
-                cursor.settle_all()  # also the records without events behind the last one that has some
+                cursor.settle_all()  # including records without events after the last one with events
                 is_ahead = False
             if self._events_this_turn >= self._events_per_turn:
                 self._events_this_turn = 0
                 yield LetOthersRun()
                 continue
             if self._signals:
-                if not self._concerns_anybody(self._signals[0]):
+                if not self._has_handler(self._signals[0]):
                     self._signals.popleft()
                     continue
                 if scheduler.is_idle:
@@ -210,7 +211,7 @@ class ConcurrentDriver(Driver):
         """Returns the event to be attempted next, if there is one and room for it."""
         scheduler = run.scheduler
         while (job := scheduler.start(self._clock())) is not None and not self._cursor.owns(job.item.position):
-            scheduler.finish(job)  # another member of the consumer group has it
+            scheduler.finish(job)  # its partition is now assigned to another member of the consumer group
         return job
 
     def _show_first(self, run: Run) -> Event | None:
@@ -222,7 +223,7 @@ class ConcurrentDriver(Driver):
                 run.refuse(error)
             raise
 
-    def _concerns_anybody(self, signal: Signal) -> bool:
+    def _has_handler(self, signal: Signal) -> bool:
         return isinstance(signal, FailedHandler) or next(self._dispatcher.calls(signal), None) is not None
 
     def _attempt(self, job: Job) -> Steps[bool | Wait]:
@@ -249,7 +250,7 @@ class ConcurrentDriver(Driver):
         self._wake()
 
     def _collect(self, run: Run) -> None:
-        """Enters what was reported, and settles what is processed by that."""
+        """Passes the reported outcomes on, and settles the events that are processed now."""
         self._cursor.count_events(run.collect(self._clock()))
         last = run.scheduler.take_processed()
         if last is not None:
@@ -259,8 +260,8 @@ class ConcurrentDriver(Driver):
         """Waits until the running handlers have returned, and settles what is processed by then.
 
         Args:
-            is_over: whether none is running.
-            then: what becomes of those that have not returned by then, for the log.
+            is_over: returns whether no handler is running.
+            then: what happens to the handlers that have not returned by then, for the log.
         """
         run.end()
         timeout = run.limits.drain_timeout

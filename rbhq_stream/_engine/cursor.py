@@ -248,7 +248,7 @@ class Cursor:
                 continue
             record = chunk.records[at]
             if chunk.epoch != buffer.ownership.epoch and not buffer.owns(chunk, record):
-                self._go_past()  # its partition is not assigned to this process any more
+                self._advance()  # its partition is not assigned to this process any more
                 continue
             value = record.value()
             if not value:
@@ -284,7 +284,7 @@ class Cursor:
     def _pass_empty(self, record: RawRecord) -> None:
         self._pass(record)
         self._empty += 1
-        self._go_past()
+        self._advance()
 
     def _pass(self, record: RawRecord) -> None:
         """Acknowledges a record of which the application gets no event."""
@@ -292,8 +292,8 @@ class Cursor:
             topic, partition, offset = Record.of(record).coordinates
             self._buffer.acknowledge(Acknowledgement((topic, partition), offset, self._chunk.epoch))
 
-    def _go_past(self) -> None:
-        """Moves to the next record. This one is processed, unless events before it are not."""
+    def _advance(self) -> None:
+        """Moves to the next record. The current one is processed, unless events before it are not."""
         self._at += 1
         if self._state is _IDLE:
             self._mark_processed()
@@ -313,4 +313,4 @@ class Cursor:
             _log.error("skipped a bad record: %s", error)
         self._bad += 1
         self._pass(record)
-        self._go_past()
+        self._advance()

@@ -20,11 +20,11 @@ class HandlerTasks:
         task.add_done_callback(self._tasks.discard)
 
     def is_over(self) -> bool:
-        """Whether no task is running."""
+        """Returns whether no task is running."""
         return all(task.done() for task in self._tasks)
 
     async def cancel(self) -> None:
-        """Cancels the tasks and waits until they have ended, also if it is cancelled meanwhile."""
+        """Cancels the tasks and waits until they have ended, even if it is cancelled itself in the meantime."""
         cancelled: asyncio.CancelledError | None = None
         while not self.is_over():
             running = list(self._tasks)

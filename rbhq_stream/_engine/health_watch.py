@@ -1,8 +1,8 @@
 """`HealthWatch`: the thread that determines the feed's health.
 
 It is a thread of its own because the others can be busy: the poll thread with brokers that do not reply, the
-application with a slow handler. It looks at intervals, has the state machine judge what it sees, publishes the result
-and delivers the signals.
+application with a slow handler. At intervals it observes the feed, passes the observation to the state machine,
+publishes the result and delivers the signal, if there is one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from rbhq_stream.signals import Signal
 _log = logging.getLogger("rbhq_stream")
 
 LOOK_INTERVAL = 0.2
-"""Seconds between two looks at the feed."""
+"""Seconds between two observations of the feed."""
 REPLY_TIMEOUT = 0.5
-"""Seconds that the poll thread waits at most until its failure has been taken in."""
+"""Maximum seconds that the poll thread waits until its failure has been observed."""
 
 
 class HealthWatch:
@@ -40,13 +40,13 @@ class HealthWatch:
         name: the name of the feed, for the log.
         rules: the limits.
         topics: the class of the events in each topic.
-        buffer: what is looked at.
+        buffer: the buffer of the feed, which is observed.
         counts: returns how many events were handed over and how many records were bad. Called on the health thread.
         oldest_start: returns when the longest running handler began (monotonic), if several run at once. Called on the
             health thread.
         is_closed: returns whether the application has closed the feed.
         deliver: delivers a signal.
-        failed: takes in what a logging handler of the application raised.
+        failed: called with the exception that a logging handler of the application raised.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class HealthWatch:
         self._is_started = self._is_ending = False  # likewise
         self._thread: threading.Thread | None = None  # likewise
         self._requests: SimpleQueue[threading.Event] = SimpleQueue()
-        self._looked_at = 0.0  # when; written by the health thread, as the rest
+        self._looked_at = 0.0  # when the feed was last observed; the health thread writes this and the rest
         self._has_ended = False
         self._busy_since: tuple[int, float] | None = None  # how many records were processed, and since when so many
 
@@ -103,27 +103,27 @@ class HealthWatch:
 
     def look(self) -> Health:
         """Looks now, and returns the health."""
-        self._look_soon().wait(REPLY_TIMEOUT)
+        self._request_look().wait(REPLY_TIMEOUT)
         return self._machine.current
 
     def start(self) -> None:
-        """Starts to look."""
+        """Starts the health thread."""
         self._looked_at = time.monotonic()
         self._is_started = True
         self._thread = threading.Thread(target=self._run, name="rbhq_stream health", daemon=True)
         self._thread.start()
 
     def note_failure(self, error: BaseException) -> None:
-        """The feed has ended with an error. Returns when that has been taken in."""
+        """Notes that the feed has ended with an error. Returns when that has been observed."""
         self._failure = error
-        self._look_soon().wait(REPLY_TIMEOUT)
+        self._request_look().wait(REPLY_TIMEOUT)
 
     def end(self) -> None:
         """The poll thread has ended. Looks once more and ends."""
         self._is_ending = True
-        self._look_soon()
+        self._request_look()
 
-    def _look_soon(self) -> threading.Event:
+    def _request_look(self) -> threading.Event:
         looked = threading.Event()
         self._requests.put(looked)
         return looked

@@ -24,7 +24,7 @@ class Holdup:
     seconds: float
     """How long this has been so."""
 
-    def told(self, now: datetime) -> str:
+    def log_line(self, now: datetime) -> str:
         """Returns the hold-up as a line for the log."""
         since = (now - timedelta(seconds=self.seconds)).isoformat(timespec="seconds")
         return (
@@ -42,7 +42,7 @@ class Holdups:
         self._report_after = report_after
         self._since: dict[TopicPartition, tuple[int, float, float]] = {}  # the offset, since when, the next report
 
-    def look(self, oldest: Mapping[TopicPartition, tuple[int, int]], now: float) -> list[Holdup]:
+    def update(self, oldest: Mapping[TopicPartition, tuple[int, int]], now: float) -> list[Holdup]:
         """Returns the hold-ups that are to be reported now.
 
         Args:

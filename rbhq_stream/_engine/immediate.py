@@ -25,7 +25,7 @@ Failed = Callable[[BaseException], None]
 
 
 class Immediate(Protocol):
-    """How handlers of signals are called at once."""
+    """Calls handlers of signals at once."""
 
     def deliver(self, signal: Signal, handlers: Sequence[Handler]) -> None: ...
 
@@ -37,7 +37,7 @@ class ImmediateThread:
     """Calls the handlers on a thread of its own, which exists while there are signals to handle.
 
     Args:
-        failed: takes in the error of a handler.
+        failed: called with the exception of a handler.
     """
 
     def __init__(self, failed: Failed) -> None:
@@ -80,7 +80,7 @@ class ImmediateTasks:
     """Calls the handlers in a task of the event loop that the feed is read in.
 
     Args:
-        failed: takes in the error of a handler.
+        failed: called with the exception of a handler.
     """
 
     def __init__(self, failed: Failed) -> None:
@@ -90,7 +90,7 @@ class ImmediateTasks:
         self._task: asyncio.Task[None] | None = None  # only the event loop's thread touches it
 
     def use(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The feed is read in this event loop from now on. Called in it."""
+        """Notes the event loop in which the feed is read from now on. Called in that loop."""
         if loop is not self._loop:
             self._loop = loop
             self._task = None
@@ -102,8 +102,12 @@ class ImmediateTasks:
         if self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(self._start)
-            except RuntimeError:  # the event loop is closed: they are called in the next one that reads the feed
-                _log.debug("the event loop is closed; its handlers of signals are not called")
+            except (
+                RuntimeError
+            ):  # the event loop is closed: the handlers are called in the next one that reads the feed
+                _log.debug(
+                    "the event loop is closed: handlers of signals are called in the next one that reads the feed"
+                )
 
     @property
     def is_idle(self) -> bool:
@@ -126,7 +130,7 @@ class ImmediateTasks:
                         check_result(result, f"the handler of {type(signal).__name__}", handler)
                 except Exception as error:  # noqa: BLE001  # the application's: it is passed on
                     _report(handler, signal, error, self._failed)
-            self._waiting.popleft()  # not before: what is cancelled is handled in the next event loop
+            self._waiting.popleft()  # not before: if this task is cancelled, the next event loop handles the signal
 
 
 def _report(handler: Handler, signal: Signal, error: BaseException, failed: Failed) -> None:

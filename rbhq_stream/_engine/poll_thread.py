@@ -157,7 +157,7 @@ class PollThread:
             if now >= next_report:
                 self._enter_processed()
                 status = self._source.status()
-                self._buffer.set_progress(self._report.made(self._ledger, status, now))
+                self._buffer.set_progress(self._report.progress(self._ledger, status, now))
                 next_report = now + REPORT_INTERVAL
                 if status.has_ended:
                     self._end_if_processed(now)
@@ -231,8 +231,8 @@ class PollThread:
         offsets = self._ledger.committable()
         if offsets:
             self._source.commit(offsets)
-        for holdup in self._holdups.look(self._ledger.unacknowledged(), time.monotonic()):
-            _log.warning("%s", holdup.told(datetime.now(timezone.utc)))
+        for holdup in self._holdups.update(self._ledger.unacknowledged(), time.monotonic()):
+            _log.warning("%s", holdup.log_line(datetime.now(timezone.utc)))
 
     def _enter_processed(self, *, whole_chunks_only: bool = False) -> None:
         """Enters into the ledger what the application has processed since the last time."""

@@ -12,7 +12,7 @@ from rbhq_stream.source import SourceStatus, TopicPartition
 
 
 class ProgressReport:
-    """Collects it. Used by the poll thread only."""
+    """Collects the feed's progress. Used by the poll thread only."""
 
     def __init__(self) -> None:
         self._membership = Membership.JOINING
@@ -21,12 +21,12 @@ class ProgressReport:
         self._evictions = 0
 
     def assigned(self, partitions: Collection[TopicPartition], now: float) -> None:
-        """These partitions, perhaps none, are assigned."""
+        """Notes that these partitions, perhaps none, are assigned."""
         self._membership = Membership.MEMBER
         self._assigned_at.update(dict.fromkeys(partitions, now))
 
     def removed(self, partitions: Collection[TopicPartition], *, is_evicted: bool) -> None:
-        """These partitions are revoked, or lost by an eviction."""
+        """Notes that these partitions are revoked, or lost by an eviction."""
         if is_evicted:
             self._membership = Membership.EVICTED
             self._evictions += 1
@@ -34,7 +34,7 @@ class ProgressReport:
             self._assigned_at.pop(partition, None)
 
     def arrived(self, records: Sequence[RawRecord], topics: Collection[str], now: float, wall: datetime) -> None:
-        """These records arrived.
+        """Notes that these records arrived.
 
         Args:
             records: all of them, in order.
@@ -53,7 +53,7 @@ class ProgressReport:
                 if not missing:
                     return
 
-    def made(self, ledger: Ledger, status: SourceStatus, now: float) -> Progress:
+    def progress(self, ledger: Ledger, status: SourceStatus, now: float) -> Progress:
         """Returns the progress as of now."""
         positions = ledger.positions()
         return Progress(

@@ -1,4 +1,4 @@
-"""`Scheduler`: which event may be handled now, while several are handled at once, and which are processed. Pure.
+"""`Scheduler`: decides which events may be handled at the same time, and which count as processed. Pure.
 
 The events in flight are those that were taken from the buffer and are not processed. Each is in one of these states:
 
@@ -10,12 +10,12 @@ The events in flight are those that were taken from the buffer and are not proce
 | `WAITING`  | a handler failed, and is called again later        | `READY` when that time has come                    |
 | `FINISHED` | its handlers have returned                         | gone by `take_processed`, with all those before it |
 
-Of one race at most one event is `READY`, `RUNNING` or `WAITING`: the oldest one in flight. So events of one race are
-handled one after the other, in the order in which they arrived. Among those that are `READY` the oldest is started
-first, so that as few as possible have to be kept for one before them.
+At most one event of each race is `READY`, `RUNNING` or `WAITING`: the oldest one in flight. So the events of a race are
+handled one after the other, in the order in which they arrived. Of all events that are `READY`, the oldest is started
+first, so that as few events as possible have to wait for an earlier one to count as processed.
 
-An event may finish before one that arrived earlier. It counts as processed only when all before it are, because a
-partition's committed offset says just that: all records before it are processed.
+An event may finish before one that arrived earlier. It counts as processed only when all earlier ones do, because a
+partition's committed offset means that all records before it are processed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 class State(Enum):
-    """What becomes of an event in flight. See the module."""
+    """The state of an event in flight: see the docstring of the module."""
 
     QUEUED = "queued"
     READY = "ready"
@@ -48,7 +48,7 @@ class InFlight(Generic[_T]):
     item: _T
     race: Hashable
     number: int
-    """Its place in the order of arrival."""
+    """Its number in the order of arrival."""
     state: State = field(default=State.QUEUED, init=False)
     since: float = field(default=0.0, init=False)
     """When it was started last, in seconds of a monotonic clock."""
@@ -58,7 +58,7 @@ class Scheduler(Generic[_T]):
     """Decides for one thread what is handled next. Times are in seconds, monotonic.
 
     Args:
-        at_once: of how many events the handlers may be called at the same time.
+        at_once: how many events may be handled at the same time.
         max_in_flight: how many events may be in flight.
     """
 
@@ -74,7 +74,7 @@ class Scheduler(Generic[_T]):
         self._waiting: list[tuple[float, int, InFlight[_T]]] = []  # a heap, by the time when they are ready
         self._running: dict[int, InFlight[_T]] = {}  # in the order in which they were started
         self.oldest_start: float | None = None
-        """When the one that has been `RUNNING` for longest was started. Any thread may read it."""
+        """When the event that has been `RUNNING` for the longest time was started. Any thread may read it."""
 
     @property
     def is_idle(self) -> bool:
@@ -85,22 +85,22 @@ class Scheduler(Generic[_T]):
     def has_room(self) -> bool:
         """Whether one more event should be added.
 
-        There is no need for more while as many are ready as can be handled at once: what waits in the buffer takes less
-        memory.
+        No more are needed while as many are ready as can be handled at once. Until then they take less memory in the
+        buffer.
         """
         return self._unfinished < self._max_in_flight and len(self._ready) < self._at_once
 
     @property
     def due(self) -> float | None:
-        """When the first of those that are `WAITING` is ready; `None` if there are none."""
+        """When the first `WAITING` event becomes ready; `None` if there is none."""
         return self._waiting[0][0] if self._waiting else None
 
     def running(self) -> list[_T]:
-        """Returns those that are being handled, the one that was started first in front."""
+        """Returns the events that are being handled, in the order in which they were started."""
         return [entry.item for entry in self._running.values()]
 
     def add(self, item: _T, race: Hashable) -> None:
-        """Adds the event that arrived after those that were added before."""
+        """Adds an event. Events are added in the order in which they arrived."""
         entry = InFlight(item, race, self._count)
         self._count += 1
         self._unfinished += 1
@@ -113,7 +113,7 @@ class Scheduler(Generic[_T]):
             queue.append(entry)
 
     def start(self, now: float) -> InFlight[_T] | None:
-        """Starts the oldest event that is ready, if there is one and room for it."""
+        """Starts the oldest event that is ready, if there is one and fewer than `at_once` are running."""
         while self._waiting and self._waiting[0][0] <= now:
             self._make_ready(heapq.heappop(self._waiting)[2])
         if not self._ready or len(self._running) >= self._at_once:
@@ -126,7 +126,7 @@ class Scheduler(Generic[_T]):
         return entry
 
     def wait(self, entry: InFlight[_T], until: float) -> None:
-        """Has the handlers of a running event called again at that time. Other events may be started meanwhile."""
+        """Makes a running event ready again at a later time. Other events may be started in the meantime."""
         if entry.state is State.RUNNING:
             self._end(entry, State.WAITING)
             heapq.heappush(self._waiting, (until, entry.number, entry))
@@ -144,7 +144,7 @@ class Scheduler(Generic[_T]):
                 del self._races[entry.race]
 
     def take_processed(self) -> _T | None:
-        """Returns the last event up to which everything is processed, or `None` if that is none since the last call."""
+        """Returns the last event up to which everything is processed; `None` if that has not changed since the last call."""
         window = self._window
         last = None
         while window and window[0].state is State.FINISHED:

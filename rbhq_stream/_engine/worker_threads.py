@@ -1,7 +1,7 @@
-"""`WorkerThreads`: a few threads that do what one other thread gives them.
+"""`WorkerThreads`: threads that process the items that one other thread gives them.
 
-They are daemon threads: one that never returns does not keep the process from ending. Interrupts strike only the thread
-that gives out work, so that one calls nothing that takes a lock.
+They are daemon threads, so one that never returns does not keep the process from ending. Only the thread that gives out
+the items can be interrupted, so it calls nothing that takes a lock.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _T = TypeVar("_T")
 
 
 class WorkerThreads(Generic[_T]):
-    """Started once, closed once.
+    """A fixed number of threads, which are started once and closed once.
 
     Args:
         count: how many threads.
-        work: what to do with each item, on one of the threads. What it raises ends that thread.
+        work: called with each item on one of the threads. An exception ends that thread.
         wake: called on each thread when it has ended.
     """
 
@@ -34,24 +34,24 @@ class WorkerThreads(Generic[_T]):
         self._ended: deque[threading.Thread] = deque()  # each thread appends itself
 
     def start(self) -> None:
-        """Starts the threads. A thread that an interrupt leaves out of the list ends by `close`, as the others do."""
+        """Starts the threads. One that an interrupt leaves out of the list is ended by `close` like the others."""
         for number in range(self._count):
             thread = threading.Thread(target=self._run, name=f"rbhq_stream worker {number + 1}", daemon=True)
             thread.start()
             self._started.append(thread)
 
     def put(self, item: _T) -> None:
-        """Has the next idle thread work on the item."""
+        """Adds an item, which the next idle thread processes."""
         self._items.put(item)
 
     def close(self) -> None:
-        """Lets each thread end after its current item. Items that none has begun with are dropped. Idempotent."""
+        """Ends each thread after its current item. Items that no thread has started are dropped. Idempotent."""
         self._is_closing = True
         for _ in range(self._count):
             self._items.put(None)
 
     def is_over(self) -> bool:
-        """Whether no thread works any more, after `close`."""
+        """Returns whether all threads have ended, after `close`."""
         return set(self._started) <= set(self._ended)
 
     def _run(self) -> None:
