@@ -13,8 +13,7 @@ from rbhq_stream.source import TopicPartition
 
 @frozen(kw_only=True)
 class Signal:
-    """An event about the feed itself. Handlers are registered with `on`, and are called in every way of reading the
-    feed."""
+    """An event about the feed itself. Handlers that are registered with `on` are called however the feed is read."""
 
     at: datetime
     """When the feed detected it (UTC)."""
@@ -49,7 +48,8 @@ class PartitionsRevoked(Signal):
     """These partitions are no longer assigned to this process: another member of the consumer group continues there.
 
     What was processed of them is committed. None of their buffered events is handed over. From now on the application
-    no longer receives the events of their races."""
+    no longer receives the events of their races.
+    """
 
     partitions: tuple[TopicPartition, ...]
 
@@ -59,8 +59,9 @@ class HealthChanged(Signal):
     """The feed's health has changed: its reason, and perhaps its state.
 
     It is delivered in order with the events, so `LIVE` is delivered after the events that the feed had to catch up
-    with. To be notified even while the application is busy, register the handler with `on(HealthChanged,
-    immediately=True)`."""
+    with. To be notified even while the application is busy, register the handler with
+    `on(HealthChanged, immediately=True)`.
+    """
 
     health: Health
     """The new health."""

@@ -102,9 +102,7 @@ class ImmediateTasks:
         if self._loop is not None:
             try:
                 self._loop.call_soon_threadsafe(self._start)
-            except (
-                RuntimeError
-            ):  # the event loop is closed: the handlers are called in the next one that reads the feed
+            except RuntimeError:  # the event loop is closed: the next one that reads the feed calls the handlers
                 _log.debug(
                     "the event loop is closed: handlers of signals are called in the next one that reads the feed"
                 )

@@ -144,7 +144,8 @@ class Scheduler(Generic[_T]):
                 del self._races[entry.race]
 
     def take_processed(self) -> _T | None:
-        """Returns the last event up to which everything is processed; `None` if that has not changed since the last call."""
+        """Returns the last event up to which everything is processed; `None` if that has not changed since the last
+        call."""
         window = self._window
         last = None
         while window and window[0].state is State.FINISHED:
