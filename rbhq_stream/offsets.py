@@ -144,7 +144,9 @@ class SqlOffsets:
     def _statements(self, connection: Any, record: Record | None, *, is_async: bool) -> list[_Statement]:
         """Returns what `advance` executes, one after the other, until a statement changes a row."""
         if record is None:
-            raise ValueError("this event was made by hand: only an event that came from a feed has an offset to store")
+            raise ValueError(
+                "this event was constructed by the application: only events that came from a feed have an offset"
+            )
         if inspect.iscoroutinefunction(getattr(connection, "execute", None)) != is_async:
             raise TypeError(
                 f"{_name(connection)} is not an async connection: call advance"

@@ -1,4 +1,4 @@
-"""Recordings made by hand: what the tests of several modules about recordings need."""
+"""Recordings built block by block: what the tests of several modules about recordings need."""
 
 from __future__ import annotations
 

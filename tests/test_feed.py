@@ -568,7 +568,7 @@ def test_ack_refuses_events_that_did_not_come_from_the_feed(
     event = facade.next()
     with pytest.raises(ValueError, match="acknowledges by itself"):
         facade.feed.ack(event)
-    with pytest.raises(ValueError, match="made by hand"):
+    with pytest.raises(ValueError, match="constructed by the application"):
         make_facade(commit="manual").feed.ack(price(1))
 
 

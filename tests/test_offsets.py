@@ -381,7 +381,7 @@ def test_wrong_arguments_are_refused() -> None:
 
 
 def test_an_event_made_by_hand_is_refused(offsets: SqlOffsets, db: Any) -> None:
-    with pytest.raises(ValueError, match="made by hand"):
+    with pytest.raises(ValueError, match="constructed by the application"):
         offsets.advance(db, None)
 
 

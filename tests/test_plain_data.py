@@ -255,7 +255,9 @@ def test_threads_that_use_the_record_at_once_get_the_same_object() -> None:
 
 
 def test_require_record_raises_for_an_event_made_by_hand() -> None:
-    with pytest.raises(ValueError, match="RaceStatusEvent of race 1-2 was made by hand and has no Kafka record"):
+    with pytest.raises(
+        ValueError, match="RaceStatusEvent of race 1-2 was constructed by the application: it has no record"
+    ):
         RaceStatusEvent(1, 2, RaceStatus.OPEN).require_record()
     record = Record("status", 0, 5)
     assert RaceStatusEvent(1, 2, RaceStatus.OPEN, record=record).require_record() is record

@@ -1,4 +1,4 @@
-"""How far each partition was applied to a race, so that a record that comes again is not applied again.
+"""How far each partition was applied to a race, so that a record that is delivered again is not applied again.
 
 The last record that was applied of a partition decides:
 
@@ -22,7 +22,7 @@ from rbhq_stream._book.provenance import Location
 
 
 class Admission(Enum):
-    """What a record is to what was applied before."""
+    """How a record relates to those that were applied before."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -40,7 +40,7 @@ class Applied:
     newest: int = BEGINNING
     """The newest time of all the records that were applied, in microseconds since 1970."""
     is_restarted: bool = False
-    """Whether the offsets began anew."""
+    """Whether the offsets restarted, because the topic was recreated."""
 
     def admission(self, location: Location) -> Admission:
         """Returns what a record of the partition is, by the table above."""

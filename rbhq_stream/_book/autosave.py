@@ -1,9 +1,10 @@
-"""When a book that follows a feed is saved, and what of it.
+"""When a book that follows a feed is saved, and which state of each race.
 
-The process may end at any time. What it had not handled by then is delivered again, and applied to the book that was
-saved. If that book held a change whose handlers had not returned, the event would change nothing any more, and nobody
-would ever handle the change. So each race is saved as it was before the first event whose changes are not handled. The
-positions that are saved with it are before that event too, because an event is processed when it is handled.
+The process may end at any time. Events that it has not handled by then are delivered again, and applied to the saved
+book. If that book already contained a change whose handlers had not returned, the event would change nothing when it is
+delivered again, and the change would never be handled. So each race is saved as it was before the first event whose
+changes are not handled. The saved positions are before that event as well, because an event is processed only when it
+is handled.
 """
 
 from __future__ import annotations
@@ -44,20 +45,20 @@ class BookSaving(NamedTuple):
     """How one book is saved."""
 
     remember: Callable[[RaceId], Before]
-    """Returns what returns a race as it is now, at a later time."""
+    """Returns a function that returns the race as it is now, even when it is called later."""
     save: SaveWith
 
 
 @define
 class Autosave:
-    """Saves one book now and then. Its methods are called by one thread at a time, between two events."""
+    """Saves one book at intervals. Its methods are called by one thread at a time, between two events."""
 
     _book: BookSaving
     _path: str | os.PathLike[str]
     _interval: float
     """Seconds."""
     _started_at: dict[TopicPartition, int]
-    """Where the feed starts to read, as far as the book told it."""
+    """The positions of the book at which the feed starts to read."""
     _before: dict[RaceId, Before] = field(factory=dict, init=False)
     """The races with changes that are not handled, each as it was before them."""
     _next: float = field(init=False)
@@ -67,19 +68,19 @@ class Autosave:
         self._next = time.monotonic() + self._interval
 
     def begin(self, race_id: RaceId) -> None:
-        """Notes that an event is applied to a race now, and that its changes are not handled yet."""
+        """Notes that an event is about to be applied to a race, and that its changes are not handled yet."""
         if race_id not in self._before:
             self._before[race_id] = self._book.remember(race_id)
 
     def removed(self, partitions: Collection[TopicPartition]) -> None:
-        """Notes that these partitions are not read here any more."""
+        """Notes that these partitions are no longer assigned to this process."""
         for partition in partitions:
             self._started_at.pop(partition, None)
 
     def handled(self, race_id: RaceId | None, health: Callable[[], Health]) -> None:
-        """Notes that all changes of a race, or those that no event made, are handled. Saves the book if it is due.
+        """Notes that all changes of a race, or those without an event, are handled. Saves the book if it is due.
 
-        That it can't be saved does not end the feed: the file is only a shorter way to what the topics hold.
+        A failure to save does not end the feed, because the book can be rebuilt from the topics.
         """
         if race_id is not None:
             self._before.pop(race_id, None)
@@ -92,13 +93,13 @@ class Autosave:
             if not self._has_failed:
                 self._has_failed = True
                 with suppress(Exception):  # from a logging handler of the application
-                    _log.error("the race book can't be saved, so that a restart reads more: %s", error)
+                    _log.error("the race book can't be saved, so a restart has to read more records: %s", error)
         self._next = time.monotonic() + self._interval
 
     def _positions(self, health: Health) -> dict[TopicPartition, int]:
         """Returns the positions up to which the feed has processed everything.
 
-        Of a partition that nothing is processed of yet, it is where the feed starts.
+        For a partition of which nothing is processed yet, it is where the feed starts.
         """
         partitions = health.figures.partitions
         processed = {p: figures.processed for p, figures in partitions.items() if figures.processed is not None}

@@ -43,13 +43,14 @@ class RaceBook:
     >>> for change in book.apply(event): ...
     >>> book[race_id].price(3, PriceType.WIN)
 
-    One thread at a time applies events; any thread may read meanwhile. What a reader gets is immutable, and is the race
-    between two events. The book does no I/O except in `save` and `load`, and asks no clock: all times are those of the
-    events. After a failure of the process it is as good as its last `save`.
+    One thread at a time applies events, and any thread may read at the same time. A reader gets an immutable state,
+    never one in which an event is only partly applied. The book does no I/O except in `save` and `load`, and reads no
+    clock: all times are those of the events. After a crash of the process, it is as it was at its last `save`.
 
-    Of events that come in records, those that were applied already change nothing, so records may be delivered again.
-    Of events made by hand, one that repeats what its topic said last changes nothing. The state after the events of all
-    topics does not depend on how the topics were interleaved, as long as each topic's own order was kept for each race.
+    An event that was applied before changes nothing, so records may be delivered again. An event that the application
+    constructed has no record: it changes nothing if it repeats the latest statement of its topic. The state after the
+    events of all topics does not depend on how the topics were interleaved, as long as each topic's own order was kept
+    for each race.
 
     Args:
         keep: How long a race is kept after the newest record about it, judged by the newest records of the whole book.
@@ -129,8 +130,8 @@ class RaceBook:
     def as_of(self, race_id: RaceId, time: datetime) -> RaceState | None:
         """Returns what had been published about a race at a time.
 
-        Facts count from the time of their records, so a record that the book received late counts from when it was
-        written. The state says what RBHQ had stated by then, and what followed from that.
+        Facts count from the time of their records, so a record that arrived late counts from when it was written. The
+        state is what RBHQ had stated by then, and what followed from that.
 
         Args:
             race_id: The race.
@@ -330,7 +331,7 @@ class RaceBook:
 
         Raises:
             OSError: it can't be written; the old file is as it was.
-            ValueError: a scratching or a result that was made by hand holds what cannot be written.
+            ValueError: a scratching or a result that the application constructed has a value that cannot be written.
         """
         self._save_with(path, self._positions if positions is None else positions, {})
 

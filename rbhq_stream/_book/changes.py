@@ -17,11 +17,13 @@ from rbhq_stream.events import PriceType, RaceId, RaceStatus, Scratching
 
 @frozen
 class Change:
-    """Something about a race that is not as it was before."""
+    """A change of the state of a race."""
 
     race_id: RaceId
     recorded: RecordMark | None
-    """The record of the event that changed it. `None`: the event was made by hand, or it was no event."""
+    """The record of the event that changed it. `None`: the application constructed the event, or no
+    event caused the change.
+    """
 
 
 @frozen
@@ -42,7 +44,7 @@ _OpenPriceChanged = open_class(PriceChanged)
 def price_changed(
     race_id: RaceId, mark: RecordMark | None, key: PriceKey, before: Decimal | None, after: Decimal | None
 ) -> PriceChanged:
-    """Returns the change of a price, sooner than the constructor does: prices change all day."""
+    """Returns the change of a price, faster than the constructor does, because prices change all day."""
     change = _OpenPriceChanged()
     change.race_id = race_id
     change.recorded = mark
@@ -110,7 +112,7 @@ class StatusChanged(Change):
 
 @frozen
 class ResultPosted(Change):
-    """A race has a result, or another one, and none that was FINAL is amended by it."""
+    """A race has its first result, or a different one, and no FINAL result is amended by it."""
 
     before: PostedResult | None
     """`None`: there was no result."""
@@ -119,7 +121,7 @@ class ResultPosted(Change):
 
 @frozen
 class ResultAmended(Change):
-    """A result that was FINAL has been replaced by another one. What was paid by the first may be wrong."""
+    """A result that was FINAL has been replaced. Bets that were paid by it may have to be corrected."""
 
     before: PostedResult
     """The result that counted until now."""
@@ -143,7 +145,7 @@ class RaceLeft(Change):
 
 @frozen
 class Anomaly(Change):
-    """Something in the feed that is reported instead of guessed at. `AnomalyKind` says what the book made of it."""
+    """A contradiction or an omission in the feed. `AnomalyKind` describes what the book does in each case."""
 
     kind: AnomalyKind
     runner_number: int | None = None

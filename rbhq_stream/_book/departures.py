@@ -1,4 +1,4 @@
-"""When old races leave the book: judged by the times of the records, because the book asks no clock."""
+"""When old races leave the book: by the times of the records, because the book reads no clock."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MICROSECOND = timedelta(microseconds=1)
 LOOKS = 64
 """How often the book looks for old races in the time for which it keeps them."""
 MAX_REMEMBERED = 100_000
-"""How many races that left are remembered, so that one that comes back is not taken for a new one."""
+"""How many races that left are remembered, so that one that comes back is recognised."""
 
 
 class Departures:
-    """Which races are old, and which have left.
+    """Determines which races are old, and remembers which have left.
 
     Args:
         keep: How long a race is kept after the newest record about it; `None` keeps every race.
@@ -32,7 +32,8 @@ class Departures:
     def oldest_to_keep(self, micros: int) -> int | None:
         """Returns the time before which races are old; `None` while it is too soon to look for them again.
 
-        One record with a time far in the future must not empty the book, so two have to agree that it is time to look.
+        A single record with a time far in the future must not empty the book, so the earlier time of the last two
+        records counts.
 
         Args:
             micros: The time of a record.

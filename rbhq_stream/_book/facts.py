@@ -1,4 +1,4 @@
-"""All that was stated about a race, without its prices, in one immutable tuple."""
+"""Everything that was stated about a race, except its prices, in one immutable tuple."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbhq_stream.events import RaceId
 
 
 class Facts(NamedTuple):
-    """All that was stated about a race, without its prices, which change so much more often."""
+    """Everything that was stated about a race, except its prices, which change far more often."""
 
     ledger: DeductionLedger = DeductionLedger()
     stated: StatedStatus | None = None
@@ -23,7 +23,7 @@ class Facts(NamedTuple):
     posted_arrival: int = 0
 
     def statements(self) -> Statements:
-        """Returns what the status and the finality of the race follow from."""
+        """Returns the statements that determine the status and the finality of the race."""
         newest = self.posted[-1] if self.posted else None
         is_result_last = self.posted_arrival > self.stated_arrival
         return Statements(self.stated, newest, is_result_last, frozenset(self.ledger.scratched))

@@ -12,7 +12,7 @@ class Finality(Enum):
     """There is no result yet."""
     PROVISIONAL = "provisional"
     """There is a result, but it is not safe to settle on: it is INTERIM or under protest, something contradicts it, or
-    the book does not hold everything that was published. `RaceState.reason` says which.
+    the book does not hold everything that was published. `RaceState.reason` states which.
     """
     FINAL = "final"
     """The result is final, and bets can be settled. RBHQ may still amend it, which makes another final result."""

@@ -103,7 +103,7 @@ class Follower:
     def follow(
         self, feed: Followable, save_to: str | os.PathLike[str] | None, save_every: float, *, is_whole: bool | None
     ) -> None:
-        """Registers the handlers at the feed."""
+        """Registers the book's handlers with the feed."""
         if self._feed is not None:
             raise ValueError("the book follows a feed already: make a book for each feed")
         if not save_every > 0:

@@ -10,7 +10,7 @@ _V = TypeVar("_V")
 
 
 class FrozenMapping(Mapping[_K, _V]):
-    """Wraps a dictionary without copying it: whoever makes one gives the dictionary away, and never writes to it again.
+    """Wraps a dictionary without copying it: the caller must never write to it again.
 
     Unlike `MappingProxyType` it can be pickled, copied and hashed.
     """

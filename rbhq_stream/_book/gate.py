@@ -23,7 +23,7 @@ from rbhq_stream.health import Health
 
 
 class RefusalReason(Enum):
-    """What speaks against taking a bet."""
+    """Why a bet should not be taken."""
 
     FEED_NOT_TRUSTED = "feed not trusted"
     """The feed is not live, or its health is not known: prices may have moved and runners may be scratched."""
@@ -58,9 +58,9 @@ class Refusal:
     """One reason not to take a bet."""
 
     reason: RefusalReason
-    """Why, for programs."""
+    """The cause, for code."""
     detail: str
-    """Why, for people."""
+    """The cause in words, for people."""
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}"
@@ -72,7 +72,7 @@ class BettingDecision:
 
     race_id: RaceId
     reasons: tuple[Refusal, ...] = ()
-    """Everything that speaks against it; empty for a bet that may be taken."""
+    """All reasons not to take the bet; empty if it may be taken."""
     runner: int | None = None
     price_type: PriceType | None = None
 
@@ -80,16 +80,16 @@ class BettingDecision:
         return not self.reasons
 
     def __str__(self) -> str:
-        """Returns the decision as a log would write it."""
+        """Returns the decision as one line, for a log."""
         return "; ".join(map(str, self.reasons)) or "bets are accepted"
 
 
 @frozen
 class BettingChanged(Change):
-    """Whether bets are taken, or why not, is not as it was before."""
+    """The decision to take bets has changed, or its reasons have."""
 
     before: BettingDecision | None
-    """`None`: nobody had asked before."""
+    """`None`: this is the first decision."""
     after: BettingDecision
 
 
@@ -223,8 +223,8 @@ def _clock(time: datetime) -> str:
 class BettingGate:
     """Watches one race, runner or price, and reports when the decision changes.
 
-    It asks no clock and no feed: call `check` when an event was applied, when the health changed, and every second or
-    so, because a jump passes without an event.
+    It reads no clock and no feed. Call `check` after each event that was applied, after each change of the health, and
+    about every second, because no event marks the scheduled start.
 
     Args:
         race_id: The race.
@@ -264,8 +264,8 @@ class BettingGate:
             card: The card with the race's scheduled start.
 
         Returns:
-            The change, if bets are taken now and were not before, or the other way round, or if the reasons are others
-            than before; `None` otherwise. The first check is a change.
+            The change, if bets are now taken and were not before, or the reverse, or if the reasons have changed;
+            `None` otherwise. The first check is a change.
 
         Raises:
             TypeError: `now` is not a `datetime`.

@@ -1,7 +1,7 @@
-"""What a race was like at a time in the past: the updates of its prices in compact columns, and versions of the rest.
+"""The state of a race at earlier times: the updates of its prices in compact columns, and versions of the rest.
 
-Facts are dated by the time of their records. Within a topic a race's facts keep their own order: one whose record has
-an earlier time than the one before it, or none, is dated like the one before it.
+Facts are dated by the times of their records. Within a topic, the facts of a race keep their order: if a record has an
+earlier time than its predecessor, or none, it is dated like its predecessor.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ END = 2**62
 
 
 class HistoryError(RbhqStreamError, LookupError):
-    """The book no longer has, or never had, what is needed to tell what a race was like at a time."""
+    """The book does not have the history that is needed to return the state of a race at a time."""
 
     def __init__(self, race: str, time: datetime, since: datetime | None) -> None:
         super().__init__(race, time, since)
         self.race = race
         """The race, as `str(race_id)` writes it."""
         self.time = time
-        """The time that was asked for."""
+        """The requested time."""
         self.since = since
         """When the history of the race begins; `None` if it is not known."""
 
@@ -54,7 +54,7 @@ class TooEarlyError(Exception):
 
 
 class Versions(Generic[_T]):
-    """The values that something had, each with the time from which it had it.
+    """Values, each with the time from which it was in force.
 
     One thread adds, any thread may read.
     """
@@ -69,7 +69,7 @@ class Versions(Generic[_T]):
         """Adds the value that counts from a time on."""
         times, values, _ = self._kept
         values.append(value)
-        # the time last: a reader goes by it
+        # the time last, because readers use the number of times
         times.append(max(micros, times[-1]) if times else micros)
         if len(times) > self.MAX_VERSIONS:
             half = len(times) // 2
@@ -99,7 +99,7 @@ class Versions(Generic[_T]):
 
 @define
 class _Columns:
-    """One row for each update: 28 bytes. `values` is appended to last, so a reader goes by its length."""
+    """One row for each update: 28 bytes. `values` is appended to last, so readers use its length."""
 
     times: array[int] = Factory(lambda: array("q"))
     """Of the records, in microseconds since 1970; of a record without a time that of the row before it."""
@@ -107,7 +107,7 @@ class _Columns:
     keys: array[int] = Factory(lambda: array("I"))
     values: list[Decimal | None] = Factory(list)
     sources: list[tuple[int, Location | None]] = Factory(list)
-    """From which row on the updates come from which partition, and which part of their records they are in."""
+    """From which row on the updates are from another partition, or another part of their records."""
     base: dict[PriceKey, Price] = Factory(dict)
     """The prices before the first row."""
     since: int = BEGINNING

@@ -4,7 +4,7 @@ What RBHQ stated about a runner is a list of entries, oldest first. The newest o
 
     newest entry      the runner is    its deduction applies to
     none              in the race      no bet
-    a reinstatement   in the race      no bet, whenever it was struck: RBHQ says that the scratching was a mistake
+    a reinstatement   in the race      no bet, whenever it was struck, because the scratching was a mistake
     a scratching      scratched        bets struck before it was scratched
 
 "Before it was scratched" is decided by the entries since the newest reinstatement, so a runner that was scratched,
@@ -44,7 +44,7 @@ class LedgerEntry:
     fact: Scratching | Unscratching
     """What RBHQ stated."""
     recorded: RecordMark | None = None
-    """The first record that stated it; `None` for an event made by hand."""
+    """The first record that stated it; `None` for an event without a record."""
     repeated: RecordMark | None = None
     """The last record that stated it; the same as `recorded` if none repeated it."""
 
@@ -119,10 +119,10 @@ class Deductions:
 class DeductionLedger:
     """Every scratching of one race with each of its revisions, and every reinstatement.
 
-    A ledger never changes: `with_event` returns another one, which shares what is the same. The order of events is that
-    of their records. A record that is applied late takes its place before the later ones, and one that is applied
-    again changes nothing. Events made by hand have no record, and count as later than everything applied before them.
-    """
+    A ledger is immutable: `with_event` returns another one, which shares the unchanged parts. The order of events is
+    that of their records. A record that is applied late is inserted before the later ones, and one that is applied
+    again changes nothing. Events that the application constructed have no record, and count as later than everything
+    that was applied before them."""
 
     histories: tuple[ScratchingHistory, ...] = ()
     """The history of each runner that was ever scratched or reinstated, by runner number."""
@@ -221,7 +221,7 @@ def _scratched_at(scratching: Sequence[LedgerEntry]) -> datetime | None:
     for entry in reversed(scratching):
         stated = entry.fact.scratch_time if isinstance(entry.fact, Scratching) else None
         if stated is not None:
-            # one without a zone, made by hand, is UTC, as on the wire
+            # a time without a zone, in an event that the application constructed, is UTC, as on the wire
             return stated if stated.tzinfo is not None else stated.replace(tzinfo=timezone.utc)
     return scratching[0].recorded_at if scratching else None
 

@@ -75,7 +75,7 @@ class FinalityReason(Enum):
     NO_WINNER = "no winner"
     """The result is FINAL, but names no winner."""
     CONTRADICTION = "contradiction"
-    """The status topic, the result topic and the scratchings don't agree: somebody must look at it."""
+    """The status topic, the result topic and the scratchings contradict each other. A person has to decide."""
     INCOMPLETE = "incomplete"
     """The book does not hold everything that was published about the race: it is catching up, or it met the race
     again after the race had left the book.
@@ -92,7 +92,7 @@ class StatedStatus:
 
     status: RaceStatus
     recorded: RecordMark | None = None
-    """The first record that stated it; `None` for an event made by hand."""
+    """The first record that stated it; `None` for an event without a record."""
     repeated: RecordMark | None = None
     """The last record that stated it; the same as `recorded` if none repeated it."""
 
@@ -106,14 +106,14 @@ class PostedResult:
     revision: int = 1
     """1 for the first result of the race, 2 for the first one that differs from it, and so on."""
     recorded: RecordMark | None = None
-    """The first record that posted it; `None` for an event made by hand."""
+    """The first record that posted it; `None` for an event without a record."""
     repeated: RecordMark | None = None
     """The last record that posted it; the same as `recorded` if none repeated it."""
 
 
 @frozen
 class Standing:
-    """What the statements of both topics add up to."""
+    """The status and the finality that follow from the statements of both topics."""
 
     status: RaceStatus | None = None
     finality: Finality = Finality.NONE
@@ -122,7 +122,7 @@ class Standing:
 
 @frozen
 class Statements:
-    """The newest statement of each topic about one race, and what its finality depends on besides."""
+    """The newest statement of each topic about one race, and what else its finality depends on."""
 
     stated: StatedStatus | None = None
     posted: PostedResult | None = None
@@ -161,7 +161,7 @@ class Statements:
         return self.result_came_last
 
     def contradictions(self) -> frozenset[tuple[AnomalyKind, int | None]]:
-        """Returns what does not fit together, each with the runner that it is about."""
+        """Returns the contradictions, each with the runner that it concerns, if any."""
         found = set[tuple[AnomalyKind, int | None]]()
         result = None if self.posted is None else self.posted.result
         if result is not None:
@@ -196,7 +196,7 @@ class Statements:
         return Finality.FINAL, FinalityReason.ALL_CLEAR
 
     def ended_at(self) -> datetime | None:
-        """Returns when the race was first stated to be as FINAL or ABANDONED as it is; `None` if it is neither."""
+        """Returns when the race was first stated to be FINAL or ABANDONED; `None` if it is neither at present."""
         status, _ = self._newest()
         if status not in _ENDS:
             return None
@@ -257,12 +257,12 @@ def placed(result: RaceResultEvent) -> frozenset[int]:
 
 
 def is_same_result(one: RaceResultEvent, other: RaceResultEvent) -> bool:
-    """Returns whether two results say the same. When they were made, and on which host, is not what they say."""
+    """Returns whether two results are equal, except for when and on which host they were made."""
     return one.status == other.status and not _differ(one, other)
 
 
 def is_amendment(posted: tuple[PostedResult, ...], result: RaceResultEvent) -> bool:
-    """Returns whether a result says something else than the newest one although one was FINAL already."""
+    """Returns whether a result differs from the newest one although one was FINAL before."""
     was_final = any(one.result.status == RaceStatus.FINAL for one in posted)
     return was_final and _differ(posted[-1].result, result)
 

@@ -16,7 +16,7 @@ from rbhq_stream.events import PriceType, RaceResultEvent, RaceStatus
 
 
 class Outcome(Enum):
-    """What became of a bet."""
+    """The outcome of a bet."""
 
     WON = "won"
     """It is paid: stake and winnings, after deductions and dead heats."""
@@ -25,7 +25,7 @@ class Outcome(Enum):
     REFUNDED = "refunded"
     """The stake is paid back."""
     PENDING = "pending"
-    """Nothing can be said yet."""
+    """The bet can't be settled yet."""
 
 
 class PayoutReason(Enum):
@@ -48,7 +48,7 @@ class PayoutReason(Enum):
     UNKNOWN_FIELD_SIZE = "unknown field size"
     """Pending: a plain place bet, and how many runners the race had is not known."""
     UNKNOWN_RUNNER = "unknown runner"
-    """Pending, or by the rules lost: nothing was ever heard of the runner."""
+    """Pending, or by the rules lost: nothing was ever published about the runner."""
     UNKNOWN_PRICE_TYPE = "unknown price type"
     """Pending: this version of the library does not know how bets of the price type are paid."""
     NO_FACTOR = "no factor"
@@ -93,7 +93,7 @@ class ResultId:
     created: datetime | None = None
     """When RBHQ made it (UTC)."""
     recorded: RecordMark | None = None
-    """The record that it came in; `None` for an event made by hand."""
+    """The record that it came in; `None` for an event without a record."""
 
     @classmethod
     def of(cls, result: RaceResultEvent) -> ResultId:
@@ -105,8 +105,8 @@ class ResultId:
 class Payout:
     """What a bet is worth, and why.
 
-    The amount is the product of the factors, rounded by the rules: `exact` is the product itself. A payout can be
-    stored with the bet that was paid by it; when a newer one differs, `is_superseded_by` says so.
+    The amount is the product of the factors, rounded by the rules: `exact` is the product itself. Store a
+    payout with the bet that was paid by it. `is_superseded_by` compares it with a newer one.
     """
 
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""What a result says of one bet: which part of its payout is paid, or why that is not known."""
+"""What a result means for one bet: which part of its payout is paid, or why that is not known."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ class Price:
     value: Decimal | None
     """The decimal odds; `None` if no price is offered."""
     opening: Decimal | None
-    """The first price that the book saw; `None` if there was none yet."""
+    """The first price that was applied; `None` if there was none yet."""
     moved: RecordMark | None = None
-    """The record that last changed `value`; `None` for an event made by hand."""
+    """The record that last changed `value`; `None` for an event without a record."""
     recorded: RecordMark | None = None
-    """The record that last stated `value`, changed or not; `None` for an event made by hand."""
+    """The record that last stated `value`, changed or not; `None` for an event without a record."""
 
 
 _OpenPrice = open_class(Price)
@@ -37,7 +37,7 @@ def updated(before: Price | None, value: Decimal | None, mark: RecordMark | None
     Args:
         before: The price until now; `None` if there was none.
         value: The price that the update states.
-        mark: The record of the update; `None` for an event made by hand, which changes nothing if it states the same
+        mark: The record of the update; `None` for an event without one, which changes nothing if it states the same
             price.
     """
     if before is None:

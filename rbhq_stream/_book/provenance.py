@@ -14,7 +14,7 @@ from rbhq_stream.record import Record
 
 @frozen
 class RecordMark:
-    """The record that a fact came from: where it stands and when it was written, without the document itself."""
+    """The record that a fact came from: its coordinates and its time, without the document itself."""
 
     topic: str
     partition: int
@@ -26,7 +26,7 @@ class RecordMark:
 
     @classmethod
     def of(cls, event: RaceEvent) -> RecordMark | None:
-        """Returns the mark of an event's record; `None` for an event made by hand."""
+        """Returns the mark of an event's record; `None` for an event without one."""
         return mark_at(locate(event))
 
     @property
@@ -64,7 +64,7 @@ _OpenRecordMark = open_class(RecordMark)
 
 
 def locate(event: RaceEvent) -> Location | None:
-    """Returns where the event's record stands; `None` for an event made by hand. No `Record` is made for it."""
+    """Returns the location of an event's record; `None` for an event without one. No `Record` is made."""
     raw = event.raw_record
     if raw is None:
         return None
@@ -78,7 +78,7 @@ def locate(event: RaceEvent) -> Location | None:
 
 
 def mark_at(location: Location | None) -> RecordMark | None:
-    """Returns the mark of the record there; `None` for an event made by hand."""
+    """Returns the mark of the record at a location; `None` for no location."""
     if location is None:
         return None
     mark = _OpenRecordMark()

@@ -1,7 +1,7 @@
 """One race in the book: folds its events into facts, and reports what each changes.
 
 The facts of all three topics are in one immutable tuple that is replaced as a whole, so a reader in another thread sees
-those before an event or those after it, never something in between. They share what did not change.
+the facts before an event or those after it, never a mixture. Unchanged parts are shared.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ class BookedRace:
         prices, facts = self._now
         before = facts.ledger
         if self._is_restarted(location):
-            event = attrs.evolve(event)  # without its record, whose offset would put it before those it comes after
+            event = attrs.evolve(event)  # without its record, whose offset would order it before earlier events
         after = before.with_event(event)
         priced = frozenset(runner for runner, _ in prices)
         changes = scratching_changes(self.race_id, mark, event, before=before, after=after, priced=priced)
@@ -284,14 +284,14 @@ class BookedRace:
         return after, changes
 
     def _is_restarted(self, location: Location | None) -> bool:
-        """Whether the offsets of the partition began anew, now or before."""
+        """Whether the offsets of the partition restarted, now or before."""
         if location is None:
             return False
         applied = self._applied[location[:2]]
         return applied.is_restarted or location[2] < applied.offset
 
     def _restated(self, facts: Facts, mark: RecordMark | None) -> list[Change]:
-        """Returns what new facts, or another completeness, make of the status and the finality."""
+        """Returns the changes of status and finality that follow from new facts, or from a change of completeness."""
         race_id, before = self.race_id, self._standing
         statements = facts.statements()
         after = statements.standing(is_complete=self._is_complete)

@@ -1,4 +1,4 @@
-"""From the facts of a race and a bet to what the bet is worth. Pure."""
+"""Calculates what a bet is worth from the facts of its race. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rbhq_stream.events import PriceType, RaceResultEvent, RaceStatus, RunnerRes
 
 @frozen(kw_only=True)
 class SettlementFacts:
-    """All that is known of a race and matters to its bets."""
+    """Everything about a race that matters for its bets."""
 
     finality: Finality = Finality.NONE
     result: RaceResultEvent | None = None
@@ -32,7 +32,7 @@ class SettlementFacts:
     """The record that the result came in, for a result that does not have it itself."""
     ledger: DeductionLedger = DeductionLedger()
     is_under_protest: bool = False
-    """Whether the race's status is PROTEST. A result with this status says so itself."""
+    """Whether the race's status is PROTEST. A result may have this status as well."""
     runners: Collection[int] | None = None
     """Every runner that the race has or had, scratched ones included; `None` if they are not known."""
     jumped_at: datetime | None = None
@@ -80,7 +80,7 @@ def payout(
         price: The fixed odds at which it was struck, stake included.
         struck_at: When it was struck; an aware time.
         stake: The stake.
-        rules: What the operator's betting rules say where RBHQ says nothing.
+        rules: The operator's betting rules, for everything that RBHQ does not state.
 
     Raises:
         TypeError: an argument has another type; a float is not exact.
@@ -240,5 +240,5 @@ class _Settlement:
 
 
 def _parts_of(result: RaceResultEvent, runner: int) -> list[RunnerResult]:
-    """Returns what the result says of a runner, each different statement once."""
+    """Returns the parts of a result that are about a runner, without duplicates."""
     return list(dict.fromkeys(part for part in result.results if part.runner_number == runner))

@@ -48,7 +48,7 @@ class DeductFrom(Enum):
 
 
 class LateScratching(Enum):
-    """What becomes of a runner that was scratched after the race had jumped."""
+    """How a runner counts that was scratched after the race had jumped."""
 
     SCRATCHED = "scratched"
     """It counts as scratched: bets on it are refunded, and its deduction applies to the others."""
@@ -94,10 +94,10 @@ def _is_rounding(_: Any, attribute: attrs.Attribute[Any], value: object) -> None
 
 @frozen(kw_only=True)
 class SettlementRules:
-    """What an operator's betting rules say where RBHQ's reference says nothing.
+    """An operator's betting rules, for everything that RBHQ's reference leaves open.
 
-    The defaults are what Australian bookmakers commonly do, and where they differ the one that waits. They are no
-    substitute for your own rules: read each of them once.
+    The defaults are what Australian bookmakers commonly do or, where they differ, to wait. They are no substitute for
+    your own rules: read each of them once.
     """
 
     combine_deductions: CombineDeductions = field(
@@ -109,7 +109,8 @@ class SettlementRules:
     Sportsbet's and others' examples: $10 at 2.50 with 20 cents in the dollar pays $20.
     """
     max_deduction: Decimal = field(default=Decimal(1), converter=checks.to_decimal, validator=_is_fraction)
-    """The most that is deducted in all, as a fraction. Default: everything, so that a payout is never negative."""
+    """The maximum of all deductions together, as a fraction. Default: everything, so that a payout is never
+    negative."""
     quantum: Decimal | None = field(
         default=None, converter=checks.to_optional_decimal, validator=attrs.validators.optional(_is_quantum)
     )
@@ -135,12 +136,12 @@ class SettlementRules:
     late_scratchings: LateScratching = field(
         default=LateScratching.SCRATCHED, validator=checks.instance_of(LateScratching)
     )
-    """What becomes of a runner that was scratched after the jump. Default: it is scratched like any other, because RBHQ
+    """How a runner counts that was scratched after the jump. Default: it is scratched like any other, because RBHQ
     sends a deduction for it. It matters only where the time of the jump is known.
     """
     positions: InDoubt = field(default=InDoubt.SETTLE, validator=checks.instance_of(InDoubt))
-    """What to do with a result that states no payout factor for the price type, for no runner, as RBHQ's older samples.
-    Default: settle by the finishing positions, which are stated.
+    """What to do with a result that states no payout factor for the price type for any runner, like RBHQ's older
+    samples. Default: settle by the finishing positions, which are stated.
     """
     dead_heats: InDoubt = field(default=InDoubt.WAIT, validator=checks.instance_of(InDoubt))
     """What to do when such a result has a dead heat for the last place that is paid. Default: wait, because RBHQ states
@@ -151,7 +152,7 @@ class SettlementRules:
     the runners that are placed.
     """
     unknown_runners: InDoubt = field(default=InDoubt.WAIT, validator=checks.instance_of(InDoubt))
-    """What to do with a bet on a runner that nothing was ever heard of, neither a price nor a scratching nor a result.
+    """What to do with a bet on a runner about which nothing was ever published: no price, no scratching, no result.
     Default: wait, because the bet may name the wrong runner or race. `SETTLE`: it lost.
     """
     scratched_in_result: InDoubt = field(default=InDoubt.WAIT, validator=checks.instance_of(InDoubt))
@@ -176,7 +177,7 @@ class SettlementRules:
         return max(fitting, key=lambda terms: terms.runners).paid_as if fitting else None
 
     def kept(self, deductions: Iterable[Decimal]) -> tuple[Decimal, ...]:
-        """Returns what deductions leave of a payout, as factors from 0 to 1, after the most that is deducted in all."""
+        """Returns what deductions leave of a payout, as factors from 0 to 1, limited by `max_deduction`."""
         left = [EXACT.subtract(Decimal(1), fraction) for fraction in deductions]
         if self.combine_deductions is CombineDeductions.SUM and left:
             left = [EXACT.subtract(Decimal(1), exact_sum(EXACT.subtract(Decimal(1), part) for part in left))]

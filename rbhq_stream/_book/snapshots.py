@@ -1,8 +1,10 @@
-"""A book as a file: JSON of a version, with the offsets to go on from, and a checksum, as a wrong digit costs money.
+"""A book as a file: versioned JSON with the offsets at which a feed continues, and a checksum of the book.
 
-Scratchings, reinstatements and results are kept as RBHQ would write them, by `encode`, so that every field, also those
-that the library does not know, comes back to the last digit. A change of what follows needs a new `VERSION`, and a
-reader for the old one.
+The checksum detects a damaged digit, which would cost money.
+
+Scratchings, reinstatements and results are written by `encode`, in RBHQ's format, so that every field is restored
+exactly, even those that the library does not know. A change of the format needs a new `VERSION`, and a reader for the
+old one.
 """
 
 from __future__ import annotations
@@ -133,7 +135,7 @@ def to_bytes(book: SavedBook) -> bytes:
     """Returns a book as JSON.
 
     Raises:
-        ValueError: a scratching or a result that was made by hand holds what cannot be written.
+        ValueError: a scratching or a result that the application constructed has a value that cannot be written.
     """
     return sealed(msgspec.json.encode(_converter.unstructure(book)))
 

@@ -24,11 +24,10 @@ _NO_PRICES: Mapping[PriceKey, Price] = FrozenMapping()
 
 @frozen
 class RaceState:
-    """A race as the book knows it. It never changes, and any thread may read it.
+    """The state of a race. It is immutable, so any thread may read it.
 
-    A scratched runner has no price, whatever the last update said. A reinstated one has none either until RBHQ sends a
-    new one: its old price belonged to another field of runners, and nobody has confirmed it.
-    """
+    A scratched runner has no price, whatever its last price was. A reinstated one has none either until RBHQ sends a
+    new one: its old price was set for a different field of runners, and has not been confirmed since."""
 
     race_id: RaceId
     status: RaceStatus | None = None
@@ -52,7 +51,7 @@ class RaceState:
 
     @property
     def is_open(self) -> bool:
-        """Whether the race is open for betting, by its status. `RaceBook.accepting_bets` says whether to take bets."""
+        """Whether the race is open for betting, by its status alone: see `RaceBook.accepting_bets`."""
         return self.status == RaceStatus.OPEN
 
     @property
@@ -103,7 +102,7 @@ class RaceState:
         runners: Collection[int] | None = None,
         jumped_at: datetime | None = None,
     ) -> Payout:
-        """Returns what a bet on a runner is worth by what is known now, with every factor of the arithmetic.
+        """Returns what a bet on a runner is worth by what is known at present, with every factor of the arithmetic.
 
         Args:
             runner_number: The runner that was bet on.
@@ -111,10 +110,10 @@ class RaceState:
             price: The fixed odds at which it was struck, stake included.
             struck_at: When it was struck; an aware time.
             stake: The stake.
-            rules: What the operator's betting rules say where RBHQ says nothing.
+            rules: The operator's betting rules, for everything that RBHQ does not state.
             runners: Every runner that the race has or had, scratched ones included, for example by its card. By default
                 those that had a price, were scratched or are in the result.
-            jumped_at: When the race jumped; an aware time. Only rules about late scratchings ask for it.
+            jumped_at: When the race jumped; an aware time. Only rules about late scratchings need it.
 
         Raises:
             TypeError: an argument has another type; a float is not exact.

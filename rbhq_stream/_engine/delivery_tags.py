@@ -39,13 +39,15 @@ class DeliveryTags:
             raise TypeError(f"ack({event!r}): expected an event that this feed handed over")
         record = event.record
         if record is None:
-            raise ValueError("this event was made by hand: only an event that came from the feed can be acknowledged")
+            raise ValueError(
+                "this event was constructed by the application: only events that came from the feed can be acknowledged"
+            )
         epoch = int((record.delivery_tag or "0").partition(":")[0])
         if record.delivery_tag != self._tag(record, epoch):
             raise ValueError(
                 f"the event of {record} was not handed over by this feed, so nothing is acknowledged: it came from"
-                " another feed or from an earlier run, or its record was made by hand. Pass ack() the event, or a copy"
-                " of it, at the feed that handed it over"
+                " another feed or from an earlier run, or its record was constructed by the application. Pass ack() the"
+                " event, or a copy of it, at the feed that handed it over"
             )
         return record, epoch
 

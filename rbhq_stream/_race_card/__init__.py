@@ -1,4 +1,4 @@
-"""The race card: meetings, races, runners and scheduled starts, which the stream does not have."""
+"""The race card: meetings, races, runners and scheduled starts, which the feed does not contain."""
 
 from rbhq_stream._race_card.card import RaceCard
 from rbhq_stream._race_card.entries import CardMeeting, CardRace, CardRunner

@@ -22,10 +22,10 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @frozen
 class RaceCard:
-    """The meetings and races of a day: names and scheduled starts, which the stream does not have.
+    """The meetings and races of a day: names and scheduled starts, which the feed does not contain.
 
     `RaceCard.decode` reads RBHQ's documents; an application can also build a card from data of its own. The library
-    fetches nothing: a card is an argument.
+    does not download cards.
 
     Raises:
         ValueError: a meeting or a race is listed twice.
@@ -44,7 +44,7 @@ class RaceCard:
     def decode(cls, raw: bytes, *, max_bytes: int = MAX_BYTES) -> RaceCard:
         """Reads one of RBHQ's documents: the events of a day, the racing form of a race, or a list of them.
 
-        Either spelling of each fact is read, in any casing. Unknown fields, and optional ones that cannot be read, are
+        All spellings of each field are read, in any casing. Unknown fields, and optional ones that cannot be read, are
         kept in `extra`.
 
         Args:
@@ -53,7 +53,7 @@ class RaceCard:
 
         Raises:
             DecodeError: the document is not JSON, or a meeting has no id, or a race has no number or no start time, or
-                a race is listed twice. The error has all that is wrong, each with its path.
+                a race is listed twice. The error lists all faults, each with its path.
         """
         if len(raw) > max_bytes:
             raise DecodeError(cls.__name__, [Fault("$", f"{len(raw)} bytes", f"at most {max_bytes} bytes")])

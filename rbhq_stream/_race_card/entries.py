@@ -1,4 +1,4 @@
-"""What a race card lists: meetings, their races, and the runners of each. Values, whoever makes them."""
+"""The entries of a race card: meetings, their races, and the runners of each."""
 
 from __future__ import annotations
 

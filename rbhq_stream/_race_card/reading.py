@@ -1,8 +1,8 @@
-"""A race card from RBHQ's documents, in any of their spellings.
+"""Reads a race card from RBHQ's documents, in any of their spellings.
 
 RBHQ spells the same facts differently in the day's events, in the racing form of a race and in the day's results. Only
-the meeting's id, the race's number and its start are needed. Whatever else cannot be read is kept in `extra`, where
-unknown fields are kept, too.
+the meeting's id, the race's number and its start are required. Any other field that cannot be read is kept in `extra`,
+like unknown fields.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _MEETING_TYPE = ("type", "meetingType")
 _RUNNER_NUMBER = ("runnerNumber", "runnerNo")
 _RUNNER_NAME = ("runnerName", "outcomeName")
 _MAX_DEPTH = 8
-"""Lists and envelopes may be nested so deep."""
+"""How deeply lists and envelopes may be nested."""
 
 
 def read(raw: bytes) -> tuple[CardMeeting, ...]:
     """Returns the meetings of a document, in its order.
 
     Raises:
-        Unreadable: with all that is wrong; the faults' paths begin at the document.
+        Unreadable: with all faults; their paths begin at the document.
     """
     facts: dict[int, dict[str, Any]] = {}
     races: dict[int, dict[RaceId, CardRace]] = {}
@@ -64,7 +64,7 @@ def read(raw: bytes) -> tuple[CardMeeting, ...]:
 
 @define
 class _Fields:
-    """The fields of a JSON object, taken by name in any casing. What nobody takes is `extra`."""
+    """The fields of a JSON object, taken by name in any casing. Those that are not taken are `extra`."""
 
     left: dict[str, Any]
 
@@ -95,7 +95,7 @@ class _Fields:
         return None
 
     def need(self, read: Callable[[Any], _T], *spellings: str) -> _T:
-        """Takes the first of the spellings that can be read, of which there must be one."""
+        """Takes the first of the spellings that can be read, and raises if there is none."""
         value = self.take(read, *spellings)
         if value is None:
             for name in self.names(spellings):
@@ -112,7 +112,7 @@ class _Fields:
 
 @define
 class _Meeting:
-    """What one part of a document says of a meeting."""
+    """What one part of a document states about a meeting."""
 
     meeting_id: int
     facts: dict[str, Any]
@@ -146,7 +146,7 @@ def _meeting(fields: _Fields) -> _Meeting:
 
 
 def _meeting_of_race(fields: _Fields) -> _Meeting:
-    """Reads a race that stands by itself, with what it says of its meeting."""
+    """Reads a race outside a meeting, with what it states about its meeting."""
     facts = _race_facts(fields, None)
     meeting_facts = _meeting_facts(fields)
     race = CardRace(**facts, extra=fields.extra())
@@ -199,7 +199,7 @@ def _race_id(fields: _Fields, around: int | None) -> RaceId:
     if len(meetings) > 1 or len(numbers) > 1:
         stated = ", ".join(map(str, sorted(meetings) if len(meetings) > 1 else sorted(numbers)))
         where = _MEETING_ID[0] if len(meetings) > 1 else _RACE_NUMBER[0]
-        raise Unreadable(Fault(step(where), stated, "one and the same race in all of its ids"))
+        raise Unreadable(Fault(step(where), stated, "the same race in all of its ids"))
     return RaceId(meetings.pop(), numbers.pop())
 
 

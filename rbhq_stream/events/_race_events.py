@@ -47,7 +47,7 @@ class RaceEvent:
 
     @property
     def record(self) -> Record | None:
-        """The Kafka record that contained the event, always the same object; `None` for an event made by hand.
+        """The Kafka record that contained the event, always the same object; `None` if the application constructed it.
 
         It is ignored by `==` and is not a field of the event: tools that write the event leave it out, and
         `attrs.evolve` makes an event without it.
@@ -74,11 +74,13 @@ class RaceEvent:
         """Returns the Kafka record, for code that knows that its events came from a feed.
 
         Raises:
-            ValueError: the event was made by hand.
+            ValueError: the application constructed the event.
         """
         record = self.record
         if record is None:
-            raise ValueError(f"{type(self).__name__} of race {self.race_id} was made by hand and has no Kafka record")
+            raise ValueError(
+                f"{type(self).__name__} of race {self.race_id} was constructed by the application: it has no record"
+            )
         return record
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from rbhq_stream.testing._unhandled import unhandled
 
 @frozen
 class MemoryRecord:
-    """A `RawRecord` made by hand, for a source that isn't Kafka.
+    """A `RawRecord` from given values, for a source that isn't Kafka.
 
     Args:
         topic: the topic's name.
