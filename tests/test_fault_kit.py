@@ -208,7 +208,7 @@ def test_the_plugin_has_fixtures_for_a_test_of_ten_lines(pytester: pytest.Pytest
     )
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*another state than after a day without faults*seed=*"])
+    result.stdout.fnmatch_lines(["*the state differs from that after a day without faults*seed=*"])
 
 
 def test_a_day_of_timed_events_keeps_their_times() -> None:

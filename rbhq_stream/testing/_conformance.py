@@ -30,26 +30,27 @@ Day = Iterable[Union[TimedEvent, Event]]
 
 
 class Application(Protocol):
-    """What is tested: an object that handles events, and whose state shows what it has made of them."""
+    """The application under test: an object that handles events, and whose state is the result."""
 
     def handle(self, event: Any, /) -> object:
         """Handles an event. It may be a coroutine function."""
         ...
 
     def state(self) -> object:
-        """Returns a value to compare: the rows of its tables, the bets that it paid, the prices that it shows."""
+        """Returns a value to compare, such as the rows of its tables, the bets that it paid, or the prices that it
+        shows."""
         ...
 
 
 def assert_idempotent(make: Callable[[], Application], day: Day) -> None:
-    """Checks that an application makes the same of a day whose every record is delivered twice.
+    """Checks that an application has the same state after a day on which every record is delivered twice.
 
     Args:
-        make: makes the application, with nothing of an earlier day in it.
+        make: returns a new application, without any state.
         day: the day.
 
     Raises:
-        AssertionError: the states differ. The text shows how.
+        AssertionError: the states differ. The text shows the difference.
     """
     plan = _plan_of(day)
     twice: Plan = [step for record in plan for step in (record, record)]
@@ -59,16 +60,16 @@ def assert_idempotent(make: Callable[[], Application], day: Day) -> None:
 def assert_survives(
     make: Callable[[], Application], day: Day, faults: Sequence[Fault] = ALL, *, seed: int | None = None
 ) -> None:
-    """Checks that an application makes the same of a bad day as of the same day without faults.
+    """Checks that an application has the same state after a bad day as after the same day without faults.
 
     Records that can't be decoded are skipped, as with `on_bad_record="skip"`.
 
     Args:
-        make: makes the application, with nothing of an earlier day in it.
+        make: returns a new application, without any state.
         day: the day.
         faults: what happens on it: see `rbhq_stream.testing.faults`.
-        seed: determines when and where. By default it is drawn anew each time. It is printed, so that pytest shows it
-            when the test fails.
+        seed: determines when and where the faults happen. By default it is random. It is printed, so that pytest shows
+            it when the test fails.
 
     Raises:
         AssertionError: the states differ. The text names the faults and the seed, and shows the difference.
@@ -94,7 +95,7 @@ class _DaySource(MemorySource):
         self.when_handled: Callable[[], None] = lambda: None
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
-        """Takes the next steps of the plan, and returns what there is to read."""
+        """Performs the next steps of the plan, and returns the records to read."""
         if self._is_over:
             handled = {partition.topic: offset for partition, offset in self.committed.items()}
             if all(handled.get(topic, 0) == count for topic, count in self._published.items()):
@@ -128,7 +129,7 @@ def _plan_of(day: Day) -> Plan:
 
 
 def _state_after(application: Application, plan: Plan) -> object:
-    """Has the application handle the day through a feed, and returns its state."""
+    """Runs the application on the day through a feed, and returns its state."""
     source = _DaySource(plan)
     config = FeedConfig(
         bootstrap_servers="unused", security="PLAINTEXT", topics=_TOPICS, group_id="test", commit_interval=0.02
@@ -159,4 +160,4 @@ def _compare(expected: object, found: object, what: str) -> None:
     shown = list(lines)
     rest = [f"… and {len(shown) - _SHOWN_LINES} more lines"] if len(shown) > _SHOWN_LINES else []
     difference = "\n".join([*shown[:_SHOWN_LINES], *rest])
-    raise AssertionError(f"the application has another state than after a day without faults: {what}\n{difference}")
+    raise AssertionError(f"the state differs from that after a day without faults: {what}\n{difference}")

@@ -31,7 +31,7 @@ def _ladder() -> tuple[Decimal, ...]:
 
 
 PRICE_LADDER = _ladder()
-"""The prices that a market may show, from 1.01 to 501. A rung is an index into it."""
+"""The prices that a market may show, from 1.01 to 501. A *rung* is an index into this ladder."""
 _FLOATS = tuple(map(float, PRICE_LADDER))
 _IMPLIED_CHANCES = tuple(1 / price for price in _FLOATS)
 _TOP_RUNG = len(PRICE_LADDER) - 1
@@ -113,7 +113,7 @@ class Market:
         return sum(_IMPLIED_CHANCES[rung] for rung in self._rungs.values())
 
     def win_price(self, runner: int) -> Decimal:
-        """Returns a runner's win price; the last one if the runner was withdrawn."""
+        """Returns a runner's win price; for a withdrawn runner, its last one."""
         return PRICE_LADDER[self._rungs[runner] if runner in self._rungs else self._withdrawn[runner]]
 
     def place_price(self, runner: int, places: int) -> Decimal:
@@ -125,7 +125,7 @@ class Market:
         return _IMPLIED_CHANCES[self._rungs[runner]] / self.overround
 
     def opening(self) -> tuple[tuple[PriceUpdate, ...], ...]:
-        """Returns every price of the race in two lots: win and place first, then two, three and four places."""
+        """Returns every price of the race in two groups: win and place first, then two, three and four places."""
         win_and_place = [PriceType.WIN, *(kind for kind in self._types if kind is PriceType.PLACE)]
         others = [kind for kind in self._types if kind is not PriceType.PLACE]
         return tuple(
@@ -142,7 +142,8 @@ class Market:
         return (self._update(runner, price_type),)
 
     def reprice(self, prices: int | None = None) -> tuple[PriceUpdate, ...]:
-        """Moves the market and returns all win prices, then place prices up to so many prices; 10 to 20 by default."""
+        """Moves the market, and returns all win prices, then place prices up to a total of `prices` (by default 10 to
+        20)."""
         rng = self._rng
         for runner in self._rungs:
             if rng.random() < 0.4:
@@ -155,7 +156,7 @@ class Market:
         self._rebalance()
 
     def reinstate(self, runner: int) -> None:
-        """Adds a withdrawn runner again at about the price it had; the prices of the others drift."""
+        """Adds a withdrawn runner again at about its earlier price; the prices of the others drift."""
         self._rungs[runner] = self._withdrawn.pop(runner)
         self._rebalance()
 
@@ -168,7 +169,7 @@ class Market:
         rng = self._rng
         rung = self._rungs[runner]
         overround = self.overround
-        # a price drifts when it becomes longer; together they keep the overround
+        # a price that becomes longer drifts; drifts and firmings together keep the overround
         drifts = rng.random() < 0.5 if abs(overround - self._overround) < 0.02 else overround > self._overround
         step = 2 if rng.random() < 0.15 else 1
         moved = min(_TOP_RUNG, rung + step) if drifts else max(0, rung - step)

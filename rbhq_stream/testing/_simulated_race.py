@@ -66,7 +66,7 @@ _Step = Callable[[datetime], Sequence[Event]]
 
 
 class SimulatedRace:
-    """The events of one race, in order. It can be iterated once: the plan of steps changes the market as it goes."""
+    """The events of one race, in order. It can be iterated only once, because each step changes the market."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class SimulatedRace:
             self._add(end, self._status(RaceStatus.ABANDONED))
         else:
             self._plan_finish()
-        # steps of the same moment stay in the order in which they were planned
+        # steps at the same time stay in the order in which they were planned
         for at, step in sorted(self._plan, key=itemgetter(0)):
             for event in step(at):
                 yield TimedEvent(at, event)
@@ -135,12 +135,12 @@ class SimulatedRace:
         self._add(jump, self._status(RaceStatus.CLOSED))
         scratchings = self._plan_scratchings()
         ticks = max(0, self._price_records - 2 - scratchings)
-        # the opening and the scratchings make large records: the other steps make so many fewer
+        # the opening and the scratchings make large records, so the other steps make fewer of them
         always_large = 2 + scratchings
         wanted = _LARGE_RECORDS * (ticks + always_large)
         self._large = max(0.0, (wanted - always_large) / ticks) if ticks else 0
         for _ in range(ticks):
-            # more and more of them towards the start of the race
+            # increasingly often towards the start of the race
             at = jump - span * rng.random() ** 2.2
             if closed is None or not closed[0] <= at < closed[1]:
                 self._add(at, self._price_move)

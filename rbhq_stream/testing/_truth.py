@@ -1,4 +1,4 @@
-"""What happened in a simulated race in the end, by the simulation itself and not by its events."""
+"""What really happened in a simulated race, taken from the simulation itself and not from its events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rbhq_stream.testing._outcome import payout_factor
 
 @frozen
 class RaceTruth:
-    """What happened in a simulated race: what an application must know of it at the end of the day."""
+    """What really happened in a simulated race: what an application must know at the end of the day."""
 
     race_id: RaceId
     status: RaceStatus

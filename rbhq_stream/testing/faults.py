@@ -1,8 +1,7 @@
-"""Faults for the tests of an application: what a feed can do to it on a bad day.
+"""Faults for the tests of an application: what can go wrong with a feed on a bad day.
 
-A fault changes the plan of a day: the steps that its records are delivered in. `assert_survives` takes any number of
-them. All choices are made by a seeded generator, so the same seed is the same bad day.
-"""
+A fault changes the plan of a day, which is the list of steps in which its records are delivered. `assert_survives`
+takes any number of faults. A seeded generator makes all choices, so the same seed produces the same bad day."""
 
 from __future__ import annotations
 
@@ -64,7 +63,7 @@ class Fault:
     """One kind of fault."""
 
     name: str
-    """What happens, for people."""
+    """A description of what happens."""
     change: Callable[[Plan, Random], Plan]
     """Returns the changed plan. The generator makes all choices."""
 
@@ -73,7 +72,7 @@ class Fault:
 
 
 def duplicates(share: float = 0.1) -> Fault:
-    """Some records are published twice in a row, as a producer does that did not hear of its success.
+    """Some records are published twice in a row, as by a producer that missed the acknowledgement and sent them again.
 
     Args:
         share: the share of the records, from 0 to 1.
@@ -90,9 +89,9 @@ def duplicates(share: float = 0.1) -> Fault:
 
 
 def late_records(share: float = 0.02, by: timedelta = timedelta(seconds=90)) -> Fault:
-    """Some records are published late, with all later ones of their topic about the same race behind them.
+    """Some records are published late, and later ones about the same race in the same topic follow them.
 
-    So the order of each race in its topic is kept, which RBHQ promises, but a scratching may come after the FINAL.
+    So the order of each race within its topic is kept, as RBHQ promises, but a scratching may arrive after the FINAL.
 
     Args:
         share: the share of the records, from 0 to 1.
@@ -118,7 +117,7 @@ def late_records(share: float = 0.02, by: timedelta = timedelta(seconds=90)) -> 
 
 
 def topics_out_of_order() -> Fault:
-    """The topics come one after the other, as after a restart: no order is promised across topics."""
+    """Each topic is delivered as a whole, one after the other, as may happen after a restart."""
 
     def change(plan: Plan, random: Random) -> Plan:
         topics = sorted({step.topic for step in plan if isinstance(step, DayRecord)})
@@ -131,7 +130,7 @@ def topics_out_of_order() -> Fault:
 
 
 def bad_records(count: int = 5) -> Fault:
-    """Some records can't be decoded: truncated, not JSON, not UTF-8, or without what names the race."""
+    """Some records can't be decoded: truncated, not JSON, not UTF-8, or without the fields that identify the race."""
     values = (b'{"meetingId": 1, "eventNumber":', b"hello", b"\xff\xfe", b"[1, 2]", b'{"eventNumber": 7}', b"null")
     return Fault(f"{count} bad records", lambda plan, random: _sprinkled(plan, random, count, values))
 
@@ -153,7 +152,7 @@ def tombstones(count: int = 5) -> Fault:
 
 
 def outages(count: int = 2) -> Fault:
-    """All topics are unreachable now and then, and what is published meanwhile comes afterwards."""
+    """All topics are unreachable for a while. What is published in the meantime is delivered afterwards."""
 
     def end(source: MemorySource) -> None:
         source.reconnect()
@@ -170,7 +169,7 @@ def outages(count: int = 2) -> Fault:
 
 
 def evictions(count: int = 3) -> Fault:
-    """The process is evicted from its group and joins again: what was not committed is delivered again."""
+    """The process is evicted from its group and rejoins it. What was not committed is delivered again."""
 
     def evict(topic: str, source: MemorySource) -> None:
         source.lose(topic)
@@ -190,7 +189,7 @@ def rebalances(count: int = 3) -> Fault:
 
 
 def silences(count: int = 1, seconds: float = 0.3) -> Fault:
-    """Nothing comes for a while.
+    """No records arrive for a while.
 
     Args:
         count: how often.
@@ -207,7 +206,7 @@ def silences(count: int = 1, seconds: float = 0.3) -> Fault:
 
 
 def _sprinkled(plan: Plan, random: Random, count: int, values: Sequence[bytes | None]) -> Plan:
-    """Returns the plan with records of these values at random places."""
+    """Returns the plan with records of these values at random positions."""
     records = [step for step in plan if isinstance(step, DayRecord)]
     if not records:
         return plan
@@ -219,7 +218,7 @@ def _sprinkled(plan: Plan, random: Random, count: int, values: Sequence[bytes | 
 
 
 def _with_actions(plan: Plan, random: Random, count: int, name: str, do: Callable[[str, MemorySource], None]) -> Plan:
-    """Returns the plan with an action, each on a random topic, at random places."""
+    """Returns the plan with copies of an action, each on a random topic, at random positions."""
     topics = sorted({step.topic for step in plan if isinstance(step, DayRecord)})
     if not topics:
         return plan
@@ -241,6 +240,5 @@ ALL = (
     rebalances(),
 )
 """A bad day: the faults that every application should survive. `topics_out_of_order`, `oversized_records` and
-`silences` are not among them: the first one only with `order="time"` or a `RaceBook`, the others because they take
-long.
+`silences` are not among them: the first one requires `order="time"` or a `RaceBook`, and the others take long.
 """

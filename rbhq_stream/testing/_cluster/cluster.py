@@ -22,10 +22,11 @@ _R = TypeVar("_R")
 _log = logging.getLogger("rbhq_stream.testing")
 
 _HOST = "127.0.0.1"
-_HEADER = struct.Struct(">hhi")  # which request, its version, its number
+_HEADER = struct.Struct(">hhi")  # the kind of request, its version, its number
 _MAX_REQUEST = 256 * 1024 * 1024
 _LAST_REQUESTS = 0.1
-"""Seconds that the last requests of a client that has gone may take: one may be records without an acknowledgement."""
+"""Seconds to process the last requests of a client that has disconnected, which may be records without
+acknowledgement."""
 
 
 class BrokerClosedError(RbhqStreamError):
@@ -102,9 +103,9 @@ class _Broker:
                     await writer.drain()
         except ConnectionError:
             pass
-        except MalformedError as error:  # as of a client that speaks TLS
+        except MalformedError as error:  # for example from a client that speaks TLS
             _log.debug("the embedded broker got something that is not Kafka's protocol: %s", error)
-        except Exception:  # noqa: BLE001  # whatever it is, the other connections are served
+        except Exception:  # noqa: BLE001  # the other connections must be served whatever happens
             _log.exception("the embedded broker failed; this is a defect in it")
         writer.transport.abort()
 
@@ -130,7 +131,7 @@ class _Broker:
 
 
 class Cluster:
-    """Brokers, and what they keep. Its methods may be called from any thread."""
+    """Brokers, and the records and groups that they keep. Its methods may be called from any thread."""
 
     def __init__(self, brokers: int) -> None:
         self._loop = asyncio.new_event_loop()
@@ -199,9 +200,9 @@ class Cluster:
         self._call(lambda: self._requests.groups.commit_errors.extend(errors))
 
     def deny_brokers(self, denied: bool) -> None:
-        """Sets whether clients that ask for the brokers are told that there are none.
+        """Sets whether the brokers report in their metadata that there are none.
 
-        The last broker of a real cluster does so while it shuts down.
+        The last broker of a real cluster does that while it shuts down.
         """
 
         self._are_denied = denied

@@ -1,14 +1,14 @@
-"""A consumer group: who is a member, which partitions each reads, and how far the group has come.
+"""A consumer group: its members, their partitions, and the committed offsets.
 
 | state | meaning | next state |
 |---|---|---|
 | `EMPTY` | no members; offsets may be committed from outside | `JOINING` when a member joins |
-| `JOINING` | every member is to join, those of the last generation again | `SYNCING` when all of them have |
+| `JOINING` | every member has to join, including those of the last generation | `SYNCING` when all of them have |
 | `SYNCING` | all have joined; the leader has to send the assignment | `STABLE` when it has; `JOINING` |
 | `STABLE` | each member reads its partitions | `JOINING` |
 
-A member that joins, leaves or is evicted takes a group from `SYNCING` or `STABLE` to `JOINING`; the last one that goes
-takes it to `EMPTY`. All methods are called in the event loop of the brokers.
+A member that joins, leaves or is evicted takes a group from `SYNCING` or `STABLE` to `JOINING`; when the last
+member goes, the group is `EMPTY`. All methods are called in the event loop of the brokers.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class _Member:
     session_timeout: float
     rebalance_timeout: float
     protocols: dict[str, bytes]
-    """The ways of assigning partitions that it supports, best first, and what each is to know."""
+    """The assignment strategies that it supports, best first, each with its metadata."""
     assignment: bytes = b""
     joining: asyncio.Future[dict[str, Any]] | None = None
-    """The response to its request to join, while that waits for the others."""
+    """The response to its request to join, while that waits for other members."""
     syncing: asyncio.Future[tuple[int, bytes]] | None = None
     """The response to its request for its assignment, while that waits for the leader."""
     eviction: asyncio.TimerHandle | None = None
@@ -56,10 +56,10 @@ class _Member:
 
 @define(eq=False)
 class Group:
-    """See the module."""
+    """See the docstring of the module."""
 
     committed: dict[tuple[str, int], tuple[int, str | None]] = Factory(dict)
-    """The offset of the next record to read, and the client's note, by topic and partition."""
+    """The offset of the next record to read, and the client's metadata, by topic and partition."""
     _state: _State = _State.EMPTY
     _generation: int = 0
     _leader: str = ""
@@ -125,7 +125,7 @@ class Group:
         return NO_ERROR if generation == self._generation else ILLEGAL_GENERATION
 
     def remove(self, member_id: str) -> int:
-        """Takes a member out of the group: it left, or was not heard of. Returns an error code."""
+        """Removes a member that left or timed out. Returns an error code."""
         member = self._members.pop(member_id, None)
         if member is None:
             return UNKNOWN_MEMBER_ID
@@ -142,10 +142,10 @@ class Group:
         return NO_ERROR
 
     def disconnected(self, member_id: str) -> None:
-        """Gives a member whose connection has ended a moment to come back on another one, and evicts it otherwise.
+        """Evicts a member whose connection has ended, unless it reconnects within `GRACE` seconds.
 
-        The brokers of Kafka wait for the session time-out. Here it is certain that the process has ended, as there is
-        no network that could have failed.
+        The brokers of Kafka wait for the session time-out. Here no network can have failed, so it is certain that the
+        process has ended.
         """
         member = self._members.get(member_id)
         if member is not None:

@@ -17,20 +17,20 @@ from rbhq_stream.testing._cluster.protocol import NO_BROKER, NO_ERROR, Address, 
 
 @define
 class Connection:
-    """What is known of a client's connection: the groups' members that use it."""
+    """A client's connection: the group members that use it."""
 
     members: set[tuple[str, str]] = Factory(set)
 
 
 Handler = Callable[[Message, Connection], Union[Message, Awaitable[Message]]]
-"""What is done with one kind of request."""
+"""Handles one kind of request."""
 
 
 class GroupRequests:
     """The groups of the cluster, and what each request about them does. Called in the event loop of the brokers.
 
     Args:
-        brokers: returns the brokers that clients are told of.
+        brokers: returns the brokers that are reported to clients.
     """
 
     def __init__(self, brokers: Callable[[], Sequence[Address]]) -> None:
@@ -55,7 +55,7 @@ class GroupRequests:
         return {} if group is None else {partition: offset for partition, (offset, _) in group.committed.items()}
 
     async def wait_for_commits(self, is_enough: Callable[[], bool], timeout: float) -> bool:
-        """Waits for commits until enough is committed; returns whether it is."""
+        """Waits until `is_enough` returns true after a commit. Returns whether it did within the time-out."""
         deadline = asyncio.get_running_loop().time() + timeout
         while not is_enough():
             try:
@@ -65,12 +65,12 @@ class GroupRequests:
         return True
 
     def disconnected(self, connection: Connection) -> None:
-        """Notes that a client has gone."""
+        """Notes that a client has disconnected."""
         for group, member in connection.members:
             self._groups[group].disconnected(member)
 
     def close(self) -> None:
-        """Ends all that the groups wait for."""
+        """Stops the timers of all groups."""
         for group in self._groups.values():
             group.close()
 

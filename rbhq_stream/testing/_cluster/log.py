@@ -18,7 +18,7 @@ from rbhq_stream.testing._cluster.protocol import (
 )
 
 EARLIEST, LATEST = -2, -1
-"""Timestamps that ask for the ends of a partition."""
+"""Special timestamps for the start and the end of a partition."""
 NOT_FOUND = -1
 
 # base offset, length of what follows, leader epoch, format, checksum, attributes, offset delta of the last record,
@@ -27,7 +27,7 @@ _HEADER = struct.Struct(">qiibIhiqqqhii")
 _OFFSET_AND_LENGTH = struct.Struct(">qi")
 _FORMAT = 2
 _COMPRESSION = 0b111
-_REMEMBERED_BATCHES = 5  # the most that an idempotent producer has under way at once
+_REMEMBERED_BATCHES = 5  # the maximum that an idempotent producer has in flight
 
 
 @frozen
@@ -91,7 +91,7 @@ class Log:
         return NO_ERROR, first
 
     def read(self, offset: int, max_bytes: int) -> tuple[int, bytes]:
-        """Returns an error code, and batches from the one with this offset on: one at least, if there is one."""
+        """Returns an error code, and the batches from this offset on, at least one if there is one."""
         if not self.start <= offset <= self.end:
             return OFFSET_OUT_OF_RANGE, b""
         found = bytearray()

@@ -32,7 +32,7 @@ INVALID_PARTITIONS = 37
 UNSUPPORTED_COMPRESSION_TYPE = 76
 
 NO_BROKER = -1
-"""The id of a broker that is not there."""
+"""The id for no broker."""
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
@@ -143,7 +143,7 @@ APIS = {
 
 
 def for_each(topics: list[Message], function: Callable[[Partition, Message], Message]) -> list[Message]:
-    """Calls the function with each partition of a request and what is asked of it, and nests the results likewise."""
+    """Calls the function for each partition of a request, and returns the results in the same nested form."""
     return [
         {
             "name": topic["name"],

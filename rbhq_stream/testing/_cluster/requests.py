@@ -21,7 +21,7 @@ from rbhq_stream.testing._cluster.protocol import (
 )
 
 _CLUSTER_ID = "rbhq-stream-embedded"
-_TOPIC = 2  # the type of resource that a topic is, when configurations are asked for
+_TOPIC = 2  # the resource type of a topic in requests for configurations
 _SET_FOR_TOPIC, _DEFAULT = 1, 5  # where the value of a topic's configuration comes from
 _DEFAULTS = {
     "cleanup.policy": "delete",
@@ -40,7 +40,7 @@ class Requests:
     def __init__(self, brokers: Callable[[], Sequence[Address]]) -> None:
         """
         Args:
-            brokers: returns the brokers that clients are told of.
+            brokers: returns the brokers that are reported to clients.
         """
         self.logs: dict[Partition, Log] = {}
         self.groups = GroupRequests(brokers)

@@ -19,7 +19,7 @@ class MalformedError(Exception):
 
 @define
 class Reader:
-    """Bytes, and how far they have been read."""
+    """Bytes, and the position up to which they have been read."""
 
     data: bytes
     position: int = 0
