@@ -30,8 +30,8 @@ def to_arrow(events: Iterable[Event]) -> ArrowTables:
     """Returns events as flat tables, with exact decimals and times in UTC. Their schema is in docs/tables.md.
 
     Args:
-        events: any events, in any order; the rows are in the same order. Events made by hand have no record, so its
-            columns are null.
+        events: any events, in any order; the rows are in the same order. Events that the application constructed have
+            no record, so its columns are null.
 
     Raises:
         ImportError: pyarrow is not installed: `pip install 'rbhq-stream[arrow]'`.
