@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import string
@@ -33,7 +34,7 @@ from rbhq_stream._kafka.client import BROKERLESS_AFTER
 from rbhq_stream._kafka.limited_log import LimitedLog
 from rbhq_stream._kafka.reports import Reports
 from rbhq_stream._kafka.translation import connect_error
-from rbhq_stream.source import TopicPartition
+from rbhq_stream.source import PartitionEnd, TopicPartition
 from tests.waiting import wait_for
 
 TOPIC = "rbhq.race-status"
@@ -676,6 +677,33 @@ def test_a_partition_that_is_held_is_not_unreachable(stage: Stage) -> None:
     assert set(stage.source.status().unreachable) == {P0, P1}
     stage.source.hold([P0])
     assert set(stage.source.status().unreachable) == {P1}
+
+
+def test_the_end_of_a_partition_that_is_held_is_not_confirmed_by_a_fetch_of_the_others(stage: Stage) -> None:
+    """Or else the feed would be live before it had read what was written to it during an outage."""
+    stage.client.group = {P0: 5, P1: 5}
+    stage.poll(lambda: stage.client.give(P0, P1), *records(0, 5))
+    fetches = itertools.count()
+
+    def fetch() -> dict[TopicPartition, PartitionEnd]:
+        for _ in range(3):
+            broker = {"nodeid": 1, "state": "UP", "req": {"Fetch": next(fetches)}}
+            ends = {"broker": 1, "leader": 1, "hi_offset": 9, "ls_offset": 9}
+            document = {"brokers": {"b": broker}, "topics": {TOPIC: {"partitions": {"0": ends, "1": ends}}}}
+            stage.now += 1
+            stage.source._reports.statistics(json.dumps(document))
+        return dict(stage.source.status().ends)
+
+    fetch()
+    outage = stage.now
+    stage.source.hold([P0])
+    held = fetch()
+    assert held[P0].offset == 9
+    assert held[P0].as_of < outage < held[P1].as_of
+    stage.source.hold([])
+    released = stage.now
+    assert stage.source.status().ends[P0].as_of < outage, "it has not been fetched since"
+    assert fetch()[P0].as_of >= released
 
 
 # commits

@@ -152,6 +152,7 @@ class KafkaSource:
         self._reading_since = time.monotonic()
         released = self._pauses.hold(self._client.consumer, partitions)
         self._ends.begin(released, self._reading_since)
+        self._ends.hold(partitions)
 
     def close(self, offsets: Mapping[TopicPartition, int], timeout: float) -> None:
         if self._client.state in (ClientState.NEW, ClientState.ENDED):

@@ -14,6 +14,7 @@ offset from there on.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -45,6 +46,10 @@ class PartitionEnds:
         """
         self._read_since.update(dict.fromkeys(partitions, now))
 
+    def hold(self, partitions: Collection[TopicPartition]) -> None:
+        """Notes that the client does not read these partitions until `begin`, so their ends are not confirmed."""
+        self.begin(partitions, math.inf)
+
     def report(self, message: Message) -> None:
         """Takes in a message for which `is_end` is true."""
         partition, end = partition_of(message), int(message.offset() or 0)
@@ -53,9 +58,17 @@ class PartitionEnds:
             self._newest[partition] = PartitionEnd(end, self._read_since[partition])
 
     def newest(self, others: Mapping[TopicPartition, PartitionEnd]) -> dict[TopicPartition, PartitionEnd]:
-        """Returns these ends, replaced by the reported ones where those are newer."""
-        newer = {p: end for p, end in self._newest.items() if p not in others or others[p].as_of < end.as_of}
-        return {**others, **newer}
+        """Returns these ends, replaced by the reported ones where those are newer.
+
+        The end of a partition is as of no time if it is from before the client began to read it: its broker may have
+        responded since, but about the other partitions.
+        """
+        dated = {
+            p: end if end.as_of >= self._read_since.get(p, -math.inf) else PartitionEnd(end.offset, -math.inf)
+            for p, end in others.items()
+        }
+        newer = {p: end for p, end in self._newest.items() if p not in dated or dated[p].as_of < end.as_of}
+        return {**dated, **newer}
 
     def pass_on(self, owner: Owner) -> None:
         """Passes the ends reported before to the owner. It must have been given the records that came before them."""
