@@ -314,7 +314,9 @@ class HealthRules:
     an entry a topic may be silent for ever, as RBHQ documents no heartbeat."""
     schedule: Schedule | None = field(default=None, validator=validators.optional(validators.is_callable()))
     """The scheduled jumps, so that silence counts shortly before one of them, and not at night. It is
-    called about every five seconds, on the feed's health thread, with two times (UTC)."""
+    called about every five seconds, on the feed's health thread, with two times (UTC). It must return soon: the health
+    is not determined meanwhile. After three seconds `feed.health` is `SUSPENDED`, but `HealthChanged` comes only when
+    it has returned. So have it look up what is in memory already, such as a `RaceCard`."""
     before_jump: float = field(default=120.0, validator=_positive)
     """How long before a scheduled jump prices are expected to move."""
     max_silence_before_jump: float = field(default=30.0, validator=_positive)

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from rbhq_stream import (
     AsyncFeed,
     Feed,
+    FeedClosedError,
     HealthChanged,
     HealthReason,
     HealthRules,
@@ -257,6 +259,22 @@ def test_immediate_handlers_are_kept_from_one_event_loop_to_the_next(memory_sour
     wait_for(lambda: feed.health.state is HealthState.DOWN, "the feed is down")
     asyncio.run(read_until(HealthState.DOWN))
     asyncio.run(feed.close())
+
+
+def test_a_schedule_that_exits_does_not_end_the_health(make_facade: MakeFacade) -> None:
+    def schedule(_since: datetime, _until: datetime) -> list[datetime]:
+        sys.exit("no card")
+
+    facade = make_facade(health=HealthRules(schedule=schedule))
+    wait_for_reason(facade, R.SCHEDULE_FAILED)
+
+
+@pytest.mark.timeout(30)
+def test_a_run_ends_when_an_immediate_handler_closes_the_feed_although_it_must_not(memory_source: MemorySource) -> None:
+    feed = Feed(memory_config(), source=memory_source)
+    feed.on(HealthChanged, immediately=True)(lambda signal: feed.close() if signal.health.ok else None)
+    with pytest.raises(FeedClosedError):
+        feed.run()
 
 
 def test_only_signals_are_handled_immediately(make_facade: MakeFacade) -> None:

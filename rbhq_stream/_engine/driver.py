@@ -325,6 +325,7 @@ class Driver(Handlers):
             deadline = self._clock() + LAST_SIGNALS_TIMEOUT
             while (session.is_watched or not self._immediate.is_idle) and self._clock() < deadline:
                 yield Wait(LAST_SIGNALS_INTERVAL)
+        self._wake()  # another thread may be reading, and the waits above have taken its wake-ups
 
     def _finish(self) -> Steps[None]:
         """Ends an iteration: closes a feed that was not entered by `with`."""

@@ -106,7 +106,8 @@ class Arrivals:
             until = wall + timedelta(seconds=self._rules.before_jump + 2 * SCHEDULE_INTERVAL)
             self._next_jump = min((jump for jump in self._rules.schedule(wall, until) if jump >= wall), default=None)
             self._schedule_failed = None
-        except Exception as error:  # noqa: BLE001  # the application's function: what it raises becomes the reason
+        # the application's function: what it raises becomes the reason, and even a SystemExit must not end the health
+        except BaseException as error:  # noqa: BLE001
             self._next_jump = None
             self._schedule_failed = f"the schedule raised {type(error).__name__}: {error}"
 
