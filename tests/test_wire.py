@@ -32,7 +32,8 @@ from rbhq_stream.events import (
     Scratching,
     Unscratching,
 )
-from rbhq_stream.record import Record
+from rbhq_stream.record import RawRecord, Record
+from rbhq_stream.testing import MemoryRecord
 
 UTC = timezone.utc
 RECORD = Record("prices", 3, 42, value=b"raw")
@@ -194,6 +195,28 @@ def test_the_events_know_their_record() -> None:
     for kind, raw in ((PriceEvent, PRICES), (RaceResultEvent, RESULT), (PriceEvent, b"[%s]" % PRICES)):
         (event,) = decode(kind, raw, record=RECORD)
         assert event.record is RECORD
+
+
+@pytest.mark.parametrize("record", [RECORD, MemoryRecord("prices", 3, 42, b"raw")], ids=["Record", "message"])
+def test_each_of_several_events_of_a_record_has_its_number(record: Record | RawRecord) -> None:
+    raw = b'[{"eventId":"1-2","status":"OPEN"},{"eventId":"1-3","status":"OPEN"}]'
+    events = decode(RaceStatusEvent, raw, record=record)
+    records = [event.require_record() for event in events]
+    assert [(one.coordinates, one.value, one.part, one.parts) for one in records] == [
+        (("prices", 3, 42), b"raw", 0, 2),
+        (("prices", 3, 42), b"raw", 1, 2),
+    ]
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"])
+def test_a_time_out_of_range_in_an_otherwise_plain_document_is_refused(time: str) -> None:
+    update = b'{"meetingId":1,"eventNumber":2,"priceUpdates":[{"runnerNumber":3,"property":"ep"}],"scratchings":[{"runnerNumber":5,'
+    deductions = (
+        b'"winDeduction":1,"placeDeduction":1,"twoPlaceDeduction":1,"threePlaceDeduction":1,"fourPlaceDeduction":1,'
+    )
+    raw = update + deductions + b'"scratchType":1,"scratchTime":"%s"}]}' % time.encode()
+    with pytest.raises(DecodeError, match="a time such as"):
+        decode(PriceEvent, raw)
 
 
 def test_unknown_fields_and_values_are_kept_and_written_again() -> None:

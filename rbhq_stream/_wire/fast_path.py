@@ -23,7 +23,7 @@ from rbhq_stream.record import RawRecord, Record
 
 _T = TypeVar("_T")
 
-NOT_PLAIN = (msgspec.MsgspecError, ValueError, TypeError, RecursionError, Unreadable)
+NOT_PLAIN = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError, Unreadable)
 """The exceptions of `PriceReader.read` for a document that it leaves to the lenient reader."""
 
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=values.INT64_MAX)]
