@@ -46,6 +46,7 @@ class World:
 
     def __init__(self, **rules: Any) -> None:
         self.now = 1000.0
+        self.clock_error = 0.0  # seconds by which this host's clock is wrong
         self.machine = HealthMachine(HealthRules(**rules), KINDS, self.now, self.wall)
         self.signals: list[HealthChanged] = []
         self.feed: dict[str, Any] = {"is_open": False}
@@ -63,7 +64,7 @@ class World:
 
     @property
     def wall(self) -> datetime:
-        return START + timedelta(seconds=self.now - 1000)
+        return START + timedelta(seconds=self.now - 1000 + self.clock_error)
 
     def live(self) -> World:
         """Connects, is assigned both partitions, and is caught up."""
@@ -259,6 +260,36 @@ def test_after_an_outage_it_is_live_when_what_was_published_meanwhile_is_process
     assert gap.records == {PRICES: 7, STATUS: 0}
     assert gap.began == world.signals[0].at
     assert gap.ended == world.signals[-1].at
+
+
+def test_a_gap_does_not_shrink_when_the_clock_is_set_back_during_it() -> None:
+    world = World().live()
+    world.unreachable = {PRICES: "no leader"}
+    world.run(5)
+    world.clock_error = -3600
+    world.unreachable = {}
+    world.run(5)
+    gap = world.signals[-1].gap
+    assert gap is not None
+    assert gap.ended == world.signals[-1].at
+    assert (gap.ended - gap.began).total_seconds() >= 4
+
+
+def test_a_feed_is_live_again_when_a_recreated_topic_is_read_up_to_its_own_end() -> None:
+    world = World().live()
+    for _ in range(20):
+        world.flow()
+    world.publish(PRICES, 5)  # which nobody will ever read
+    world.run(1)
+    world.ends[PRICES] = world.read[PRICES] = world.processed[PRICES] = 0
+    world.run()
+    world.publish(PRICES, 2)
+    world.run(1)
+    assert world.machine.current.figures.lag == 2
+    world.arrive(PRICES)
+    world.process(PRICES)
+    assert world.run(60) is R.UP_TO_DATE
+    assert world.machine.current.figures.delay == 0
 
 
 def test_a_process_that_was_evicted_and_returned_stores_each_event_once() -> None:

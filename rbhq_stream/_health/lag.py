@@ -27,6 +27,7 @@ class Lag:
         self.target: int | None = None
         """The end of the partition at the time from which the feed has to catch up, once that is known."""
         self._confirm_from = assigned_at
+        self._read = 0
         self._marks: deque[tuple[int, float]] = deque()
 
     def confirm_from(self, now: float) -> None:
@@ -37,6 +38,11 @@ class Lag:
     def update(self, progress: PartitionProgress, end: PartitionEnd | None, now: float) -> None:
         """Notes how far the partition is read and processed, and where it ends."""
         self.processed = progress.processed
+        if progress.read is not None:
+            if progress.read < self._read:  # the topic was recreated: what was known of it no longer counts
+                self._marks.clear()
+                self.confirm_from(now)
+            self._read = progress.read
         known = max(progress.read or 0, 0 if end is None else end.offset)
         if progress.read is not None or end is not None:
             self.end = known

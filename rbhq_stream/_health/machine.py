@@ -48,7 +48,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rbhq_stream._health.arrivals import Arrivals
 from rbhq_stream._health.lag import Lag
@@ -138,7 +138,9 @@ class HealthMachine:
             self._not_live_since = now
             self._gap_from = seen.wall, self._processed()
         elif self.current.ok and self._gap_from is not None:
-            gap = self._gap(*self._gap_from, seen.wall)
+            began, before = self._gap_from
+            lasted = timedelta(seconds=now - self._not_live_since)  # it began earlier if this host's clock was set back
+            gap = self._gap(min(began, seen.wall - lasted), before, seen.wall)
         return HealthChanged(at=seen.wall, health=self.current, previous=previous, gap=gap)
 
     def _update(self, progress: Progress, now: float) -> None:
