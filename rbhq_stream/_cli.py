@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     tail = commands.add_parser(
         "tail",
-        help="watch what the feed says of one race, one meeting or all",
+        help="watch the feed of one race, one meeting or all",
         description="Reads the feed without a consumer group, so it disturbs no other reader. In a terminal it draws a"
         " board of the markets, elsewhere it prints a line for each change. The configuration is read from environment"
         " variables, or from a TOML file. Ctrl-C ends it.",

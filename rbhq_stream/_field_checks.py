@@ -93,7 +93,7 @@ def optional(check: Check) -> Check:
 
 
 def instance_of(kind: type[Any], expected: str | None = None) -> Check:
-    """Returns the check for values of a class. `expected` says what the class's converter takes."""
+    """Returns the check for values of a class. `expected` describes what the class's converter takes."""
     what = expected or f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:

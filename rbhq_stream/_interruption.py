@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for commands that run until they are told to end."""
+"""Ctrl-C and SIGTERM for commands that run until they are interrupted."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ class FeedMetrics:
 
         Args:
             feed: the feed, before or after it is entered.
-            attributes: further attributes of its numbers. They have to tell two feeds of one consumer group in one
-                process apart.
+            attributes: further attributes of its numbers. They have to distinguish two feeds of one consumer group in
+                one process.
 
         Raises:
             ValueError: another feed, which is not closed, has the same attributes.

@@ -141,7 +141,7 @@ def _headers(raw: RawRecord) -> tuple[tuple[str, bytes | None], ...]:
     This works around a defect of confluent-kafka (seen in 2.8.2, 2.12.2, 2.14.2 and 2.16.1, the newest so far). For a
     header name that is not UTF-8, which a producer in C or Go can write, `Message.headers()` raises `SystemError`.
     Every later call returns a list of pairs in which a null pointer stands for such a name, and reading that name
-    crashes the process. The garbage collector skips null pointers, so it can tell how much of a pair is there. Nothing
+    crashes the process. The garbage collector skips null pointers, so it shows how much of a pair is there. Nothing
     is changed, so any number of threads may do this at once.
     """
     try:

@@ -85,7 +85,7 @@ class Board:
             selection=selection,
             with_prices=with_prices,
         )
-        self.watch.tell_to(self.told.append)
+        self.watch.report_to(self.told.append)
 
     def apply(self, *events: Event) -> list[Notice]:
         """Applies events, and returns the notices about them."""

@@ -34,7 +34,7 @@ class Lines:
     ) -> None:
         pass
 
-    def tell(self, notice: Notice) -> None:
+    def report(self, notice: Notice) -> None:
         """Prints a notice. From any thread: it is one write."""
         print(f"{notice.as_line(self._zone)}\n", end="", flush=True)
 

@@ -60,15 +60,15 @@ class Notice:
 
 
 def notice(change: Change, names: Names, at: datetime) -> Notice | None:
-    """Returns what is notable about a change; `None` for one that another change of the same event tells better.
+    """Returns what is notable about a change; `None` for one that another change of the same event reports better.
 
     Args:
         change: The change.
         names: The names of races and runners.
         at: When it happened.
     """
-    told = _told(change, names)
-    return None if told is None else Notice(at, told[0], names.race(change.race_id), told[1])
+    described = _described(change, names)
+    return None if described is None else Notice(at, described[0], names.race(change.race_id), described[1])
 
 
 def health_notice(signal: HealthChanged, at: datetime) -> Notice | None:
@@ -130,7 +130,7 @@ def dollars(price: Decimal | None) -> str:
     return f"{price:.0f}" if price >= 10 else f"{price:.2f}"
 
 
-def _told(change: Change, names: Names) -> tuple[str, str] | None:
+def _described(change: Change, names: Names) -> tuple[str, str] | None:
     race_id = change.race_id
     if isinstance(change, PriceChanged):
         moved = f"{names.numbered(race_id, change.runner_number)}  {change.price_type.name} {dollars(change.after)}"

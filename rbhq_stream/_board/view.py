@@ -25,7 +25,7 @@ def choose_view(watch: Watch, caption: Caption, *, plain: bool) -> View:
     """Returns the view that fits where standard output goes.
 
     Args:
-        watch: What to show. Lines are printed for the notices that it tells.
+        watch: What to show. Lines are printed for the notices that it reports.
         caption: What is around it.
         plain: Whether to print lines even in a terminal.
     """
@@ -39,5 +39,5 @@ def choose_view(watch: Watch, caption: Caption, *, plain: bool) -> View:
         else:
             hint = screen.RICH_HINT
     lines = Lines(caption.zone, hint=hint)
-    watch.tell_to(lines.tell)
+    watch.report_to(lines.report)
     return lines

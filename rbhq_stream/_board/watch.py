@@ -40,7 +40,7 @@ class Watch:
         time_of: When a change happened; by default, when its record was written.
         selection: The races to show.
         lingers: How long a market is shown after betting has ended.
-        with_prices: Whether changes of prices are told, too. They are never among the `notices`.
+        with_prices: Whether changes of prices are reported, too. They are never among the `notices`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Watch:
         self._selection = selection
         self._lingers = lingers
         self._with_prices = with_prices
-        self._tell: Callable[[Notice], None] | None = None
+        self._report: Callable[[Notice], None] | None = None
         self._lock = threading.Lock()  # guards what follows
         self._trails = Trails()
         self._notices: deque[Notice] = deque(maxlen=_NOTICES)
@@ -69,9 +69,9 @@ class Watch:
         self._health: Health | None = None
         self._is_recovering = False
 
-    def tell_to(self, tell: Callable[[Notice], None]) -> None:
+    def report_to(self, report: Callable[[Notice], None]) -> None:
         """Sets what is called with each notice from now on, by the thread that noted it."""
-        self._tell = tell
+        self._report = report
 
     # --- noting ---
 
@@ -83,17 +83,17 @@ class Watch:
         with self._lock:
             self._trails.note(change, at)
         if isinstance(change, PriceChanged):
-            self._tell_price(change, at)
+            self._report_price(change, at)
         else:
             self.publish(notice(change, self.names, at))
 
-    def _tell_price(self, change: PriceChanged, at: datetime) -> None:
-        if not self._with_prices or self._tell is None:
+    def _report_price(self, change: PriceChanged, at: datetime) -> None:
+        if not self._with_prices or self._report is None:
             return
         is_withdrawn = change.after is None and change.runner_number in self._book[change.race_id].scratched
-        told = None if is_withdrawn else notice(change, self.names, at)  # its scratching tells it
-        if told is not None:
-            self._tell(told)
+        new = None if is_withdrawn else notice(change, self.names, at)  # its scratching reports it
+        if new is not None:
+            self._report(new)
 
     def note_health(self, signal: HealthChanged) -> None:
         """Takes in a change of the feed's health."""
@@ -104,13 +104,13 @@ class Watch:
                 self._gaps.append(signal.gap)
         self.publish(health_notice(signal, self.clock()))
 
-    def publish(self, told: Notice | None) -> None:
+    def publish(self, new: Notice | None) -> None:
         """Adds a notice; `None` for nothing."""
-        if told is not None:
+        if new is not None:
             with self._lock:
-                self._notices.append(told)
-            if self._tell is not None:
-                self._tell(told)
+                self._notices.append(new)
+            if self._report is not None:
+                self._report(new)
 
     # --- reading ---
 
@@ -141,7 +141,7 @@ class Watch:
         """Returns the newest notices, the newest one first. While the feed catches up, they don't come in order."""
         with self._lock:
             arrived_last_first = list(reversed(self._notices))
-        return sorted(arrived_last_first, key=lambda told: told.at, reverse=True)[: max(0, count)]
+        return sorted(arrived_last_first, key=lambda new: new.at, reverse=True)[: max(0, count)]
 
     def races(self) -> list[RaceId]:
         """Returns the races of the selection that the book or the card has, in the order of their starts."""

@@ -251,7 +251,7 @@ class RaceBook:
         return self._is_complete
 
     def drop(self, partitions: Collection[TopicPartition]) -> tuple[Change, ...]:
-        """Removes every race that records from these partitions told of, as they are not read here any more.
+        """Removes every race with records from these partitions, as they are not read here any more.
 
         A race that comes back is never complete again, because what was published meanwhile is not known.
 
@@ -295,7 +295,7 @@ class RaceBook:
         The book is complete while the feed has caught up, and reads every race from its first record on. So the feed
         has no consumer group: `group_id=None`. A member of a group starts where the group was, and meets races in the
         middle, with earlier scratchings that it does not know of. Then the book is never complete. When partitions are
-        revoked or lost, the races that they told of leave the book.
+        revoked or lost, the races with records from them leave the book.
 
         Follow the feed before it is entered. If you iterate over the feed instead of calling `run`, call `apply` for
         each event yourself.
@@ -306,9 +306,9 @@ class RaceBook:
                 positions of a loaded book to the feed: `Feed(config, positions=book.positions)`. If it can't be saved,
                 an ERROR is logged and it is tried again the next time.
             save_every: How often, in seconds. It is saved after an event, so not while nothing comes.
-            is_whole: Whether the feed hands over all records about each race that it tells of. `None`: if it has no
-                group, and `start` is not `"latest"`. Say `True` for a group only if all records of a race are in
-                partitions that are assigned together, and `positions` starts each at its beginning.
+            is_whole: Whether the feed hands over all records about each of its races. `None`: if it has no group, and
+                `start` is not `"latest"`. Pass `True` for a group only if all records of a race are in partitions that
+                are assigned together, and `positions` starts each at its beginning.
 
         Raises:
             ValueError: the book follows a feed already, or `save_every` is not positive.

@@ -251,7 +251,7 @@ def _was_scratched_since(entries: Sequence[LedgerEntry], struck_at: datetime) ->
 
 
 def _inserted(entries: tuple[LedgerEntry, ...], fact: _Fact, mark: RecordMark | None) -> tuple[LedgerEntry, ...]:
-    """Returns the entries with a statement in its place; the same object if it says nothing new.
+    """Returns the entries with a statement in its place; the same object if it states nothing new.
 
     Each entry stands for a run of equal statements, from `recorded` to `repeated`, and neighbours differ.
     """

@@ -75,7 +75,7 @@ def group(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None
 
 
 def is_no_group(name: str) -> bool:
-    """Returns whether a string says that there is no consumer group. No group can have such a name."""
+    """Returns whether a string means that there is no consumer group. No group can have such a name."""
     return name.casefold() == "none"
 
 

@@ -312,7 +312,7 @@ def read_ahead_bytes(config: FeedConfig) -> int:
 
 
 def feed_name(config: FeedConfig) -> str:
-    """Returns what tells a feed apart from others in the process, for people."""
+    """Returns a name that distinguishes a feed from others in the process, for people."""
     if config.group_id is None:
         return f"feed without a group of {', '.join(config.topics.names)}"
     return f"feed of group {config.group_id!r}"

@@ -64,7 +64,7 @@ def moment(text: str) -> datetime | str:
 
 
 def group(text: str) -> str | None:
-    """Converts the name of a consumer group: `none` is how a string says that there is no group."""
+    """Converts the name of a consumer group: The string `none` means that there is no group."""
     return None if is_no_group(text) else text
 
 

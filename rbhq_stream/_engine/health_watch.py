@@ -195,7 +195,7 @@ class HealthWatch:
 
 
 def _aged(health: Health, seconds: float, at: datetime) -> Health:
-    """Returns what a snapshot means that was not renewed in time, as nothing that it says can be relied on.
+    """Returns what a snapshot means that was not renewed in time, as nothing that it states can be relied on.
 
     Args:
         health: the snapshot.

@@ -1,6 +1,6 @@
 """`Merging`: between the source and the buffer, puts the records of all partitions in the order of their times.
 
-`TimeOrder` decides. This carries it out: it asks the source for the ends of the partitions, moves the records that may
+`TimeOrder` decides. This carries it out: it gets the ends of the partitions, moves the records that may
 leave to the buffer while that has room, and has the source hold back the partitions that are ahead of the others.
 """
 
@@ -27,7 +27,7 @@ class Merging:
     """Moves records from the source to the buffer in the order of their times. Used by the poll thread only.
 
     Args:
-        source: is asked for its status, and told which partitions to hold back.
+        source: states how far each partition goes, and holds partitions back.
         buffer: gets the records.
         order: decides.
         expected: returns the offset of the next record to come from a partition.

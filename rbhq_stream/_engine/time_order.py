@@ -69,7 +69,7 @@ class _Queue:
     partition: TopicPartition
     rank: tuple[int, int]  # its place among partitions of the same time
     since: float  # an end counts only as of this time or later, as the partition was not read before
-    heard: float  # when it delivered something or began to be read
+    delivered_at: float  # when it delivered something or began to be read
     waiting: list[_Waiting] = Factory(list)
     size: int = 0  # the bytes of their values
     last: int = _BEFORE_ALL  # the effective time of the newest record that it ever delivered
@@ -166,7 +166,7 @@ class TimeOrder:
         """These partitions are read from now on."""
         for partition in partitions:
             rank = self._ranks.get(partition.topic, len(self._ranks)), partition.partition
-            self._queues[partition] = _Queue(partition, rank, since=now, heard=now)
+            self._queues[partition] = _Queue(partition, rank, since=now, delivered_at=now)
         self._sort()
         self.is_live = self.is_live and not partitions
 
@@ -195,7 +195,7 @@ class TimeOrder:
         for key, found in by_partition.items():
             queue = self._queues[key]
             queue.add(found, epoch, self._window)
-            queue.heard = now
+            queue.delivered_at = now
             queue.is_given_up = False
 
     def update(
@@ -231,8 +231,8 @@ class TimeOrder:
             else:
                 queue.is_finished = queue.is_read_to(status.ends.get(queue.partition), expected(queue.partition))
             if queue.is_held or queue.is_finished:
-                queue.heard = now
-            elif not queue.is_given_up and now - queue.heard >= self._max_wait:
+                queue.delivered_at = now
+            elif not queue.is_given_up and now - queue.delivered_at >= self._max_wait:
                 queue.is_given_up = True
                 given_up.append(queue.partition)
         self.is_live = has_room and not status.unreachable and not self.is_bounded and self._is_done
@@ -276,7 +276,7 @@ class TimeOrder:
                 queue.is_held = fill >= 1 and share >= 1
             elif fill < RELEASE_BELOW or share < RELEASE_BELOW:
                 queue.is_held = False
-                queue.since = queue.heard = now
+                queue.since = queue.delivered_at = now
         return [queue.partition for queue in self._in_rank if queue.is_held or queue.is_past]
 
     @property
@@ -293,7 +293,7 @@ class TimeOrder:
         for queue in self._in_rank:
             queue.is_finished = False
             queue.is_given_up = queue.partition in unreachable
-            queue.heard = now
+            queue.delivered_at = now
 
     def _sort(self) -> None:
         self._in_rank = sorted(self._queues.values(), key=lambda queue: queue.rank)

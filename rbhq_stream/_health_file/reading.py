@@ -1,4 +1,4 @@
-"""`HealthReport`: what a health file says, and whether that can still be believed."""
+"""`HealthReport`: what a health file states, and whether that is still valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class HealthReport:
     """The content of a health file, read at one time.
 
     The file carries the time at which it was written. A file that is older than `max_age` means that the process hangs
-    or has ended, whatever the file says: then the feed counts neither as alive nor as ready.
+    or has ended, whatever the file states: then the feed counts neither as alive nor as ready.
     """
 
     path: Path

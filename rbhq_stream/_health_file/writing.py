@@ -40,7 +40,7 @@ class HealthFile:
     >>> with HealthFile("/run/pricing/health.json", feed), feed:
     ...     for event in feed: ...
 
-    Enter it before the feed, so that the file exists while the feed connects. When it is left, the file says that the
+    Enter it before the feed, so that the file exists while the feed connects. When it is left, the file states that the
     feed is neither alive nor ready, and why the feed ended.
 
     Args:

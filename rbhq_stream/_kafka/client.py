@@ -139,7 +139,7 @@ class Client:
     def abandon(self) -> None:
         """Ends the client without telling the brokers, and without waiting until it has ended.
 
-        To tell them would take a log-in, which a client whose password was refused would try again and again.
+        Leaving the group would take a log-in, which a client whose password was refused would try again and again.
         """
         last_reference = [self._consumer]
         self._consumer = None
@@ -167,7 +167,7 @@ def make_consumer(config: FeedConfig, reports: Reports, commits: Commits) -> Con
                 "logger": reports,
                 "stats_cb": reports.statistics,
                 "statistics.interval.ms": round(STATISTICS_INTERVAL * 1000),
-                # tells the offset after control records and aborted records, which are never handed over
+                # reports the offset after control records and aborted records, which are never handed over
                 "enable.partition.eof": True,
             }
         )

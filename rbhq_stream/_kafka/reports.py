@@ -79,7 +79,7 @@ class Reports:
             text, broker = text_and_broker(error)
             if error.code() in PERMANENT and not isinstance(translated, UnreachableError):
                 self.end_with(permanent_error(error, resource=self._group_id))
-            # "all brokers are down" says less than what was reported of the brokers before
+            # "all brokers are down" is less specific than what was reported of the brokers before
             elif translated is not None and (error.code() != codes.ALL_BROKERS_DOWN or not self.troubles):
                 self.troubles[broker or ""] = translated
             if broker is not None and error.code() == codes.RESOLVE and _NO_SUCH_NAME.search(text):

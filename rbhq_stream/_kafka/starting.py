@@ -106,7 +106,7 @@ def starting_offsets(
     """Returns the offset to read each partition from.
 
     Args:
-        offsets: asks the brokers.
+        offsets: queries the brokers.
         config: what to do in a new group, and after a loss.
         partitions: each with its next offset where that is known. It counts more than what the group has committed.
         old: the partitions that there were when the feed connected. Others were added since, and are read from their
@@ -164,7 +164,7 @@ def _known_gaps(
     """Returns the gaps at the known next offsets that are gone, where the group is known to have found no record.
 
     The known offset is one that the application gave, by its `positions`. The group's offset may be further on because
-    control records follow, and then its metadata says from where on there was no record; see the module `ends`.
+    control records follow. Its metadata then has the offset from which on there was no record; see the module `ends`.
 
     Returns:
         The first offset of each gap, and the first one after it.

@@ -30,7 +30,7 @@ def export(events: Iterable[Event], folder: Path) -> Mapping[str, int]:
         ValueError: as for `to_arrow`.
     """
     empty = to_arrow(())
-    import pyarrow.parquet as pq  # noqa: PLC0415  # pyarrow is optional, and `to_arrow` has just told if it is missing
+    import pyarrow.parquet as pq  # noqa: PLC0415  # pyarrow is optional, and `to_arrow` has raised already if it is missing
 
     folder.mkdir(exist_ok=True)
     rows = dict.fromkeys(ArrowTables._fields, 0)

@@ -43,7 +43,7 @@ def live(config: FeedConfig, *, source: Source | None = None) -> Origin:
 
 
 def recorded(path: Path, *, speed: float = 1.0, since: str = "earliest", selection: Selection = ALL_RACES) -> Origin:
-    """Returns a recording. If it was cut off in the middle of a write, standard error says so.
+    """Returns a recording. If it was cut off in the middle of a write, a line on standard error reports it.
 
     Args:
         path: The folder of the recording, or one of its files.

@@ -38,7 +38,7 @@ class Look:
     plain: bool = False
     """Whether to print lines even in a terminal."""
     with_prices: bool = True
-    """Whether lines tell changes of prices, too."""
+    """Whether changes of prices are printed as lines, too."""
 
 
 def show(origin: Origin, look: Look) -> None:
