@@ -31,6 +31,7 @@ class ByHand(Driver):
                 "commit": "auto",
                 "on_bad_record": "raise",
                 "source": source,
+                "record_to": None,
                 "positions": None,
                 "health": None,
                 "order": "arrival",
