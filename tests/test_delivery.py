@@ -212,6 +212,56 @@ def test_acknowledging_records_of_the_old_topic_does_not_affect_the_new_one() ->
     assert ledger.committable() == {A: 6}
 
 
+def test_acknowledgements_of_the_old_topic_do_not_count_for_the_same_offsets_of_the_new_one() -> None:
+    ledger = a_ledger(A, at=0)
+    ledger.read_up_to(A, 5)
+    ledger.handed_over(A, 5, ledger.epoch)
+    ledger.acknowledge(A, 5, ledger.epoch)
+    ledger.acknowledge(A, 3, ledger.epoch, part=0, parts=2)
+    ledger.position(A, 0)
+    ledger.read_up_to(A, 5)
+    assert ledger.unacknowledged() == {}, "nothing of the new topic was handed over"
+    for offset in (0, 1, 2, 4):
+        ledger.acknowledge(A, offset, ledger.epoch)
+    ledger.acknowledge(A, 3, ledger.epoch, part=1, parts=2)
+    assert ledger.committable() == {A: 3}
+    ledger.acknowledge(A, 3, ledger.epoch, part=0, parts=2)
+    assert ledger.committable() == {A: 5}
+
+
+def test_a_position_that_is_expected_already_changes_nothing() -> None:
+    ledger = a_ledger(A, at=0)
+    ledger.read_up_to(A, 5)
+    ledger.handed_over(A, 5, ledger.epoch)
+    epoch = ledger.epoch
+    for _ in range(3):
+        ledger.position(A, 6)
+    assert ledger.epoch == epoch
+    assert ledger.committable() == {}
+    assert ledger.unacknowledged() == {A: (0, 0)}
+    assert len(ledger._partitions[A].ahead) == 0, "it takes no memory"
+
+
+def test_each_assignment_and_each_revocation_starts_a_new_epoch() -> None:
+    ledger = Ledger()
+    epochs = [ledger.epoch]
+    for change in (ledger.assign, ledger.assign, ledger.revoke, ledger.assign):
+        change([A])
+        epochs.append(ledger.epoch)
+    assert epochs == sorted(set(epochs))
+
+
+def test_the_records_of_a_partition_are_counted_over_all_its_assignments() -> None:
+    ledger = a_ledger(A)
+    assert ledger.records_read(A) == 0
+    ledger.read(A, 7)
+    ledger.read_up_to(A, 9)
+    ledger.revoke([A])
+    ledger.assign([A])
+    ledger.read(A, 2)
+    assert ledger.records_read(A) == 4
+
+
 def test_a_record_of_several_events_is_processed_when_all_of_them_are() -> None:
     ledger = a_ledger(A)
     for offset in (0, 1):
