@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# two workers, each with a broker of its own: most of the time goes into waiting
-WORKERS ?= 2
+# three workers even on two cores, each with a broker of its own: most of the time goes into waiting
+WORKERS ?= 3
 
 .PHONY: demo test lowest lint types docs check coverage wheel bench fuzz soak long clean help
 

@@ -173,6 +173,8 @@ def test_a_retry_that_cannot_work_is_refused(fields: dict[str, Any], problem: st
 
 
 def test_the_waits_of_a_retry_grow_up_to_the_longest() -> None:
+    assert list(Retry().waits()) == [0.1, 0.2, 0.4, 0.8]
+    assert list(Retry(attempts=9).waits())[-2:] == [6.4, 10]
     assert list(Retry(attempts=6, wait=1, factor=3, max_wait=10).waits()) == [1, 3, 9, 10, 10]
     assert list(Retry(attempts=3, wait=20, max_wait=10).waits()) == [10, 10]
     assert list(Retry(attempts=3, wait=0, factor=1000).waits()) == [0, 0]

@@ -138,7 +138,7 @@ def test_an_event_can_be_acknowledged_although_nothing_is_committed(
     event = feed.next()
     feed.feed.ack(event)
     feed.feed.ack(event)
-    with pytest.raises(ValueError, match="hand"):
+    with pytest.raises(ValueError, match="constructed by the application"):
         feed.feed.ack(race(1))
     feed.leave()
     feed.finish()
