@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# three workers even on two cores, each with a broker of its own: most of the time goes into waiting
-WORKERS ?= 3
+# two workers, each with a broker of its own: most of the time goes into waiting; three are faster, and more exposed to a
+# busy machine
+WORKERS ?= 2
 
 .PHONY: demo test lowest lint types docs check coverage wheel bench fuzz soak long clean help
 

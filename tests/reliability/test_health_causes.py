@@ -129,6 +129,7 @@ def test_each_cause_has_its_reason_within_its_limit_and_the_feed_recovers(
         took = watched.becomes(R.UP_TO_DATE)
         print(f"live after {took:.1f} s")
         assert watched.count == 100, "and not before"
+        wait_for(partial(was_told, watched, 0.0), "it was told that the feed is live")
         for how, limit in UNREACHABLE_WITHIN.items():
             if how == "killed" and facade is AsyncFacade and not LONG:
                 continue  # starting a broker takes long, and the engine is the same
