@@ -165,6 +165,38 @@ def test_the_error_about_a_missing_reply_has_the_known_causes(clock: Clock) -> N
     assert clock.now == pytest.approx(began + 30.0, abs=0.02)
 
 
+@pytest.mark.parametrize("brokers", [["b1:9196"], ["b1:9196", "b2:9196"]])
+def test_the_error_about_a_missing_reply_names_each_unreachable_broker(clock: Clock, brokers: list[str]) -> None:
+    reports = Reports("app")
+    for broker in brokers:
+        reports.error(KafkaError(KafkaError._TRANSPORT, f"sasl_ssl://{broker}/bootstrap: Connection refused"))
+    with pytest.raises(UnreachableError, match="Connection refused") as raised:
+        an_asker(reports).ask(line(clock, 1000.0), clock.now + 30.0, TOPIC)
+    assert all(broker in str(raised.value) for broker in brokers)
+    assert raised.value.broker == (brokers[0] if len(brokers) == 1 else None)
+
+
+def test_the_error_about_a_missing_reply_has_what_the_brokers_replied_last(clock: Clock) -> None:
+    def question(timeout: float) -> bool:
+        clock.now += 1.0
+        raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+
+    with pytest.raises(UnreachableError, match="Not coordinator") as raised:
+        an_asker(Reports("app")).ask(question, clock.now + 30.0, TOPIC)
+    assert "try again in a minute" in str(raised.value)
+
+
+def test_an_error_that_the_client_returns_in_place_of_a_record_ends_the_request(clock: Clock) -> None:
+    class Message:
+        def error(self) -> KafkaError:
+            return KafkaError(KafkaError._AUTHENTICATION, "sasl_ssl://b1:9196/bootstrap: SASL authentication error: no")
+
+    client: Any = Client()
+    client.poll = lambda timeout: Message()
+    with pytest.raises(AuthenticationError):
+        Asker(client, Reports("app"), ["b1:9196"], ReplyTimeout()).ask(line(clock, 1000.0), clock.now + 30.0, TOPIC)
+
+
 def test_a_request_without_permission_is_not_repeated(clock: Clock) -> None:
     def question(timeout: float) -> bool:
         raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))

@@ -73,3 +73,15 @@ def test_a_partition_that_was_assigned_and_revoked_counts_as_changed() -> None:
     partitions.assign([B])
     partitions.remove([B])
     assert partitions.settle()
+
+
+def test_before_the_first_assignment_nothing_has_changed() -> None:
+    partitions = Partitions()
+    assert partitions.are_all_flowing
+    assert partitions.settle() is False
+
+
+def test_only_the_position_of_an_assigned_partition_is_looked_up() -> None:
+    partitions = in_state(FLOWING)
+    assert partitions.unplace(A) is True
+    assert partitions.unplace(B) is False

@@ -318,7 +318,7 @@ def test_a_damaged_recording_ends_the_feed_with_its_error(tmp_path: Path) -> Non
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with Feed(memory_config(), source=copy.at()) as feed, pytest.raises(RecordingError, match="checksum"):
+    with pytest.raises(RecordingError, match="checksum"), Feed(memory_config(), source=copy.at()) as feed:
         next(feed)
     assert offsets(whole) == [("status", n) for n in range(3)]
     assert tail.exists()

@@ -111,11 +111,8 @@ class Recording:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._become((_Part.at(to_folder(path)),), _Selection())
-
-    def _become(self, parts: tuple[_Part, ...], selection: _Selection) -> None:
-        self._parts = parts
-        self._selection = selection
+        self._parts: tuple[_Part, ...] = (_Part.at(to_folder(path)),)
+        self._selection = _Selection()
 
     def __repr__(self) -> str:
         return f"<Recording {self._name}>"
@@ -142,15 +139,9 @@ class Recording:
         parts = tuple(_Part.at(to_folder(path)) for path in paths)
         if not parts:
             raise ValueError("there is no recording to join")
-        joined = cls._of(parts, _Selection())
+        joined = _PartialRecording(parts, _Selection())
         _ = joined.topics  # checks them
         return joined
-
-    @classmethod
-    def _of(cls, parts: tuple[_Part, ...], selection: _Selection) -> Recording:
-        made = cls.__new__(cls)
-        made._become(parts, selection)  # noqa: SLF001  # its own, which its constructor would set
-        return made
 
     # what there is
 
@@ -204,14 +195,14 @@ class Recording:
         """
         since = None if since is None else checks.aware("since", since)
         until = None if until is None else checks.aware("until", until)
-        return self._of(self._parts, evolve(self._selection, since=since, until=until))
+        return _PartialRecording(self._parts, evolve(self._selection, since=since, until=until))
 
     def races(self, *race_ids: RaceId) -> Recording:
         """Returns the records that have an event of these races. Records that can't be decoded are left out.
 
         A record with a list of events is kept if one of them is of these races, with all of its events.
         """
-        return self._of(self._parts, evolve(self._selection, races=frozenset(race_ids)))
+        return _PartialRecording(self._parts, evolve(self._selection, races=frozenset(race_ids)))
 
     # its records
 
@@ -332,6 +323,14 @@ class Recording:
 
     def _selected(self) -> Iterator[Block]:
         return (block for part in self._parts for block in filter(self._selection.may_include, part.blocks))
+
+
+class _PartialRecording(Recording):
+    """Several recordings, or a selection of the records."""
+
+    def __init__(self, parts: tuple[_Part, ...], selection: _Selection) -> None:
+        self._parts = parts
+        self._selection = selection
 
 
 def _united(where: str, named: Iterable[Mapping[str, str | None]]) -> Topics:
