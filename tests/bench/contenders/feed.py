@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
-from rbhq_stream import Feed, FeedConfig, PriceEvent, Scratching, Topics
+from rbhq_stream import Event, Feed, FeedConfig, PriceEvent, Scratching, Topics
 from tests.bench.work import Checksum, Job, Stopwatch, report
 
 _SCRATCHING = [a.name for a in attrs.fields(Scratching) if a.name != "extra"]
@@ -24,21 +25,26 @@ def config_for(job: Job) -> FeedConfig:
     )
 
 
-def read(job: Job) -> None:
+def measure(events: Iterator[Event], count: int) -> dict[str, float]:
+    """Reads until so many price events have come. The first one starts the time."""
     watch = Stopwatch()
+    next(events)
+    watch.start(1)
+    seen, prices = 1, 0
+    for event in events:
+        if isinstance(event, PriceEvent):
+            seen += 1
+            prices += len(event.price_updates)
+            if seen == count:
+                break
+    watch.events = seen
+    watch.prices = prices
+    return watch.result()
+
+
+def read(job: Job) -> None:
     with Feed(config_for(job)) as feed:
-        next(feed)
-        watch.start(1)
-        events, prices = 1, 0
-        for event in feed:
-            if isinstance(event, PriceEvent):
-                events += 1
-                prices += len(event.price_updates)
-                if events == job.count:
-                    break
-        watch.events = events
-        watch.prices = prices
-        result = watch.result()
+        result = measure(iter(feed), job.count)
     report(result)
 
 

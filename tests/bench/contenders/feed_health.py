@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from rbhq_stream import Feed, PriceEvent
-from tests.bench.contenders.feed import check, config_for
-from tests.bench.work import Job, Stopwatch, report
+from rbhq_stream import Feed
+from tests.bench.contenders.feed import check, config_for, measure
+from tests.bench.work import Job, report
 
 
 def read(job: Job) -> None:
-    watch = Stopwatch()
     over = threading.Event()
     with Feed(config_for(job)) as feed:
 
@@ -20,18 +19,7 @@ def read(job: Job) -> None:
                     raise AssertionError
 
         threading.Thread(target=look, daemon=True).start()
-        next(feed)
-        watch.start(1)
-        events, prices = 1, 0
-        for event in feed:
-            if isinstance(event, PriceEvent):
-                events += 1
-                prices += len(event.price_updates)
-                if events == job.count:
-                    break
-        watch.events = events
-        watch.prices = prices
-        result = watch.result()
+        result = measure(iter(feed), job.count)
         over.set()
     report(result)
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from rbhq_stream import Feed, PriceEvent, RaceBook
-from tests.bench.contenders.feed import check, config_for
-from tests.bench.work import Job, Stopwatch, report
+from collections.abc import Iterator
+
+from rbhq_stream import Event, Feed, RaceBook
+from tests.bench.contenders.feed import check, config_for, measure
+from tests.bench.work import Job, report
+
+
+def applied(feed: Feed, book: RaceBook) -> Iterator[Event]:
+    for event in feed:
+        book.apply(event)
+        yield event
 
 
 def read(job: Job) -> None:
-    watch, book = Stopwatch(), RaceBook()
     with Feed(config_for(job)) as feed:
-        book.apply(next(feed))
-        watch.start(1)
-        events, prices = 1, 0
-        for event in feed:
-            if isinstance(event, PriceEvent):
-                events += 1
-                prices += len(event.price_updates)
-                book.apply(event)
-                if events == job.count:
-                    break
-        watch.events = events
-        watch.prices = prices
-        result = watch.result()
+        result = measure(applied(feed, RaceBook()), job.count)
     report(result)
 
 
