@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rbhq_stream import PriceEvent, Retry
-from rbhq_stream._engine.driver import Call, Driver, LetOthersRun, Raise, Steps, Wait
+from rbhq_stream._engine.driver import Driver
 from rbhq_stream._engine.immediate import ImmediateThread
+from rbhq_stream._engine.steps import Call, LetOthersRun, Raise, Steps, Wait
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import PRICES, memory_config, prices
 from tests.waiting import wait_for

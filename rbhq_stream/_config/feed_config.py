@@ -16,36 +16,12 @@ import attrs
 from attrs import field, frozen
 from typing_extensions import Self
 
-from rbhq_stream._config import checks, settings
+from rbhq_stream._config import checks, settings, tuning
 from rbhq_stream._config.properties import KafkaProperties, PropertyValue, Secret, property_field
 from rbhq_stream._config.topics import Topics, to_topics
 from rbhq_stream._config.tracebacks import built_without_frames, without_frames
+from rbhq_stream._config.tuning import milliseconds
 from rbhq_stream.errors import ConfigError
-
-PREFETCH_RECORDS = 20_000
-"""How many records of a partition the Kafka client reads ahead: a fifth of its default, about 10 MB."""
-MAX_READ_AHEAD_BYTES = 16 * 1024 * 1024
-"""How many bytes the Kafka client reads ahead at most, for all partitions together: a quarter of its default."""
-PREFETCH_RETRY_MS = 10
-"""How soon the client checks again whether it may read ahead, in milliseconds. Its default of one second suits a larger
-read-ahead. Ours is used up much sooner, and the feed would wait for the rest of the second."""
-SOCKET_TIMEOUT_MS = 15_000
-"""How long a broker may take to respond before the client reconnects, in milliseconds. Only this time-out detects a
-connection whose packets a firewall drops silently. With librdkafka's default of a minute, the feed would be evicted
-from its group first."""
-MAX_FETCH_BYTES = 4 * 1024 * 1024
-"""How much is fetched at once. A whole response must arrive within `SOCKET_TIMEOUT_MS`, which requires 2.3 Mbit/s."""
-RECONNECT_MS, MAX_RECONNECT_MS = 500, 5_000
-"""The first and the longest pause between two attempts to connect to a broker. Each is twice the one before."""
-MIN_FETCH_BYTES = 1_000_000
-"""librdkafka's `message.max.bytes`. It refuses to fetch less at once."""
-CONNECTION_SETUP_MS = 10_000
-"""How long one attempt to connect may take; a third of `connect_timeout` if that is longer. It is shorter than
-`connect_timeout`, so that before the feed gives up, it has found out why an attempt hangs and has tried another broker.
-TCP, TLS and SCRAM take seven round trips together."""
-HEARTBEAT_MS = 3_000
-"""librdkafka's default. A session needs three heartbeats, so a short session has more frequent ones."""
-
 
 NO_GROUP = "rbhq-stream-without-a-group"
 """The `group.id` of a client that reads without a consumer group. The client requires one. No group of this name comes
@@ -197,7 +173,7 @@ class FeedConfig:
                 f" {self.max_poll_interval:g} seconds. Shorten session_timeout or lengthen max_poll_interval",
             )
         heartbeat = self.kafka.get("heartbeat.interval.ms")
-        if isinstance(heartbeat, (int, str)) and int(heartbeat) >= _milliseconds(self.session_timeout):
+        if isinstance(heartbeat, (int, str)) and int(heartbeat) >= milliseconds(self.session_timeout):
             raise ConfigError(
                 property_field("heartbeat.interval.ms"),
                 f"must be shorter than session_timeout, {self.session_timeout:g} seconds: a third of it is usual",
@@ -243,7 +219,6 @@ class FeedConfig:
 
         The password is among them in plain text. It is masked when the properties are printed.
         """
-        read_ahead = read_ahead_bytes(self)
         properties = KafkaProperties(
             {
                 "bootstrap.servers": ",".join(self.bootstrap_servers),
@@ -254,26 +229,15 @@ class FeedConfig:
                 "enable.auto.offset.store": False,
                 # librdkafka must not skip records by itself: the feed decides, by start and on_data_loss
                 "auto.offset.reset": "error",
-                "max.poll.interval.ms": _milliseconds(self.max_poll_interval),
-                "queued.min.messages": PREFETCH_RECORDS,
-                "queued.max.messages.kbytes": max(1, read_ahead // 1024),
-                "fetch.queue.backoff.ms": PREFETCH_RETRY_MS,
-                "fetch.max.bytes": max(MIN_FETCH_BYTES, min(MAX_FETCH_BYTES, read_ahead)),
-                "socket.timeout.ms": SOCKET_TIMEOUT_MS,
-                "socket.keepalive.enable": True,
-                "socket.connection.setup.timeout.ms": max(CONNECTION_SETUP_MS, _milliseconds(self.connect_timeout / 3)),
-                "reconnect.backoff.ms": RECONNECT_MS,
-                "reconnect.backoff.max.ms": MAX_RECONNECT_MS,
+                "max.poll.interval.ms": milliseconds(self.max_poll_interval),
+                **tuning.reading_ahead(read_ahead_bytes(self)),
+                **tuning.connections(self.connect_timeout),
             }
         )
         if self.group_instance_id is not None:
             properties["group.instance.id"] = self.group_instance_id
         if not self._is_next_protocol:
-            session = _milliseconds(self.session_timeout)
-            properties["session.timeout.ms"] = session
-            properties["heartbeat.interval.ms"] = max(1, min(HEARTBEAT_MS, session // 3))
-            # a member that joins or leaves does not interrupt the others
-            properties["partition.assignment.strategy"] = "cooperative-sticky"
+            properties |= tuning.membership(self.session_timeout)
         properties.update(self._security_properties())
         for name, value in self.kafka.items():
             properties[name] = value.reveal() if isinstance(value, Secret) else value
@@ -308,7 +272,7 @@ def read_ahead_bytes(config: FeedConfig) -> int:
     The feed's buffer gets the rest, minus the same amount again, because the last batch that is appended before the
     buffer is full may be everything that was read ahead.
     """
-    return min(MAX_READ_AHEAD_BYTES, config.buffer_bytes // 4)
+    return min(tuning.MAX_READ_AHEAD_BYTES, config.buffer_bytes // 4)
 
 
 def feed_name(config: FeedConfig) -> str:
@@ -316,7 +280,3 @@ def feed_name(config: FeedConfig) -> str:
     if config.group_id is None:
         return f"feed without a group of {', '.join(config.topics.names)}"
     return f"feed of group {config.group_id!r}"
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

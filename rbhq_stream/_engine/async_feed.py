@@ -19,10 +19,11 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.concurrent_driver import ConcurrentDriver, Job, Limits, Run
 from rbhq_stream._engine.cursor import OnBadRecord
-from rbhq_stream._engine.driver import Call, LetOthersRun, Raise, Steps, Wait, check_batch
+from rbhq_stream._engine.driver import check_batch
 from rbhq_stream._engine.event_count import EventCount
 from rbhq_stream._engine.handler_tasks import HandlerTasks
 from rbhq_stream._engine.immediate import ImmediateTasks
+from rbhq_stream._engine.steps import Call, LetOthersRun, Raise, Steps, Wait
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream._recording import RecordTo
 from rbhq_stream.errors import FeedInUseError

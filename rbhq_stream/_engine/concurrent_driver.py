@@ -19,9 +19,10 @@ from typing import Union
 from attrs import Factory, define, frozen
 
 from rbhq_stream._engine.cursor import Position
-from rbhq_stream._engine.driver import Driver, LetOthersRun, Raise, Start, Steps, Wait
+from rbhq_stream._engine.driver import Driver
 from rbhq_stream._engine.scheduler import InFlight, Scheduler
 from rbhq_stream._engine.session import FailedHandler
+from rbhq_stream._engine.steps import LetOthersRun, Raise, Start, Steps, Wait
 from rbhq_stream.errors import DecodeError
 from rbhq_stream.events import Event
 from rbhq_stream.retry import Retry

@@ -12,15 +12,15 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Generator
-from typing import Any, Literal, NamedTuple, TypeVar, Union
+from collections.abc import Callable
+from typing import Literal
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
-from rbhq_stream._engine.dispatch import Handler, Handlers
+from rbhq_stream._engine.dispatch import Handlers
 from rbhq_stream._engine.immediate import Immediate
-from rbhq_stream._engine.scheduler import InFlight
 from rbhq_stream._engine.session import FailedHandler, Session
+from rbhq_stream._engine.steps import Call, LetOthersRun, Raise, Steps, Wait
 from rbhq_stream._engine.time_order import Window
 from rbhq_stream._recording import RecordTo
 from rbhq_stream.events import Event, RaceEvent
@@ -31,7 +31,6 @@ from rbhq_stream.signals import Signal
 from rbhq_stream.source import Source
 
 _log = logging.getLogger("rbhq_stream")
-_T = TypeVar("_T")
 
 LAST_SIGNALS_TIMEOUT = 1.0
 """Seconds that closing waits at most until handlers that are called immediately have handled the last signals."""
@@ -40,38 +39,6 @@ LAST_SIGNALS_INTERVAL = 0.02
 CLOSE_CHECK_INTERVAL = 0.1
 """Seconds between two checks whether the poll thread has ended. They are needed because another thread may have
 consumed the wake-up."""
-
-
-class Wait(NamedTuple):
-    """Wait for a wake-up, at most for `timeout` seconds."""
-
-    timeout: float | None
-
-
-class Call(NamedTuple):
-    """Call the handler, and send back the exception that it raised or `None`."""
-
-    handler: Handler
-    arguments: tuple[object, ...]
-
-
-class Start(NamedTuple):
-    """Attempt to handle the event on another thread or in another task. See `concurrent_driver`."""
-
-    job: InFlight[Any]
-
-
-class LetOthersRun(NamedTuple):
-    """Give the other tasks of the event loop their turn."""
-
-
-class Raise(NamedTuple):
-    """Raise the error. It is a step because a generator can't raise every exception itself, such as StopIteration."""
-
-    error: BaseException
-
-
-Steps = Generator[Union[Wait, Call, Start, LetOthersRun, Raise], Union[Exception, None], _T]
 
 
 class Driver(Handlers):

@@ -17,8 +17,9 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.concurrent_driver import ConcurrentDriver, Job, Limits, Run
 from rbhq_stream._engine.cursor import OnBadRecord
-from rbhq_stream._engine.driver import Call, Raise, Start, Steps, Wait, check_batch
+from rbhq_stream._engine.driver import check_batch
 from rbhq_stream._engine.immediate import ImmediateThread
+from rbhq_stream._engine.steps import Call, Raise, Start, Steps, Wait
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream._engine.worker_threads import WorkerThreads
 from rbhq_stream._recording import RecordTo
