@@ -243,6 +243,65 @@ def test_a_coroutine_function_is_an_immediate_handler_of_an_async_feed(memory_so
     assert states[-2:] == [HealthState.LIVE, HealthState.CLOSED]
 
 
+@pytest.mark.parametrize("awaits", [False, True], ids=["function", "coroutine function"])
+def test_an_immediate_handler_that_raises_cancelled_error_does_not_stall_the_next_signals(
+    memory_source: MemorySource, awaits: bool
+) -> None:
+    states: list[HealthState] = []
+    errors: set[str] = set()
+
+    async def cancelled(_signal: HealthChanged) -> None:
+        waited_for = asyncio.get_running_loop().create_future()
+        waited_for.cancel()
+        await waited_for
+
+    def cancels(_signal: HealthChanged) -> None:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        async with AsyncFeed(memory_config(), source=memory_source) as feed:
+            feed.on(HealthChanged, immediately=True)(cancelled if awaits else cancels)
+            feed.on(HealthChanged, immediately=True)(lambda signal: states.append(signal.health.state))
+            deadline = time.monotonic() + 10
+            while HealthState.LIVE not in states and time.monotonic() < deadline:
+                try:
+                    await feed.poll(0.05)
+                except RuntimeError as error:
+                    errors.add(str(error))
+
+    asyncio.run(main())
+    assert states[-2:] == [HealthState.LIVE, HealthState.CLOSED]
+    assert errors == {"an immediate handler of HealthChanged raised CancelledError"}
+
+
+def test_signals_whose_handlers_were_cancelled_are_handled_when_the_feed_is_read_again(
+    memory_source: MemorySource,
+) -> None:
+    async def main() -> None:
+        handled = asyncio.Event()
+        is_first = True
+        async with AsyncFeed(memory_config(), source=memory_source) as feed:
+
+            @feed.on(HealthChanged, immediately=True)
+            async def handle(signal: HealthChanged) -> None:
+                nonlocal is_first
+                if signal.health.ok and is_first:
+                    is_first = False
+                    for task in asyncio.all_tasks() - {reader}:
+                        task.cancel()
+                    await asyncio.sleep(60)
+                elif signal.health.ok:
+                    handled.set()
+
+            reader = asyncio.current_task()
+            deadline = time.monotonic() + 10
+            while not handled.is_set() and time.monotonic() < deadline:
+                await feed.poll(0.05)
+            assert handled.is_set()
+
+    asyncio.run(main())
+
+
 def test_immediate_handlers_are_kept_from_one_event_loop_to_the_next(memory_source: MemorySource) -> None:
     told: list[HealthState] = []
     feed = AsyncFeed(memory_config(), source=memory_source)
@@ -320,6 +379,50 @@ def test_down_is_told_before_the_error_that_ends_the_feed(make_facade: MakeFacad
         facade.next()
     assert told[-1] is R.FAILED
     assert "nobody is there" in facade.feed.health.detail
+
+
+def test_a_feed_whose_health_can_not_be_determined_any_more_fails(
+    make_facade: MakeFacade, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    facade = make_facade()
+    told: list[HealthReason] = []
+    at_once: list[HealthReason] = []
+    facade.feed.on(HealthChanged)(lambda signal: told.append(signal.health.reason))
+    facade.feed.on(HealthChanged, immediately=True)(lambda signal: at_once.append(signal.health.reason))
+    facade.enter()
+    wait_until_live(facade)
+
+    def step(*_: object) -> None:
+        raise ZeroDivisionError("a defect in the health")
+
+    monkeypatch.setattr("rbhq_stream._engine.health_watch.HealthMachine.step", step)
+    with pytest.raises(ZeroDivisionError, match="a defect in the health"):
+        facade.next()
+    assert facade.feed.health.state is HealthState.DOWN
+    assert "a defect in the health" in facade.feed.health.detail
+    assert not facade.feed.health.is_alive()
+    assert told[-1] is R.FAILED
+    assert at_once[-1] is R.FAILED
+    assert any("can't be determined any more" in record.getMessage() for record in caplog.records)
+    facade.leave()
+    wait_for(lambda: facade.feed.health.state is HealthState.CLOSED, "it is closed")
+
+
+def test_a_feed_fails_if_there_is_no_thread_for_its_health(
+    make_facade: MakeFacade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name == "rbhq_stream health":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_others)
+    facade = make_facade()
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        facade.enter()
+    assert not facade.feed.health.ok
 
 
 def test_a_health_that_is_not_renewed_is_not_believed(make_facade: MakeFacade, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 It is a thread of its own because the others can be busy: the poll thread with brokers that do not reply, the
 application with a slow handler. At intervals it observes the feed, passes the observation to the state machine,
-publishes the result and delivers the signal, if there is one.
+publishes the result and delivers the signal, if there is one. If that fails, the feed ends with the error.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class HealthWatch:
         self._failed = failed
         self._failure: BaseException | None = None  # written by the poll thread, once
         self._is_started = self._is_ending = False  # likewise
+        self._defect: BaseException | None = None  # what ended the health thread; it writes this, once
         self._thread: threading.Thread | None = None  # likewise
         self._requests: SimpleQueue[threading.Event] = SimpleQueue()
         self._looked_at = 0.0  # when the feed was last observed; the health thread writes this and the rest
@@ -106,17 +107,24 @@ class HealthWatch:
         self._request_look().wait(REPLY_TIMEOUT)
         return self._machine.current
 
+    def check(self) -> None:
+        """Raises the exception that ended the health thread, if there was one: a feed without a health must end."""
+        if self._defect is not None:
+            raise self._defect
+
     def start(self) -> None:
         """Starts the health thread."""
         self._looked_at = time.monotonic()
-        self._is_started = True
-        self._thread = threading.Thread(target=self._run, name="rbhq_stream health", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="rbhq_stream health", daemon=True)
+        thread.start()
+        self._thread = thread
+        self._is_started = True  # not before: there may be no thread to be had
 
     def note_failure(self, error: BaseException) -> None:
         """Notes that the feed has ended with an error. Returns when that has been observed."""
         self._failure = error
-        self._request_look().wait(REPLY_TIMEOUT)
+        if self._defect is None:
+            self._request_look().wait(REPLY_TIMEOUT)
 
     def end(self) -> None:
         """The poll thread has ended. Looks once more and ends."""
@@ -141,11 +149,19 @@ class HealthWatch:
                 self._look()
                 if request is not None:
                     request.set()
-        except Exception:
-            # no health from now on: `current` reports that within seconds
-            _log.exception("the health of the %s can't be determined any more", self._name)
-            raise
-        self._has_ended = True
+        except BaseException as error:  # noqa: BLE001  # a thread has no caller: the poll thread raises it, by `check`
+            self._give_up(error)
+        finally:
+            self._has_ended = True
+
+    def _give_up(self, error: BaseException) -> None:
+        """Reports that the health can't be determined any more, and has the poll thread end the feed."""
+        changed = self._machine.give_up(error, self._wall())
+        with suppress(Exception):  # it may be what has failed
+            self._deliver(changed)
+        self._defect = error  # not before, so that the application hears that the feed is down, and then gets the error
+        with suppress(Exception):  # likewise
+            _log.error("the health of the %s can't be determined any more", self._name, exc_info=error)
 
     def _look(self) -> None:
         now = time.monotonic()

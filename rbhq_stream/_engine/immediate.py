@@ -94,7 +94,7 @@ class ImmediateTasks:
         if loop is not self._loop:
             self._loop = loop
             self._task = None
-            self._start()
+        self._start()  # also if the task was cancelled, which leaves signals behind
 
     def deliver(self, signal: Signal, handlers: Sequence[Handler]) -> None:
         """Has the handlers called. Called by the poll thread and by the health thread."""
@@ -121,14 +121,43 @@ class ImmediateTasks:
             signal, handlers = self._waiting[0]
             for handler in handlers:
                 try:
-                    result = handler(signal)
-                    if inspect.isawaitable(result):
-                        result = await result
+                    result = await _call(handler, signal)
                     if result is not None:
                         check_result(result, f"the handler of {type(signal).__name__}", handler)
                 except Exception as error:  # noqa: BLE001  # the application's: it is passed on
                     _report(handler, signal, error, self._failed)
-            self._waiting.popleft()  # not before: if this task is cancelled, the next event loop handles the signal
+            self._waiting.popleft()  # not before: if this task is cancelled, the signal is handled again
+
+
+async def _call(handler: Handler, signal: Signal) -> object:
+    """Calls a handler, and awaits what it returns in a task of its own.
+
+    The task tells the two origins of a `CancelledError` apart. If the handler itself raises it, for example because it
+    awaited something that was cancelled, that is an error like any other, and the next signals are handled. If whoever
+    ends the event loop cancels the task that handles the signals, that task ends.
+
+    Raises:
+        RuntimeError: the handler raised `CancelledError`.
+    """
+    try:
+        result = handler(signal)
+    except asyncio.CancelledError as error:  # nothing was awaited, so nobody cancelled this task
+        raise _own_cancellation(signal) from error
+    if not inspect.isawaitable(result):
+        return result
+    task = asyncio.ensure_future(result)
+    try:
+        await asyncio.wait((task,))
+    finally:
+        task.cancel()  # without effect if it is done
+    if task.cancelled():
+        raise _own_cancellation(signal)
+    return task.result()
+
+
+def _own_cancellation(signal: Signal) -> RuntimeError:
+    # not the CancelledError itself: raised in the application's task, it would look as if that task was cancelled
+    return RuntimeError(f"an immediate handler of {type(signal).__name__} raised CancelledError")
 
 
 def _report(handler: Handler, signal: Signal, error: BaseException, failed: Failed) -> None:

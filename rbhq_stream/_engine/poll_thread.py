@@ -111,8 +111,8 @@ class PollThread:
         except IndexError:
             return  # another thread does the work
         self._thread = threading.current_thread()
-        self._health.start()
         try:
+            self._health.start()
             self._source.open(self)
             self._buffer.mark_open()
             self._poll_until_closing()
@@ -155,6 +155,7 @@ class PollThread:
                 self._commit()
                 next_commit = now + self._commit_interval
             if now >= next_report:
+                self._health.check()
                 self._enter_processed()
                 status = self._source.status()
                 self._buffer.set_progress(self._report.progress(self._ledger, status, now))

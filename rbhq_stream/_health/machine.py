@@ -143,6 +143,21 @@ class HealthMachine:
             gap = self._gap(min(began, seen.wall - lasted), before, seen.wall)
         return HealthChanged(at=seen.wall, health=self.current, previous=previous, gap=gap)
 
+    def give_up(self, error: BaseException, wall: datetime) -> HealthChanged:
+        """Notes that the health can't be determined any more.
+
+        Args:
+            error: the reason.
+            wall: the time now by this host's clock.
+
+        Returns:
+            The signal to deliver.
+        """
+        previous = self.current
+        detail = f"the feed's health can't be determined: {type(error).__name__}: {error}"
+        self.current = Health(reason=HealthReason.FAILED, detail=detail, since=wall, at=wall, figures=previous.figures)
+        return HealthChanged(at=wall, health=self.current, previous=previous)
+
     def _update(self, progress: Progress, now: float) -> None:
         lags = {
             partition: known
