@@ -294,6 +294,20 @@ def test_prices_that_arrive_late_from_another_partition_do_not_replace_newer_one
     assert prices == [Decimal(5), Decimal(2), Decimal(3)]
 
 
+def test_a_scratching_that_arrives_late_from_another_partition_withdraws_newer_prices() -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, topics.prices(win(3, "5"), win(4, "2"), at=10))
+    late = topics.prices(scratchings=[scratching(3)], at=5, partition=1)
+    changes = book.apply(late)
+    assert PriceChanged(RACE, mark_of(late), 3, PriceType.WIN, Decimal(5), None) in changes
+    assert book[RACE].price(3, PriceType.WIN) is None
+    assert book[RACE].prices[3, PriceType.WIN].opening == Decimal(5)
+    assert book.as_of(RACE, after(10)) == book[RACE]
+    # and a price from before does not come back with the runner
+    apply(book, topics.prices(reinstated=[3], at=11), topics.prices(win(3, "9"), at=7, partition=1))
+    assert book[RACE].price(3, PriceType.WIN) is None
+
+
 # reading
 
 
@@ -403,6 +417,22 @@ def test_as_of_dates_what_arrived_late_by_when_it_was_written() -> None:
     state = book.as_of(RACE, after(5))
     assert state is not None
     assert (state.status, state.result) == (RaceStatus.OPEN, None)
+
+
+def test_as_of_dates_prices_that_arrived_late_by_when_they_were_written() -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, topics.prices(win(3, "5"), at=10), topics.prices(win(4, "2"), at=5, partition=1))
+    state = book.as_of(RACE, after(7))
+    assert state is not None
+    assert (state.price(3, PriceType.WIN), state.price(4, PriceType.WIN)) == (None, Decimal(2))
+
+
+def test_as_of_a_scratching_is_dated_like_the_price_before_it_if_the_clock_went_back() -> None:
+    book, topics = given_prices((3, "5"))
+    apply(book, topics.prices(win(4, "2"), at=10), topics.prices(scratchings=[scratching(3)], at=5))
+    states = [book.as_of(RACE, after(at)) for at in (7, 10)]
+    found = [(state.price(3, PriceType.WIN), set(state.scratched)) for state in states if state is not None]
+    assert found == [(Decimal(5), set()), (None, {3})]
 
 
 def test_as_of_before_the_kept_history_raises() -> None:

@@ -1,7 +1,7 @@
 """The state of a race at earlier times: the updates of its prices in compact columns, and versions of the rest.
 
-Facts are dated by the times of their records. Within a topic, the facts of a race keep their order: if a record has an
-earlier time than its predecessor, or none, it is dated like its predecessor.
+Facts are dated by the times of their records. Within a partition, the facts of a race keep their order: if a record has
+an earlier time than its predecessor, or none, it is dated like its predecessor.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from array import array
 from bisect import bisect_right
 from datetime import datetime
 from decimal import Decimal
-from itertools import islice
 from typing import Generic, TypeVar
 
 from attrs import Factory, define
@@ -169,16 +168,21 @@ class PriceHistory:
         columns = self._columns
         if micros < columns.since:
             raise TooEarlyError(columns.since)
-        rows = len(columns.values)
-        # no bisection: the times of records may go back, and the rows after a later one are dated like that one
-        end = next((row for row, time in enumerate(islice(columns.times, rows)) if time > micros), rows)
-        return self._replayed(columns, end)
+        return self._replayed(columns, len(columns.values), micros)
 
-    def _replayed(self, columns: _Columns, rows: int) -> dict[PriceKey, Price]:
+    def _replayed(self, columns: _Columns, rows: int, until: int = END) -> dict[PriceKey, Price]:
+        """Returns the prices after the first rows, or after those of them that count by a time."""
         prices = dict(columns.base)
+        ended = set[object]()  # the partitions with a row that is later: those after it are dated like it
         ends = [row for row, _ in columns.sources[1:]] + [rows]
         for (begin, location), end in zip(list(columns.sources), ends, strict=False):
+            partition = None if location is None else location[:2]
+            if partition in ended:
+                continue
             for row in range(begin, min(end, rows)):
+                if columns.times[row] > until:
+                    ended.add(partition)
+                    break
                 key = self._keys[columns.keys[row]]
                 prices[key] = updated(prices.get(key), columns.values[row], _mark(columns, row, location))
         return prices

@@ -198,9 +198,11 @@ class BookedRace:
         if ledger is facts.ledger:
             self._now = prices, facts
             return changes
+        self._withdraw_newer(prices, scratched, mark, changes)
         new_facts = facts._replace(ledger=ledger)
         self._scratched = scratched
-        self._history.ledgers.add(dated, ledger)
+        newest = BEGINNING if location is None else self._applied[location[:2]].newest
+        self._history.ledgers.add(max(dated, newest), ledger)
         changes += self._restated(new_facts, mark)
         self._now = prices, new_facts
         return changes
@@ -220,6 +222,19 @@ class BookedRace:
             elif update.price is not None:
                 changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_OF_SCRATCHED_RUNNER, runner))
         return rows
+
+    def _withdraw_newer(
+        self, prices: dict[PriceKey, Price], scratched: frozenset[int], mark: RecordMark | None, changes: list[Change]
+    ) -> None:
+        """Withdraws the prices of scratched runners that a newer record of another partition stated."""
+        for key, price in prices.items():
+            last = price.recorded
+            if key[0] in scratched and price.value is not None and last is not None:
+                prices[key] = updated(price, None, last)
+                changes.append(price_changed(self.race_id, mark, key, price.value, None))
+                micros = None if last.time is None else to_micros(last.time)
+                location = *last.coordinates, last.part, micros, 0
+                self._history.prices.add(self.newest if micros is None else micros, location, [(key, None)])
 
     def _apply_status(self, event: RaceStatusEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
         prices, facts = self._now
