@@ -235,6 +235,17 @@ def test_unreachable_partitions_are_down_after_the_grace(
     assert world.reasons == [reason, R.CATCHING_UP, R.UP_TO_DATE]
 
 
+@pytest.mark.parametrize(("count", "rest"), [(3, ""), (4, " and 1 more")])
+def test_the_detail_names_three_partitions_and_counts_the_others(count: int, rest: str) -> None:
+    world = World().live()
+    partitions = [TopicPartition("prices", number) for number in range(count)]
+    world.assign(*partitions, STATUS)
+    world.unreachable = dict.fromkeys(partitions, "dead")
+    world.run(UNREACHABLE_GRACE + STEP)
+    named = "prices[0]: dead, prices[1]: dead, prices[2]: dead"
+    assert world.machine.current.detail == f"{count} of {count + 1} partitions can't be read: {named}{rest}"
+
+
 def test_a_partition_that_changes_its_leader_is_no_alarm() -> None:
     world = World().live()
     for _ in range(10):

@@ -75,7 +75,7 @@ class World:
         if not self.order.is_live:
             self.most = max(self.most, self.order.waiting_records)
             self.out += [record for _, run in self.order.take(room) for record in run]
-        return self.order.held_back(self.now)
+        return self.order.held_back()
 
     def of(self, partition: TopicPartition) -> list[tuple[str, int]]:
         """What left of one partition."""
@@ -285,17 +285,52 @@ def test_a_partition_that_is_ahead_is_held_back_until_less_than_half_of_that_wai
     assert scene.left[-2:] == [("prices", 3), ("status", 2)]
 
 
+def test_those_that_take_their_share_of_the_memory_are_held_back_and_not_the_one_that_is_waited_for() -> None:
+    scene = world({PRICES: [10, 20, 30], STATUS: [11, 21, 31], RESULTS: [40]}, max_records=12)
+    scene.deliver(PRICES, 3)
+    scene.deliver(STATUS, 2)
+    assert scene.step() == [], "less than half is full"
+    scene.deliver(STATUS)
+    assert scene.step() == [PRICES, STATUS]
+
+
+def test_the_end_of_a_partition_that_could_not_be_reached_must_be_known_anew() -> None:
+    order = TimeOrder(TOPICS, max_records=10, max_bytes=10, max_wait=MAX_WAIT)
+    order.assign([PRICES, STATUS], 100.0)
+    order.add(written(PRICES, [10]), 1, 100.0)
+    expected = {PRICES: 1, STATUS: 0}.get
+
+    def update(now: float, status_end: float, *unreachable: TopicPartition) -> int:
+        ends = {PRICES: PartitionEnd(1, now), STATUS: PartitionEnd(0, status_end)}
+        order.update(SourceStatus(ends=ends, unreachable=dict.fromkeys(unreachable, "down")), expected, now)
+        return len(order.take(10))
+
+    assert update(101.0, 100.5, STATUS) == 0
+    assert update(102.0, 100.5) == 0, "meanwhile something may have been written"
+    assert update(103.0, 101.0) == 1
+
+
+def test_a_live_feed_whose_buffer_is_full_merges_again() -> None:
+    scene = world({PRICES: [10]})
+    scene.deliver(PRICES)
+    scene.step()
+    scene.step()
+    assert scene.order.is_live
+    scene.order.update(SourceStatus(), lambda _: None, scene.now, has_room=False)
+    assert not scene.order.is_live
+
+
 def test_the_end_of_a_partition_that_was_held_back_must_be_known_anew() -> None:
     order = TimeOrder(TOPICS, max_records=4, max_bytes=10**6, max_wait=MAX_WAIT)
     order.assign([PRICES, STATUS], 100.0)
     order.add(written(PRICES, [1, 2]), 1, 100.0)
     old = {PRICES: PartitionEnd(2, 100.0)}
     order.update(SourceStatus(ends=old), {PRICES: 2, STATUS: 0}.get, 100.0)
-    assert order.held_back(100.0) == [PRICES]
+    assert order.held_back() == [PRICES]
     order.add(written(STATUS, [5]), 1, 101.0)
     order.update(SourceStatus(ends=old), {PRICES: 2, STATUS: 1}.get, 101.0)
     assert [len(run) for _, run in order.take(10)] == [2]
-    assert order.held_back(101.0) == []
+    assert order.held_back() == []
     order.update(SourceStatus(ends=old), {PRICES: 2, STATUS: 1}.get, 101.1)
     assert order.take(10) == [], "meanwhile something may have been written"
     order.update(SourceStatus(ends={PRICES: PartitionEnd(2, 101.0)}), {PRICES: 2, STATUS: 1}.get, 101.2)

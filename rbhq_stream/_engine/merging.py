@@ -91,7 +91,7 @@ class Merging:
                 self._hold([])
             return False
         is_full = self._release(self._buffer.room)
-        self._hold(order.held_back(now))
+        self._hold(order.held_back())
         if order.is_complete:
             self._buffer.mark_exhausted()
         return is_full

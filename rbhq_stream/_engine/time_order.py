@@ -267,8 +267,11 @@ class TimeOrder:
             del queue.waiting[:count]
         return [(epoch, [record for _, _, record in run]) for epoch, run in groupby(certain, _epoch)]
 
-    def held_back(self, now: float) -> list[TopicPartition]:
-        """Returns the partitions that must not be read at present, as they are far enough ahead of the others."""
+    def held_back(self) -> list[TopicPartition]:
+        """Returns the partitions that must not be read at present, as they are far enough ahead of the others.
+
+        A partition that it releases counts as read since the last `update`, which therefore comes right before it.
+        """
         fill = self._fill(self.waiting_records, self.waiting_bytes)
         for queue in self._in_rank:
             share = self._fill(len(queue.waiting), queue.size) * len(self._in_rank)
@@ -276,7 +279,6 @@ class TimeOrder:
                 queue.is_held = fill >= 1 and share >= 1
             elif fill < RELEASE_BELOW or share < RELEASE_BELOW:
                 queue.is_held = False
-                queue.since = queue.delivered_at = now
         return [queue.partition for queue in self._in_rank if queue.is_held or queue.is_past]
 
     @property
