@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rbhq_stream._engine.buffer import Acknowledgement, Buffer, Chunk, Ownership, newest_offsets
-from rbhq_stream.testing._memory import MemoryRecord
+from rbhq_stream.testing import MemoryRecord
 
 
 def records(first: int, count: int, *, topic: str = "prices", size: int = 10) -> list[MemoryRecord]:

@@ -11,7 +11,7 @@ from rbhq_stream import DecodeError, RaceStatus, RaceStatusEvent, encode
 from rbhq_stream._engine.buffer import Buffer, Ownership, newest_offsets
 from rbhq_stream._engine.cursor import Cursor, Position
 from rbhq_stream.events import Event
-from rbhq_stream.testing._memory import MemoryRecord
+from rbhq_stream.testing import MemoryRecord
 
 EVENT = encode(RaceStatusEvent(1, 1, RaceStatus.OPEN))
 TWO = b"[" + EVENT + b"," + EVENT + b"]"

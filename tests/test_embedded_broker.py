@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from rbhq_stream import Feed, PartitionsLost
 from rbhq_stream._config import Topics
 from rbhq_stream._wire import decode
 from rbhq_stream.events import (
@@ -211,6 +214,64 @@ def test_an_outage_stops_it_and_ends() -> None:
         assert sum(broker.end_offsets().values()) == 2
 
 
+def test_a_slow_broker_delays_each_response_and_is_fast_again_afterwards() -> None:
+    with EmbeddedBroker() as broker:
+        broker.publish(price(1))
+        with broker.slow(0.5):
+            began = time.monotonic()
+            broker.publish(price(2))
+            assert time.monotonic() - began >= 0.5
+        began = time.monotonic()
+        broker.publish(price(3))
+        assert time.monotonic() - began < 0.4
+
+
+def test_one_of_several_brokers_can_be_slow() -> None:
+    with EmbeddedBroker(partitions=2, brokers=2) as broker:
+        topic = broker.topics.prices
+        for partition in (0, 1):
+            broker.publish_raw(topic or "", b"{}", partition=partition)
+        with broker.slow(0.5, 2):
+            took = []
+            for partition in (0, 1):  # each is on a broker of its own
+                began = time.monotonic()
+                broker.publish_raw(topic or "", b"{}", partition=partition)
+                took.append(time.monotonic() - began)
+        assert took[0] < 0.4
+        assert took[1] >= 0.5
+
+
+def test_responses_that_wait_are_sent_when_the_broker_is_no_longer_slow() -> None:
+    with EmbeddedBroker() as broker:
+        broker.publish(price(1))
+        publishing = threading.Thread(target=broker.publish, args=[price(2)])
+        began = time.monotonic()
+        with broker.slow(60):
+            publishing.start()
+            time.sleep(0.1)
+        publishing.join()
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_slow_broker_takes_a_positive_time(broker: EmbeddedBroker, seconds: float) -> None:
+    with pytest.raises(ValueError, match="expected a positive number"), broker.slow(seconds):
+        pass
+
+
+def test_an_evicted_feed_reports_it_and_gets_again_what_it_had_not_committed(broker: EmbeddedBroker) -> None:
+    broker.publish(price(1))
+    lost: list[PartitionsLost] = []
+    with Feed(broker.config(group_id="mine", commit_interval=60)) as feed:
+        feed.on(PartitionsLost)(lost.append)
+        first = next(feed)
+        assert feed.poll(0.2) is None  # which acknowledges it
+        broker.evict("mine")
+        assert next(feed) == first
+    assert [bool(signal.uncommitted) for signal in lost] == [True]
+    broker.evict("nobody")
+
+
 def test_closing_is_prompt_with_clients_connected_and_publishing() -> None:
     with EmbeddedBroker() as broker:
         broker.publish(price(1))
@@ -233,6 +294,17 @@ def test_closing_is_prompt_with_clients_connected_and_publishing() -> None:
         thread.join(5)
     assert len(stopped) == 3
     broker.close()
+
+
+def test_closing_leaves_no_socket_of_a_client_that_has_just_connected(recwarn: pytest.WarningsRecorder) -> None:
+    for _ in range(20):
+        with EmbeddedBroker() as broker:
+            host, port = broker.bootstrap_servers.split(":")
+            clients = [socket.create_connection((host, int(port))) for _ in range(5)]
+        for client in clients:
+            client.close()
+        gc.collect()  # an open socket is reported when it is collected
+    assert not recwarn.list
 
 
 def test_using_it_outside_its_block_is_an_error() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -9,7 +12,11 @@ from typing import Any
 import pytest
 
 from rbhq_stream import (
+    DataLossError,
     Event,
+    HealthChanged,
+    PartitionsLost,
+    PartitionsRevoked,
     PriceEvent,
     PriceType,
     PriceUpdate,
@@ -20,14 +27,22 @@ from rbhq_stream import (
     RaceStatus,
     RaceStatusEvent,
     Scratching,
+    Signal,
 )
-from rbhq_stream.testing import Simulator, TimedEvent, assert_idempotent, assert_survives, faults
+from rbhq_stream.testing import Application, Simulator, TimedEvent, assert_idempotent, assert_survives, faults
 from rbhq_stream.testing.faults import DayRecord, Fault
 
 pytest_plugins = ["pytester"]
 
-RESULTS_FIRST = 0
-"""A seed by which the topic of results comes before that of prices."""
+SCRATCHING_LAST = 4
+"""A seed by which the scratching of `ONE_RACE` comes after its result."""
+ONE_RACE = (
+    PriceEvent(1, 7, (PriceUpdate(1, PriceType.WIN, 12, Decimal("2.00")),)),
+    PriceEvent(1, 7, scratchings=(Scratching(3),)),
+    RaceStatusEvent(1, 7, status=RaceStatus.FINAL),
+    RaceResultEvent(1, 7, status=RaceStatus.FINAL),
+)
+"""One race, of which each event is a second later than the one before it."""
 DAY = tuple(Simulator(seed=1, meetings=2, races=3, price_records=20).events())
 
 
@@ -45,10 +60,20 @@ class Board:
     def state(self) -> object:
         return self.prices
 
+    def resynchronise(self, _loss: DataLossError, missed: Sequence[Event]) -> None:
+        for event in missed:
+            Board.handle(self, event)
+
 
 class AsyncBoard(Board):
     async def handle(self, event: RaceEvent) -> None:  # type: ignore[override]  # awaited by an AsyncFeed
         super().handle(event)
+
+    async def handle_signal(self, signal: Signal) -> None:
+        pass
+
+    async def resynchronise(self, loss: DataLossError, missed: Sequence[Event]) -> None:  # type: ignore[override]  # as above
+        super().resynchronise(loss, missed)
 
 
 class Counting:
@@ -111,6 +136,184 @@ class Booking:
         }
 
 
+class ExpectingEveryOffset:
+    """Takes a gap in the offsets for a lost event."""
+
+    def __init__(self) -> None:
+        self.newest: dict[str, int] = {}
+        self.gaps = 0
+
+    def handle(self, event: RaceEvent) -> None:
+        record = event.require_record()
+        self.gaps += record.offset > self.newest.get(record.topic, -1) + 1
+        self.newest[record.topic] = record.offset
+
+    def state(self) -> object:
+        return self.gaps > 0
+
+
+class TimingArrivals:
+    """Takes the time between two arrivals for the time between two events."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        self.longest = 0.0
+
+    def handle(self, _event: RaceEvent) -> None:
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self.last)
+        self.last = now
+
+    def state(self) -> object:
+        return self.longest > LONG
+
+
+class ForgettingRevoked(Board):
+    """Forgets what it knows when it no longer gets the prices, although they may come back without the old ones."""
+
+    def handle_signal(self, signal: Signal) -> None:
+        if isinstance(signal, PartitionsRevoked):
+            self.prices.clear()
+
+
+class NotResynchronising(Board):
+    """Ignores that events are missing."""
+
+    def resynchronise(self, _loss: DataLossError, missed: Sequence[Event]) -> None:
+        assert missed
+
+
+class Collecting:
+    """Keeps all events."""
+
+    def __init__(self) -> None:
+        self.handled: list[Event] = []
+        self.missed: list[Event] = []
+
+    def handle(self, event: Event) -> object:
+        self.handled.append(event)
+        return None
+
+    def resynchronise(self, _loss: DataLossError, missed: Sequence[Event]) -> object:
+        self.missed += missed
+        return None
+
+    def state(self) -> object:
+        return len(self.handled) + len(self.missed)
+
+
+class AsyncCollecting(Collecting):
+    async def handle(self, event: Event) -> None:
+        super().handle(event)
+
+    async def resynchronise(self, loss: DataLossError, missed: Sequence[Event]) -> None:
+        super().resynchronise(loss, missed)
+
+
+class Trading:
+    """Suspends betting while the feed can't be trusted."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.suspensions = 0
+
+    def handle(self, _event: RaceEvent) -> None:
+        pass
+
+    def handle_signal(self, signal: Signal) -> None:
+        if isinstance(signal, HealthChanged):
+            self.suspensions += self.is_open and not signal.health.ok
+            self.is_open = signal.health.ok
+
+    def state(self) -> object:
+        return self.is_open
+
+
+class TradingNoMore(Trading):
+    """Suspends betting, and does not resume it."""
+
+    def state(self) -> object:
+        return self.suspensions == 0
+
+
+LONG = 0.2
+LATE = timedelta(seconds=10)
+EACH_FAULT: dict[str, tuple[Fault, Callable[[], Application], Callable[[], Application]]] = {
+    "duplicates": (faults.duplicates(), Counting, Board),
+    "late_records": (faults.late_records(0.5, LATE), Settling, Booking),
+    "topics_out_of_order": (faults.topics_out_of_order(), Settling, Booking),
+    "bad_records": (faults.bad_records(), ExpectingEveryOffset, Board),
+    "oversized_records": (faults.oversized_records(), ExpectingEveryOffset, Board),
+    "tombstones": (faults.tombstones(), ExpectingEveryOffset, Board),
+    "outages": (faults.outages(1, seconds=0.4), TimingArrivals, Board),
+    "silences": (faults.silences(1, seconds=0.4), TimingArrivals, Board),
+    "slow_broker": (faults.slow_broker(1, responses=1, seconds=0.4), TimingArrivals, Board),
+    "evictions": (faults.evictions(), Counting, Board),
+    "rebalances": (faults.rebalances(), ForgettingRevoked, Board),
+    "expired_records": (faults.expired_records(), NotResynchronising, Board),
+}
+"""For each fault, an application that fails because of it, and one that survives it."""
+
+
+def test_every_fault_is_among_those_that_are_tested() -> None:
+    public = {name for name in faults.__all__ if name[0].islower()}
+    assert public == set(EACH_FAULT)
+
+
+@pytest.mark.parametrize("name", EACH_FAULT)
+def test_an_application_that_ignores_a_fault_fails_and_a_right_one_survives_it(name: str) -> None:
+    fault, wrong, right = EACH_FAULT[name]
+    day = ONE_RACE if wrong is Settling else DAY
+    with pytest.raises(AssertionError, match="the state differs from that after a day without faults"):
+        assert_survives(wrong, day, [fault], seed=SCRATCHING_LAST)
+    assert_survives(right, day, [fault], seed=SCRATCHING_LAST)
+
+
+def test_all_faults_together_are_survived() -> None:
+    assert_survives(Board, DAY, [fault for fault, _, _ in EACH_FAULT.values()])
+
+
+def test_an_application_is_notified_of_signals_and_the_day_ends_when_the_feed_is_live() -> None:
+    outage = faults.outages(1, seconds=1.5)  # more than the second after which the health is DOWN
+    with pytest.raises(AssertionError, match=r"1 outages of 1\.5 s"):
+        assert_survives(TradingNoMore, DAY, [faults.silences(1, 1.0), outage])
+    assert_survives(Trading, DAY, [faults.silences(1, 1.0), outage])
+
+
+def test_signals_of_the_group_are_among_them() -> None:
+    lost: list[PartitionsLost] = []
+
+    class Noting(Board):
+        def handle_signal(self, signal: Signal) -> None:
+            if isinstance(signal, PartitionsLost):
+                lost.append(signal)
+
+    assert_survives(Noting, DAY, [faults.evictions(2)])
+    assert len(lost) == 2
+    assert any(signal.uncommitted for signal in lost)
+
+
+def test_without_resynchronise_lost_records_fail_the_test_and_it_says_why() -> None:
+    with pytest.raises(AssertionError, match=r"no method resynchronise\(loss, missed\): .*expire.*seed=4") as failed:
+        assert_survives(Counting, DAY, [faults.expired_records()], seed=4)
+    assert isinstance(failed.value.__cause__, DataLossError)
+
+
+@pytest.mark.parametrize("kind", [Collecting, AsyncCollecting])
+def test_each_event_is_either_handled_or_passed_to_resynchronise(kind: type[Collecting]) -> None:
+    made: list[Collecting] = []
+
+    def make() -> Collecting:
+        made.append(kind())
+        return made[-1]
+
+    assert_survives(make, DAY, [faults.expired_records(2)])
+    good, bad = made
+    assert bad.missed
+    assert not good.missed
+    assert sorted(map(str, bad.handled + bad.missed)) == sorted(map(str, good.handled))
+
+
 @pytest.mark.parametrize("application", [Board, AsyncBoard, Booking])
 def test_a_good_application_survives_a_bad_day(application: Any) -> None:
     assert_survives(application, DAY)
@@ -130,14 +333,8 @@ def test_an_application_that_counts_twice_is_found(application: Any) -> None:
 
 
 def test_an_application_that_relies_on_the_order_of_topics_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    day: list[Event] = [
-        PriceEvent(1, 7, (PriceUpdate(1, PriceType.WIN, 12, Decimal("2.00")),)),
-        PriceEvent(1, 7, scratchings=(Scratching(3),)),
-        RaceStatusEvent(1, 7, status=RaceStatus.FINAL),
-        RaceResultEvent(1, 7, status=RaceStatus.FINAL),
-    ]
     with pytest.raises(AssertionError, match="one topic comes after the other") as failed:
-        assert_survives(Settling, day, [faults.topics_out_of_order()], seed=RESULTS_FIRST)
+        assert_survives(Settling, ONE_RACE, [faults.topics_out_of_order()], seed=SCRATCHING_LAST)
     assert "event_number=7" in str(failed.value)
     assert "seed=" in capsys.readouterr().out
 
@@ -153,7 +350,7 @@ def test_what_the_application_raises_is_not_hidden() -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [*faults.ALL, faults.topics_out_of_order(), faults.silences(1, 0.05), faults.oversized_records(1)],
+    [fault for fault, _, _ in EACH_FAULT.values()],
     ids=str,
 )
 def test_each_fault_changes_the_day_and_the_same_seed_changes_it_the_same_way(fault: Fault) -> None:
@@ -162,7 +359,6 @@ def test_each_fault_changes_the_day_and_the_same_seed_changes_it_the_same_way(fa
     changed = [[_comparable(step) for step in fault.change(list(plan), Random(3))] for _ in range(2)]
     assert changed[0] == changed[1]
     assert changed[0] != [_comparable(step) for step in plan]
-    assert_survives(Board, DAY, [fault])
 
 
 def _comparable(step: object) -> object:

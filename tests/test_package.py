@@ -48,8 +48,8 @@ TlsError Topics UnknownTopicError UnreachableError Unscratching decode encode to
 EXPORTED_FOR_TESTING = set(
     """
 Application Day assert_idempotent assert_survives
-BrokerClosedError Code EmbeddedBroker Happening Meeting MemoryRecord MemorySource PublishError Race RaceTruth Runner
-Simulator TimedEvent
+BrokerClosedError Code EmbeddedBroker HandlesSignals Happening Meeting MemoryRecord MemorySource PublishError Race
+RaceTruth Resynchronises Runner Simulator TimedEvent
 """.split()  # noqa: SIM905  # easier to read and to add to
 )
 

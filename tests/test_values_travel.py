@@ -353,7 +353,7 @@ OWNERS = set(
     """
 AsyncFeed BettingGate Feed FeedMetrics HealthFile RaceBook DeadLetterFile DeadLetters DeadLetterTopic SqlOffsets
 EmbeddedBroker MemorySource Simulator AsyncReading Reading
-Application Followable OnChange OnEvent OnPart Owner RawRecord Recording Source
+Application Followable HandlesSignals OnChange OnEvent OnPart Owner RawRecord Recording Resynchronises Source
 """.split()  # noqa: SIM905  # easier to read and to add to
 )
 """Exported classes that are not values: they hold a connection, a file or a state, or are protocols."""

@@ -2,8 +2,16 @@
 
 from rbhq_stream.testing._broker import EmbeddedBroker
 from rbhq_stream.testing._cluster import BrokerClosedError
-from rbhq_stream.testing._conformance import Application, Day, assert_idempotent, assert_survives
-from rbhq_stream.testing._memory import MemoryRecord, MemorySource
+from rbhq_stream.testing._conformance import (
+    Application,
+    Day,
+    HandlesSignals,
+    Resynchronises,
+    assert_idempotent,
+    assert_survives,
+)
+from rbhq_stream.testing._memory import MemorySource
+from rbhq_stream.testing._memory_record import MemoryRecord
 from rbhq_stream.testing._publisher import PublishError
 from rbhq_stream.testing._racecard import Code, Meeting, Race, Runner
 from rbhq_stream.testing._simulated_race import Happening, TimedEvent
@@ -16,6 +24,7 @@ __all__ = [
     "Code",
     "Day",
     "EmbeddedBroker",
+    "HandlesSignals",
     "Happening",
     "Meeting",
     "MemoryRecord",
@@ -23,6 +32,7 @@ __all__ = [
     "PublishError",
     "Race",
     "RaceTruth",
+    "Resynchronises",
     "Runner",
     "Simulator",
     "TimedEvent",

@@ -248,8 +248,7 @@ class EmbeddedBroker:
         Raises:
             BrokerClosedError: used outside the broker's own `with` block.
         """
-        cluster = self._running()
-        chosen = brokers or tuple(range(1, self._brokers + 1))
+        cluster, chosen = self._chosen(brokers)
         try:
             for broker in chosen:
                 cluster.set_down(broker)
@@ -257,6 +256,47 @@ class EmbeddedBroker:
         finally:
             for broker in chosen:
                 cluster.set_up(broker)
+
+    @contextmanager
+    def slow(self, seconds: float, *brokers: int) -> Iterator[None]:
+        """Makes brokers slow within a `with` block: each response takes this long, heartbeats and commits included.
+
+        A client whose heartbeats take longer than its `session_timeout` is evicted from its group.
+
+        Args:
+            seconds: how long a response takes.
+            brokers: which ones, counted from 1; all of them by default.
+
+        Raises:
+            ValueError: the time is not positive.
+            BrokerClosedError: used outside the broker's own `with` block.
+        """
+        if not seconds > 0:
+            raise ValueError(f"seconds={seconds!r}: expected a positive number")
+        cluster, chosen = self._chosen(brokers)
+        try:
+            for broker in chosen:
+                cluster.slow_down(broker, seconds)
+            yield
+        finally:
+            for broker in chosen:
+                cluster.slow_down(broker, 0)
+
+    def evict(self, group_id: str = "embedded") -> None:
+        """Evicts all members from a consumer group, as if the broker had received no heartbeat for a whole session.
+
+        A feed reports `PartitionsLost`, rejoins the group, and starts at the committed offsets.
+
+        Args:
+            group_id: the group. One that does not exist has no members.
+
+        Raises:
+            BrokerClosedError: used outside the `with` block.
+        """
+        self._running().evict(group_id)
+
+    def _chosen(self, brokers: tuple[int, ...]) -> tuple[Cluster, tuple[int, ...]]:
+        return self._running(), brokers or tuple(range(1, self._brokers + 1))
 
     def _write(self, outgoing: list[Outgoing]) -> list[Record]:
         self._running()

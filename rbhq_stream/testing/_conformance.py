@@ -7,22 +7,26 @@ import difflib
 import inspect
 import pprint
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
 from random import Random, SystemRandom
-from typing import Any, Protocol, Union
+from typing import Any, Protocol, Union, runtime_checkable
 
-from rbhq_stream._config import FeedConfig, Topics
+from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.async_feed import AsyncFeed
 from rbhq_stream._engine.feed import Feed
 from rbhq_stream._wire import encode
+from rbhq_stream.errors import DataLossError
 from rbhq_stream.events import Event, RaceEvent
-from rbhq_stream.record import RawRecord
-from rbhq_stream.testing._memory import MemorySource
+from rbhq_stream.health import HealthRules
+from rbhq_stream.signals import HealthChanged, Signal
+from rbhq_stream.testing._day_source import TOPICS, DaySource
+from rbhq_stream.testing._plan import DayRecord, Fault, Plan
 from rbhq_stream.testing._simulated_race import TimedEvent
-from rbhq_stream.testing.faults import ALL, DayRecord, Fault, Plan
+from rbhq_stream.testing.faults import ALL
 
-_TOPICS = Topics(prices="prices", race_status="status", race_results="results")
-_RECORDS_PER_POLL = 20
+_CONFIG = FeedConfig(
+    bootstrap_servers="unused", security="PLAINTEXT", topics=TOPICS, group_id="test", commit_interval=0.02
+)
+_HEALTH = HealthRules(max_clock_skew=None)  # a day has its own times
 _SHOWN_LINES = 40
 
 Day = Iterable[Union[TimedEvent, Event]]
@@ -30,7 +34,10 @@ Day = Iterable[Union[TimedEvent, Event]]
 
 
 class Application(Protocol):
-    """The application under test: an object that handles events, and whose state is the result."""
+    """The application under test: an object that handles events, and whose state is the result.
+
+    It may have more methods: those of `HandlesSignals` and of `Resynchronises`.
+    """
 
     def handle(self, event: Any, /) -> object:
         """Handles an event. It may be a coroutine function."""
@@ -39,6 +46,36 @@ class Application(Protocol):
     def state(self) -> object:
         """Returns a value to compare, such as the rows of its tables, the bets that it paid, or the prices that it
         shows."""
+        ...
+
+
+@runtime_checkable
+class HandlesSignals(Protocol):
+    """An application that is also notified of what the feed reports about itself."""
+
+    def handle_signal(self, signal: Any, /) -> object:
+        """Handles a `Signal`, such as `HealthChanged` or `PartitionsLost`, in order with the events.
+
+        It may be a coroutine function if `handle` is one. The day ends when the application has been notified that the
+        feed is live.
+        """
+        ...
+
+
+@runtime_checkable
+class Resynchronises(Protocol):
+    """An application that can take in events that its feed has missed: see `faults.expired_records`."""
+
+    def resynchronise(self, loss: DataLossError, missed: Sequence[Event], /) -> object:
+        """Takes in the events that were lost, before a new feed continues after them.
+
+        It may be a coroutine function if `handle` is one.
+
+        Args:
+            loss: the error with which the feed has ended. It has the partition and the offsets.
+            missed: the events of those records. In production they come from RBHQ by other means, or from a recording
+                that another process made.
+        """
         ...
 
 
@@ -54,7 +91,8 @@ def assert_idempotent(make: Callable[[], Application], day: Day) -> None:
     """
     plan = _plan_of(day)
     twice: Plan = [step for record in plan for step in (record, record)]
-    _compare(_state_after(make(), plan), _state_after(make(), twice), "every record was delivered twice")
+    what = "every record was delivered twice"
+    _compare(_state_after(make(), plan, "a good day"), _state_after(make(), twice, what), what)
 
 
 def assert_survives(
@@ -72,7 +110,8 @@ def assert_survives(
             it when the test fails.
 
     Raises:
-        AssertionError: the states differ. The text names the faults and the seed, and shows the difference.
+        AssertionError: the states differ, or records were lost and the application has no method `resynchronise`. The
+            text names the faults and the seed, and shows the difference.
         Exception: what the application raised.
     """
     seed = SystemRandom().randrange(2**32) if seed is None else seed
@@ -81,42 +120,7 @@ def assert_survives(
     plan = good = _plan_of(day)
     for fault in faults:
         plan = fault.change(plan, Random(f"{seed} {fault}"))  # noqa: S311  # a bad day that can be repeated is the point
-    _compare(_state_after(make(), good), _state_after(make(), plan), what)
-
-
-class _DaySource(MemorySource):
-    """Publishes a plan piece by piece, each time the feed polls, and reports when all of it is handled."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(_TOPICS)
-        self._plan = iter(plan)
-        self._published: dict[str, int] = dict.fromkeys(_TOPICS.names, 0)
-        self._is_over = False
-        self.when_handled: Callable[[], None] = lambda: None
-
-    def poll(self, timeout: float) -> Sequence[RawRecord]:
-        """Performs the next steps of the plan, and returns the records to read."""
-        if self._is_over:
-            handled = {partition.topic: offset for partition, offset in self.committed.items()}
-            if all(handled.get(topic, 0) == count for topic, count in self._published.items()):
-                self.when_handled()
-            return super().poll(min(timeout, 0.01))
-        self._take_steps()
-        return super().poll(0.0)
-
-    def _take_steps(self) -> None:
-        for _ in range(_RECORDS_PER_POLL):
-            step = next(self._plan, None)
-            if step is None:
-                self._is_over = True
-                self.reconnect()
-                return
-            if not isinstance(step, DayRecord):
-                step.do(self)
-                return
-            written = datetime.fromtimestamp(step.at, timezone.utc)
-            self.publish_raw(step.topic, step.value, key=step.key, timestamp=written)
-            self._published[step.topic] += 1
+    _compare(_state_after(make(), good, "a good day"), _state_after(make(), plan, what), what)
 
 
 def _plan_of(day: Day) -> Plan:
@@ -124,31 +128,59 @@ def _plan_of(day: Day) -> Plan:
     at = 0.0
     for item in day:
         event, at = (item.event, item.at.timestamp()) if isinstance(item, TimedEvent) else (item, at + 1.0)
-        plan.append(DayRecord(_TOPICS.of(type(event)), encode(event), str(event.race_id).encode(), at))
+        plan.append(DayRecord(TOPICS.of(type(event)), encode(event), str(event.race_id).encode(), at))
     return plan
 
 
-def _state_after(application: Application, plan: Plan) -> object:
-    """Runs the application on the day through a feed, and returns its state."""
-    source = _DaySource(plan)
-    config = FeedConfig(
-        bootstrap_servers="unused", security="PLAINTEXT", topics=_TOPICS, group_id="test", commit_interval=0.02
-    )
+def _state_after(application: Application, plan: Plan, what: str) -> object:
+    """Runs the application on the day through a feed, or several if records are lost, and returns its state."""
+    source = DaySource(plan, must_be_live=isinstance(application, HandlesSignals))
     if inspect.iscoroutinefunction(application.handle):
-        asyncio.run(_handle_all(application, source, config))
+        asyncio.run(_handle_all_async(application, source, what))
     else:
-        feed = Feed(config, source=source, on_bad_record="skip")
-        source.when_handled = feed.stop
-        feed.on(RaceEvent)(application.handle)
-        feed.run()
+        _handle_all(application, source, what)
     return application.state()
 
 
-async def _handle_all(application: Application, source: _DaySource, config: FeedConfig) -> None:
-    feed = AsyncFeed(config, source=source, on_bad_record="skip")
+def _handle_all(application: Application, source: DaySource, what: str) -> None:
+    while True:
+        feed = Feed(_CONFIG, source=source, on_bad_record="skip", health=_HEALTH)
+        _register(feed, application, source)
+        try:
+            return feed.run()
+        except DataLossError as loss:
+            _resynchronised(application, source, loss, what)
+
+
+async def _handle_all_async(application: Application, source: DaySource, what: str) -> None:
+    while True:
+        feed = AsyncFeed(_CONFIG, source=source, on_bad_record="skip", health=_HEALTH)
+        _register(feed, application, source)
+        try:
+            return await feed.run()
+        except DataLossError as loss:
+            resynchronising = _resynchronised(application, source, loss, what)
+            if inspect.isawaitable(resynchronising):
+                await resynchronising
+
+
+def _register(feed: Feed | AsyncFeed, application: Application, source: DaySource) -> None:
     source.when_handled = feed.stop
     feed.on(RaceEvent)(application.handle)
-    await feed.run()
+    if isinstance(application, HandlesSignals):
+        feed.on(Signal)(application.handle_signal)
+        feed.on(HealthChanged)(source.note_health)  # after the application's handler
+
+
+def _resynchronised(application: Application, source: DaySource, loss: DataLossError, what: str) -> object:
+    """Has the application take in what it missed, and returns what its method returned."""
+    missed = source.continue_after(loss)
+    if isinstance(application, Resynchronises):
+        return application.resynchronise(loss, missed)
+    raise AssertionError(
+        f"the feed ended with a DataLossError, and the application has no method resynchronise(loss, missed): {what}\n"
+        f"{loss}"
+    ) from loss
 
 
 def _compare(expected: object, found: object, what: str) -> None:

@@ -9,64 +9,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from attrs import frozen
-
 from rbhq_stream._config import Topics
 from rbhq_stream._wire import encode
 from rbhq_stream.errors import DataLossError
 from rbhq_stream.events import Event
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, PartitionEnd, SourceStatus, TopicPartition
+from rbhq_stream.testing._memory_record import MemoryRecord
 from rbhq_stream.testing._unhandled import unhandled
-
-
-@frozen
-class MemoryRecord:
-    """A `RawRecord` from given values, for a source that isn't Kafka.
-
-    Args:
-        topic: the topic's name.
-        partition: the number of the partition.
-        offset: the offset in the partition.
-        value: the record's bytes; `None` for a tombstone.
-        key: the record's key.
-        timestamp: when it was written, in seconds since 1970.
-    """
-
-    _topic: str
-    _partition: int
-    _offset: int
-    _value: bytes | None
-    _key: bytes | None = None
-    _timestamp: float = 0.0
-
-    def topic(self) -> str:
-        """Returns the topic's name."""
-        return self._topic
-
-    def partition(self) -> int:
-        """Returns the number of the partition."""
-        return self._partition
-
-    def offset(self) -> int:
-        """Returns the offset in the partition."""
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        """Returns 1, Kafka's mark for the producer's time, and the milliseconds since 1970."""
-        return 1, round(self._timestamp * 1000)
-
-    def key(self) -> bytes | None:
-        """Returns the record's key."""
-        return self._key
-
-    def value(self) -> bytes | None:
-        """Returns the record's bytes."""
-        return self._value
-
-    def headers(self) -> None:
-        """Returns `None`: there are no headers."""
-        return
 
 
 class MemorySource:
@@ -75,7 +25,7 @@ class MemorySource:
     A feed gets the records in the order in which they were published, across all topics. Give the same source to a
     second feed to test which events are delivered again after a restart: it starts at the committed offsets. `revoke`,
     `lose`, `assign` and `fail` cause events that a broker can't produce on demand; they take effect in the feed's next
-    poll.
+    poll. So do `cut_off`, `slow_down`, `ignore_commits` and `expire`, which are a broker's faults.
 
     Args:
         topics: the names of the topics.
@@ -88,7 +38,7 @@ class MemorySource:
         """The name of the thread that closed the source; `None` while it is open."""
         self._topics = topics
         # the records of each partition, each with its number in the order of publishing
-        self._logs: dict[TopicPartition, list[tuple[int, RawRecord]]] = {
+        self._logs: dict[TopicPartition, list[tuple[int, MemoryRecord]]] = {
             TopicPartition(name, 0): [] for name in topics.names
         }
         self._next: dict[TopicPartition, int] = {}
@@ -98,6 +48,10 @@ class MemorySource:
         self._paused = False
         self._held: set[TopicPartition] = set()
         self._unreachable: dict[TopicPartition, str] = {}
+        self._first = dict.fromkeys(self._logs, 0)  # the first record of each partition that has not expired
+        self._ignored: set[TopicPartition] = set()  # the partitions whose commits are ignored
+        self._response_time = 0.0
+        self._responds_at: float | None = None  # when a slow response arrives, if one is on its way
 
     def publish(self, *events: Event, timestamp: datetime | None = None) -> None:
         """Appends events, each to the topic of its class. The feed's next poll returns all of them, or none.
@@ -150,11 +104,8 @@ class MemorySource:
         """
 
         def left() -> dict[tuple[str, int], int]:
-            return {
-                partition: len(log) - self.committed.get(partition, 0)
-                for partition, log in self._logs.items()
-                if len(log) > self.committed.get(partition, 0)
-            }
+            handled = {p: max(first, self.committed.get(p, 0)) for p, first in self._first.items()}
+            return {p: len(log) - handled[p] for p, log in self._logs.items() if len(log) > handled[p]}
 
         with self._changed:
             if not self._changed.wait_for(lambda: not left(), timeout):
@@ -184,6 +135,33 @@ class MemorySource:
             self._unreachable.clear()
             self._changed.notify_all()
 
+    def slow_down(self, seconds: float) -> None:
+        """Makes the source slow: each response takes this long and has one record. 0 makes it fast again."""
+        with self._changed:
+            self._response_time = seconds
+            self._responds_at = None
+            self._changed.notify_all()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the source was made slow."""
+        return self._response_time > 0
+
+    def ignore_commits(self, topic: str) -> None:
+        """Ignores what the feed commits of a topic until the topic is lost, so that it is delivered again then."""
+        with self._changed:
+            self._ignored.add(TopicPartition(topic, 0))
+
+    def expire(self) -> None:
+        """Deletes all records that were published so far, as retention does.
+
+        If the feed has not read all of them, it ends with a `DataLossError`. It does so whatever `on_data_loss` is. A
+        second feed can continue if its `positions` are at the records that are left.
+        """
+        with self._changed:
+            self._first = {partition: len(log) for partition, log in self._logs.items()}
+            self._changed.notify_all()
+
     def assign(self, topic: str) -> None:
         """Gives a topic's partition to the feed (again), from its committed offset on."""
         self._act(partial(self._assign, [TopicPartition(topic, 0)]))
@@ -210,12 +188,15 @@ class MemorySource:
                 self._actions.popleft()()
             if self._paused:
                 return ()
-            found: list[tuple[int, RawRecord]] = []
+            self._check_retention()
+            at_most = self._respond_slowly(timeout) if self.is_slow else None
+            found: list[tuple[int, MemoryRecord]] = []
             for partition, offset in self._flowing().items():
                 found += self._logs[partition][offset:]
-                self._next[partition] = len(self._logs[partition])
             found.sort(key=lambda numbered: numbered[0])
-            return [record for _, record in found]
+            records = [record for _, record in found[:at_most]]
+            self._next.update({TopicPartition(record.topic(), 0): record.offset() + 1 for record in records})
+            return records
 
     def status(self) -> SourceStatus:
         """Returns the ends of the partitions, and which of them are cut off. Called by the feed."""
@@ -232,7 +213,7 @@ class MemorySource:
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Remembers the offsets. Called by the feed."""
         self._commit(offsets)
-        self._opened().committed(offsets)
+        self._opened().committed({p: offset for p, offset in offsets.items() if p not in self._ignored})
 
     def pause(self) -> None:
         """Hands over no records until `resume`. Called by the feed."""
@@ -264,9 +245,28 @@ class MemorySource:
     def _has_records(self) -> bool:
         return not self._paused and any(offset < len(self._logs[p]) for p, offset in self._flowing().items())
 
+    def _respond_slowly(self, timeout: float) -> int:
+        """Waits for the next slow response, and returns how many records it has: 1, or 0 if it takes longer."""
+        if not self._has_records():
+            return 0
+        now = time.monotonic()
+        if self._responds_at is None:
+            self._responds_at = now + self._response_time
+        if self._responds_at > now + timeout:
+            self._changed.wait(timeout)
+            return 0
+        self._changed.wait_for(lambda: self._responds_at is None, self._responds_at - now)
+        self._responds_at = None
+        return 1
+
+    def _check_retention(self) -> None:
+        for partition, offset in self._flowing().items():
+            if offset < self._first[partition]:
+                raise DataLossError(*partition, offset, self._first[partition])
+
     def _commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         with self._changed:
-            self.committed.update(offsets)
+            self.committed.update({p: offset for p, offset in offsets.items() if p not in self._ignored})
             self._changed.notify_all()
 
     def _revoke(self, partition: TopicPartition) -> None:
@@ -277,15 +277,17 @@ class MemorySource:
     def _lose(self, partition: TopicPartition) -> None:
         self._next.pop(partition, None)
         self._held.discard(partition)
+        self._ignored.discard(partition)
         self._opened().lost([partition])
 
     def _assign(self, partitions: Sequence[TopicPartition]) -> None:
         owner = self._opened()
         given = owner.assigned(partitions)
         for partition in partitions:
-            self._next[partition] = offset = given.get(partition, self.committed.get(partition, 0))
-            if offset > len(self._logs[partition]):
-                raise DataLossError(*partition, offset, len(self._logs[partition]))
+            end, first = len(self._logs[partition]), self._first[partition]
+            self._next[partition] = offset = given.get(partition, self.committed.get(partition, first))
+            if not first <= offset <= end:
+                raise DataLossError(*partition, offset, first if offset < first else end)
             owner.positioned(partition, offset)
 
     def _opened(self) -> Owner:

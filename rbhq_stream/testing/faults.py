@@ -5,15 +5,15 @@ takes any number of faults. A seeded generator makes all choices, so the same se
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from random import Random
-from typing import Union
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from rbhq_stream.testing._memory import MemorySource
+from rbhq_stream.testing._plan import Action, DayRecord, Fault, Plan, Step
 
 __all__ = [
     "ALL",
@@ -25,50 +25,16 @@ __all__ = [
     "bad_records",
     "duplicates",
     "evictions",
+    "expired_records",
     "late_records",
     "outages",
     "oversized_records",
     "rebalances",
     "silences",
+    "slow_broker",
     "tombstones",
     "topics_out_of_order",
 ]
-
-
-@frozen
-class DayRecord:
-    """A record of a day, as it is published."""
-
-    topic: str
-    value: bytes | None
-    key: bytes
-    at: float
-    """Its timestamp, in seconds since 1970."""
-
-
-@frozen
-class Action:
-    """Something that happens between two records."""
-
-    name: str
-    do: Callable[[MemorySource], object]
-
-
-Step = Union[DayRecord, Action]
-Plan = list[Step]
-
-
-@frozen
-class Fault:
-    """One kind of fault."""
-
-    name: str
-    """A description of what happens."""
-    change: Callable[[Plan, Random], Plan]
-    """Returns the changed plan. The generator makes all choices."""
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def duplicates(share: float = 0.1) -> Fault:
@@ -151,41 +117,74 @@ def tombstones(count: int = 5) -> Fault:
     return Fault(f"{count} tombstones", lambda plan, random: _sprinkled(plan, random, count, (None, b"")))
 
 
-def outages(count: int = 2) -> Fault:
-    """All topics are unreachable for a while. What is published in the meantime is delivered afterwards."""
+def outages(count: int = 2, seconds: float = 0.0) -> Fault:
+    """All topics are unreachable for a while. What is published in the meantime is delivered afterwards.
 
-    def end(source: MemorySource) -> None:
-        source.reconnect()
+    Args:
+        count: how often.
+        seconds: the minimum duration, in real time. The feed's health is `DOWN` only if it is more than a second.
+    """
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            at = random.randint(0, len(plan))
-            until = min(len(plan), at + random.randint(1, 50))
-            begin = Action("outage", lambda source: source.cut_off())
-            plan = [*plan[:at], begin, *plan[at:until], Action("end of the outage", end), *plan[until:]]
+            end = Action("end of the outage", MemorySource.reconnect, after=seconds)
+            plan = _with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], [end])
         return plan
 
-    return Fault(f"{count} outages", change)
+    return Fault(f"{count} outages" + _lasting(seconds), change)
+
+
+def expired_records(count: int = 1) -> Fault:
+    """Records are deleted by retention before they were read, as after a long outage.
+
+    Each topic with such records ends the feed with a `DataLossError`. The kit passes the error to the method
+    `resynchronise` of the application, which has to exist (see `Resynchronises`), and continues with a new feed.
+
+    Args:
+        count: how often.
+    """
+
+    def change(plan: Plan, random: Random) -> Plan:
+        for _ in range(count):
+            end = [Action("retention", MemorySource.expire), Action("end of the outage", MemorySource.reconnect)]
+            plan = _with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], end)
+        return plan
+
+    return Fault(f"{count} times, records expire before they were read", change)
 
 
 def evictions(count: int = 3) -> Fault:
-    """The process is evicted from its group and rejoins it. What was not committed is delivered again."""
+    """The process is evicted from its group and rejoins it. What was not committed is delivered again.
 
-    def evict(topic: str, source: MemorySource) -> None:
-        source.lose(topic)
-        source.assign(topic)
+    That is up to 50 records of one topic for each eviction, all of which the application has handled.
+    """
 
-    return Fault(f"{count} evictions", lambda plan, random: _with_actions(plan, random, count, "eviction", evict))
+    def change(plan: Plan, random: Random) -> Plan:
+        for _ in range(count):
+            topic = _some_topic(plan, random)
+            begin = Action(f"no commits of {topic}", partial(_call, MemorySource.ignore_commits, topic))
+            evict = Action(f"eviction ({topic})", partial(_call, MemorySource.lose, topic), once_handled=True)
+            rejoin = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
+            plan = _with_stretch(plan, random, [begin], [evict, rejoin], topic)
+        return plan
+
+    return Fault(f"{count} evictions", change)
 
 
 def rebalances(count: int = 3) -> Fault:
     """A topic is revoked with time to commit, and assigned again."""
 
-    def rebalance(topic: str, source: MemorySource) -> None:
-        source.revoke(topic)
-        source.assign(topic)
+    def change(plan: Plan, random: Random) -> Plan:
+        for _ in range(count):
+            topic = _some_topic(plan, random)
+            # the application has handled what was before, and perhaps not all of the stretch
+            begin = Action("all is handled", lambda _: None, once_handled=True)
+            revoke = Action(f"revocation ({topic})", partial(_call, MemorySource.revoke, topic))
+            assign = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
+            plan = _with_stretch(plan, random, [begin], [revoke, assign], topic)
+        return plan
 
-    return Fault(f"{count} rebalances", lambda plan, random: _with_actions(plan, random, count, "rebalance", rebalance))
+    return Fault(f"{count} rebalances", change)
 
 
 def silences(count: int = 1, seconds: float = 0.3) -> Fault:
@@ -196,13 +195,74 @@ def silences(count: int = 1, seconds: float = 0.3) -> Fault:
         seconds: how long, in real time.
     """
 
-    def keep_silent(_topic: str, _source: MemorySource) -> None:
-        time.sleep(seconds)
+    def change(plan: Plan, random: Random) -> Plan:
+        for _ in range(count):
+            at = random.randint(0, len(plan))
+            plan = [*plan[:at], Action("silence", lambda _: None, after=seconds, once_handled=True), *plan[at:]]
+        return plan
 
-    return Fault(
-        f"{count} silences of {seconds:g} s",
-        lambda plan, random: _with_actions(plan, random, count, "silence", keep_silent),
-    )
+    return Fault(f"{count} silences" + _lasting(seconds), change)
+
+
+def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fault:
+    """The broker is slow for a while: each of its responses takes long and has one record.
+
+    Args:
+        count: how often.
+        responses: the number of slow responses each time.
+        seconds: how long a response takes, in real time.
+    """
+
+    def change(plan: Plan, random: Random) -> Plan:
+        for _ in range(count):
+            begin = Action("slow broker", lambda source: source.slow_down(seconds))
+            # half a response more, so that the last one is not a question of luck
+            end = Action("end of the slow broker", lambda source: source.slow_down(0), (responses + 0.5) * seconds)
+            plan = _with_stretch(plan, random, [begin], [end], at_least=responses)
+        return plan
+
+    return Fault(f"{count} times, {responses} responses of the broker take {seconds:g} s each", change)
+
+
+def _call(method: Callable[[MemorySource, str], None], topic: str, source: MemorySource) -> None:
+    method(source, topic)
+
+
+def _lasting(seconds: float) -> str:
+    return f" of {seconds:g} s" if seconds else ""
+
+
+def _some_topic(plan: Plan, random: Random) -> str:
+    return random.choice(sorted({step.topic for step in plan if isinstance(step, DayRecord)}) or ["prices"])
+
+
+def _with_stretch(
+    plan: Plan,
+    random: Random,
+    begin: Sequence[Action],
+    end: Sequence[Action],
+    topic: str | None = None,
+    *,
+    at_least: int = 1,
+) -> Plan:
+    """Returns the plan with actions before and after a random stretch of up to 50 records.
+
+    Args:
+        plan: the plan.
+        random: chooses the stretch.
+        begin: what happens before it.
+        end: what happens after it.
+        topic: the topic of the first record of the stretch; any by default.
+        at_least: the minimum number of records in the stretch, as far as the day has so many.
+    """
+    records = [
+        index for index, step in enumerate(plan) if isinstance(step, DayRecord) and step.topic == (topic or step.topic)
+    ]
+    if not records:
+        return plan
+    at = random.choice(records[: max(1, len(records) - at_least + 1)])
+    until = min(len(plan), at + random.randint(at_least, max(50, at_least)))
+    return [*plan[:at], *begin, *plan[at:until], *end, *plan[until:]]
 
 
 def _sprinkled(plan: Plan, random: Random, count: int, values: Sequence[bytes | None]) -> Plan:
@@ -217,19 +277,6 @@ def _sprinkled(plan: Plan, random: Random, count: int, values: Sequence[bytes | 
     return changed
 
 
-def _with_actions(plan: Plan, random: Random, count: int, name: str, do: Callable[[str, MemorySource], None]) -> Plan:
-    """Returns the plan with copies of an action, each on a random topic, at random positions."""
-    topics = sorted({step.topic for step in plan if isinstance(step, DayRecord)})
-    if not topics:
-        return plan
-    changed = list(plan)
-    for _ in range(count):
-        topic = random.choice(topics)
-        action = Action(f"{name} ({topic})", lambda source, topic=topic: do(topic, source))  # type: ignore[misc]  # a default argument keeps the topic of this round
-        changed.insert(random.randint(0, len(changed)), action)
-    return changed
-
-
 ALL = (
     duplicates(),
     late_records(),
@@ -239,6 +286,8 @@ ALL = (
     evictions(),
     rebalances(),
 )
-"""A bad day: the faults that every application should survive. `topics_out_of_order`, `oversized_records` and
-`silences` are not among them: the first one requires `order="time"` or a `RaceBook`, and the others take long.
+"""A bad day: the faults that every application should survive, and that take no time. Not among them are
+`topics_out_of_order`, which requires an application that does not rely on the order of topics, such as one with a
+`RaceBook`; `expired_records`, which requires a method `resynchronise`; and `oversized_records`, `silences` and
+`slow_broker`, which take long.
 """

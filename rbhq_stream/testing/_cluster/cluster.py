@@ -43,6 +43,8 @@ class _Broker:
         self._requests = requests
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._response_time = 0.0
+        self._response_time_changed = asyncio.Event()  # set, and replaced, with each change
         self.address = Address(number, _HOST, 0)
 
     @property
@@ -66,10 +68,18 @@ class _Broker:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
 
+    def slow_down(self, seconds: float) -> None:
+        """Makes each response take this long from now on. Those that are waiting are sent at once."""
+        self._response_time = seconds
+        self._response_time_changed.set()
+        self._response_time_changed = asyncio.Event()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        # also if the task is cancelled before it has begun
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves a connection until either side ends it.
@@ -89,7 +99,6 @@ class _Broker:
             self._requests.groups.disconnected(connection)
         finally:
             responding.cancel()
-            writer.transport.abort()
 
     async def _respond(
         self, frames: asyncio.Queue[bytes | None], writer: asyncio.StreamWriter, connection: Connection
@@ -97,6 +106,9 @@ class _Broker:
         """Responds to the requests of a connection, one after the other."""
         try:
             while (frame := await frames.get()) is not None:
+                if self._response_time:
+                    with suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(self._response_time_changed.wait(), self._response_time)
                 response = await self._response(frame, connection)
                 if response is not None:
                     writer.write(len(response).to_bytes(4, "big") + response)
@@ -166,6 +178,14 @@ class Cluster:
         """Lets a broker that is down be reached again."""
         self._run(self._brokers[broker - 1].start())
 
+    def slow_down(self, broker: int, seconds: float) -> None:
+        """Makes each response of a broker (counted from 1) take this long; 0 makes it fast again."""
+        self._call(lambda: self._brokers[broker - 1].slow_down(seconds))
+
+    def evict(self, group_id: str) -> None:
+        """Removes all members from a group, as if none had sent a heartbeat within its session time-out."""
+        self._call(lambda: self._requests.groups.evict(group_id))
+
     def end_offsets(self) -> dict[tuple[str, int], int]:
         """Returns the offset of the next record, by topic and partition."""
         return self._call(lambda: {partition: log.end for partition, log in self._requests.logs.items()})
@@ -232,6 +252,7 @@ class Cluster:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports that were aborted last close their sockets
 
     def _call(self, function: Callable[[], _R]) -> _R:
         """Calls a function in the thread of the brokers."""

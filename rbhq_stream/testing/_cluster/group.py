@@ -141,6 +141,11 @@ class Group:
             self._rebalance()
         return NO_ERROR
 
+    def evict_all(self) -> None:
+        """Removes all members."""
+        for member_id in list(self._members):
+            self.remove(member_id)
+
     def disconnected(self, member_id: str) -> None:
         """Evicts a member whose connection has ended, unless it reconnects within `GRACE` seconds.
 

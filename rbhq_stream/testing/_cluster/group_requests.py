@@ -69,6 +69,11 @@ class GroupRequests:
         for group, member in connection.members:
             self._groups[group].disconnected(member)
 
+    def evict(self, group: str) -> None:
+        """Removes all members from a group."""
+        if group in self._groups:
+            self._groups[group].evict_all()
+
     def close(self) -> None:
         """Stops the timers of all groups."""
         for group in self._groups.values():
