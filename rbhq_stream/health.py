@@ -75,7 +75,7 @@ class HealthReason(Enum):
     )
     """A race is about to jump by the schedule, and no price came for longer than `max_silence_before_jump`."""
     SCHEDULE_FAILED = ("schedule_failed", HealthState.STALE, "the schedule returns the times of the next jumps")
-    """The application's `schedule` raised an exception, so silence cannot be judged."""
+    """The application's `schedule` raised an exception, or does not return, so silence cannot be judged."""
     CLOCK_DISAGREES = (
         "clock_disagrees",
         HealthState.STALE,
@@ -97,7 +97,8 @@ class HealthReason(Enum):
     NOT_POLLING = ("not_polling", HealthState.DOWN, "the feed's poll thread polls again")
     """The feed's poll thread is waiting for something else: for brokers that do not reply, or for a slow host."""
     SUSPENDED = ("suspended", HealthState.DOWN, "the feed has confirmed that it is up to date")
-    """The whole process did not run for some seconds: it was suspended, swapped out or starved of processor time."""
+    """The whole process, or its host, did not run for some seconds: it was suspended, frozen or starved of processor
+    time."""
     CREDENTIALS_REFUSED = (
         "credentials_refused",
         HealthState.DOWN,
@@ -314,9 +315,9 @@ class HealthRules:
     an entry a topic may be silent for ever, as RBHQ documents no heartbeat."""
     schedule: Schedule | None = field(default=None, validator=validators.optional(validators.is_callable()))
     """The scheduled jumps, so that silence counts shortly before one of them, and not at night. It is
-    called about every five seconds, on the feed's health thread, with two times (UTC). It must return soon: the health
-    is not determined meanwhile. After three seconds `feed.health` is `SUSPENDED`, but `HealthChanged` comes only when
-    it has returned. So have it look up what is in memory already, such as a `RaceCard`."""
+    called about every five seconds, with two times (UTC), on a thread of its own, so it delays nothing. If it raises an
+    exception, or has not returned after three seconds, the feed is `STALE` with the reason `SCHEDULE_FAILED`. So have
+    it look up what is in memory already, such as a `RaceCard`."""
     before_jump: float = field(default=120.0, validator=_positive)
     """How long before a scheduled jump prices are expected to move."""
     max_silence_before_jump: float = field(default=30.0, validator=_positive)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -27,11 +27,13 @@ from rbhq_stream import (
     TopicPartition,
     UnreachableError,
 )
+from rbhq_stream._engine.schedule_thread import SCHEDULE_INTERVAL, ScheduleThread
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import PRICES, MakeFacade, memory_config, price, prices
 from tests.waiting import wait_for
 
 R = HealthReason
+NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
 
 
 def wait_until_live(facade: Any) -> None:
@@ -328,6 +330,57 @@ def test_a_schedule_that_exits_does_not_end_the_health(make_facade: MakeFacade) 
     wait_for_reason(facade, R.SCHEDULE_FAILED)
 
 
+def test_a_schedule_that_blocks_delays_no_report(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+    unblock = threading.Event()
+
+    def schedule(_since: datetime, _until: datetime) -> list[datetime]:
+        unblock.wait(30)
+        return []
+
+    facade = make_facade(health=HealthRules(schedule=schedule))
+    told: list[HealthReason] = []
+    facade.feed.on(HealthChanged, immediately=True)(lambda signal: told.append(signal.health.reason))
+    facade.enter()
+    wait_for_reason(facade, R.SCHEDULE_FAILED)
+    assert "has not returned" in facade.feed.health.detail
+    memory_source.cut_off()
+    cut_off_at = time.monotonic()
+    wait_for_reason(facade, R.BROKERS_UNREACHABLE)
+    facade.poll(0.05)
+    assert told[-1] is R.BROKERS_UNREACHABLE
+    assert time.monotonic() - cut_off_at < 2.5
+    memory_source.reconnect()
+    unblock.set()
+    wait_until_live(facade)
+
+
+def test_the_schedule_is_called_at_intervals_for_a_period_that_has_all_jumps_that_matter() -> None:
+    periods: list[tuple[datetime, datetime]] = []
+    may_return = threading.Event()
+
+    def schedule(since: datetime, until: datetime) -> list[datetime]:
+        periods.append((since, until))
+        assert may_return.wait(10)
+        return [until, NOON, until + timedelta(seconds=1), since - timedelta(seconds=1)]
+
+    def answered() -> bool:
+        return thread.reply(0.0, NOON).called_at is None
+
+    thread = ScheduleThread(schedule, before_jump=120)
+    thread.start()
+    first = thread.reply(0.0, NOON)
+    assert first.failure == "the schedule has not returned yet"
+    assert thread.reply(20.0, NOON).called_at == first.called_at == 0.0, "it is not called again before it has returned"
+    may_return.set()
+    wait_for(answered, "the schedule has returned")
+    assert periods == [(NOON, NOON + timedelta(seconds=130))]
+    assert thread.reply(1.0, NOON + timedelta(seconds=1)).jumps == (NOON, NOON + timedelta(seconds=130))
+    assert thread.reply(SCHEDULE_INTERVAL, NOON + timedelta(seconds=5)).called_at == SCHEDULE_INTERVAL
+    wait_for(answered, "the schedule has returned")
+    assert thread.reply(6.0, NOON + timedelta(seconds=30)).called_at == 6.0, "a fast replay has left the period"
+    thread.end()
+
+
 @pytest.mark.timeout(30)
 def test_a_run_ends_when_an_immediate_handler_closes_the_feed_although_it_must_not(memory_source: MemorySource) -> None:
     feed = Feed(memory_config(), source=memory_source)
@@ -431,6 +484,19 @@ def test_a_health_that_is_not_renewed_is_not_believed(make_facade: MakeFacade, m
     wait_until_live(facade)
     later = time.monotonic() + 60
     monkeypatch.setattr("rbhq_stream._engine.health_watch.time.monotonic", lambda: later)
+    # the thread may look at any time, on the same clock: then it reports the same
+    assert facade.feed.health.reason is R.SUSPENDED
+    monkeypatch.undo()
+
+
+def test_a_host_that_was_suspended_is_noticed_although_its_monotonic_clock_stood_still(
+    make_facade: MakeFacade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facade = make_facade()
+    facade.enter()
+    wait_until_live(facade)
+    later = time.clock_gettime(time.CLOCK_BOOTTIME) + 60
+    monkeypatch.setattr("rbhq_stream._engine.health_watch.time.clock_gettime", lambda _: later)
     # the thread may look at any time, on the same clock: then it reports the same
     assert facade.feed.health.reason is R.SUSPENDED
     monkeypatch.undo()

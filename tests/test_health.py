@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -24,15 +23,16 @@ from rbhq_stream import (
     TopicPartition,
     UnreachableError,
 )
+from rbhq_stream._health.arrivals import SCHEDULE_TIMEOUT
 from rbhq_stream._health.lag import RESOLUTION, Lag
 from rbhq_stream._health.machine import (
     LIVE_AGAIN_AFTER,
     NOT_POLLING_AFTER,
-    SUSPENDED_AFTER,
     UNREACHABLE_GRACE,
     HealthMachine,
 )
-from rbhq_stream._health.observation import Arrival, Membership, Observation, PartitionProgress, Progress
+from rbhq_stream._health.observation import Arrival, Membership, Observation, PartitionProgress, Progress, ScheduleReply
+from rbhq_stream._health.standstill import SUSPENDED_AFTER, Clocks
 
 START = datetime(2026, 11, 28, 3, 0, tzinfo=timezone.utc)
 PRICES, STATUS = TopicPartition("prices", 0), TopicPartition("status", 0)
@@ -47,7 +47,8 @@ class World:
     def __init__(self, **rules: Any) -> None:
         self.now = 1000.0
         self.clock_error = 0.0  # seconds by which this host's clock is wrong
-        self.machine = HealthMachine(HealthRules(**rules), KINDS, self.now, self.wall)
+        self.suspended = 0.0  # seconds in which the host was suspended and the monotonic clock did not run
+        self.machine = HealthMachine(HealthRules(**rules), KINDS, self.clocks)
         self.signals: list[HealthChanged] = []
         self.feed: dict[str, Any] = {"is_open": False}
         self.membership = Membership.JOINING
@@ -65,6 +66,10 @@ class World:
     @property
     def wall(self) -> datetime:
         return START + timedelta(seconds=self.now - 1000 + self.clock_error)
+
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(self.now, self.wall, self.now + self.suspended)
 
     def live(self) -> World:
         """Connects, is assigned both partitions, and is caught up."""
@@ -120,7 +125,9 @@ class World:
                 dict(self.arrivals),
                 evictions=self.evictions,
             )
-        changed = self.machine.step(Observation(now=self.now, wall=self.wall, progress=self.progress, **self.feed))
+        changed = self.machine.step(
+            Observation(clocks=self.clocks, wall=self.wall, progress=self.progress, **self.feed)
+        )
         if changed is not None:
             self.signals.append(changed)
 
@@ -376,6 +383,40 @@ def test_a_process_that_stood_still_has_to_catch_up() -> None:
     assert world.signals[-1].gap is not None
 
 
+@pytest.mark.parametrize(
+    ("clock", "text"),
+    [("suspended", "the host was suspended for 3.3 s"), ("clock_error", "the host's clock went forward by 3.1 s")],
+)
+def test_a_host_that_stood_still_has_to_catch_up_although_its_monotonic_clock_stood_still_too(
+    clock: str, text: str
+) -> None:
+    world = World().live()
+    setattr(world, clock, SUSPENDED_AFTER - 0.3)
+    assert world.run() is R.UP_TO_DATE
+    setattr(world, clock, 2 * SUSPENDED_AFTER - 0.2)
+    assert world.run() is R.SUSPENDED
+    assert text in world.machine.current.detail
+    assert world.run() is R.CATCHING_UP
+    assert world.run(2) is R.UP_TO_DATE
+
+
+def test_small_corrections_of_the_clock_and_one_that_sets_it_back_are_no_standstill() -> None:
+    world = World().live()
+    for error in (1.0, 3.5, -3600.0):
+        world.clock_error = error
+        assert world.run(1) is R.UP_TO_DATE
+    for _ in range(100):  # a clock that is slewed for a long time
+        world.clock_error += 0.1
+        assert world.run() is R.UP_TO_DATE
+
+
+def test_the_clock_of_a_host_that_is_only_connecting_may_be_set() -> None:
+    world = World()
+    world.run()
+    world.clock_error = 3600
+    assert world.run() is R.CONNECTING
+
+
 def test_a_poll_thread_that_does_not_poll_is_down() -> None:
     world = World().live()
     world.is_polling = False
@@ -420,7 +461,9 @@ def test_a_silent_topic_is_stale_by_its_own_limit() -> None:
 
 def test_silence_at_night_is_normal_and_silence_before_a_jump_is_not() -> None:
     jump = START + timedelta(hours=3)
-    world = World(schedule=lambda since, until: [jump] if since <= jump <= until else []).live()
+    world = World()
+    world.feed["schedule"] = ScheduleReply(jumps=(START, jump))
+    world.live()
     world.run(3 * 3600 - (world.now - 1000) - 121)
     assert world.reasons == [], "nothing came for hours"
     assert world.run(10) is R.SILENT_BEFORE_JUMP
@@ -433,21 +476,25 @@ def test_silence_at_night_is_normal_and_silence_before_a_jump_is_not() -> None:
 
 
 def test_a_schedule_that_fails_is_a_reason_by_itself() -> None:
-    jumps: list[datetime] = []
-
-    def schedule(_since: datetime, _until: datetime) -> Iterable[datetime]:
-        if not jumps:
-            raise ConnectionError("the card server is down")
-        return jumps
-
-    world = World(schedule=schedule)
+    world = World()
+    world.feed["schedule"] = ScheduleReply(failure="the schedule raised ConnectionError: the card server is down")
     world.feed["is_open"] = True
     world.assign(PRICES)
     world.run(2)
     assert world.machine.current.reason is R.SCHEDULE_FAILED
     assert "ConnectionError: the card server is down" in world.machine.current.detail
-    jumps.append(START + timedelta(days=1))
+    world.feed["schedule"] = ScheduleReply(jumps=(START + timedelta(days=1),))
     assert world.run(6) is R.UP_TO_DATE
+
+
+def test_a_schedule_that_does_not_return_is_a_failure_after_a_time() -> None:
+    world = World().live()
+    world.feed["schedule"] = ScheduleReply(called_at=world.now)
+    assert world.run(SCHEDULE_TIMEOUT - STEP) is R.UP_TO_DATE, "what it returned last is good enough meanwhile"
+    assert world.run(2 * STEP) is R.SCHEDULE_FAILED
+    assert "has not returned for 3 s" in world.machine.current.detail
+    world.feed["schedule"] = ScheduleReply()
+    assert world.run(2) is R.UP_TO_DATE
 
 
 @pytest.mark.parametrize("age", [15.0, -15.0])

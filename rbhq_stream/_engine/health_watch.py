@@ -18,9 +18,11 @@ from queue import Empty, SimpleQueue
 import attrs
 
 from rbhq_stream._engine.buffer import Buffer
+from rbhq_stream._engine.schedule_thread import ScheduleThread
 from rbhq_stream._health.log_line import log_level, log_line
-from rbhq_stream._health.machine import SUSPENDED_AFTER, HealthMachine
+from rbhq_stream._health.machine import HealthMachine
 from rbhq_stream._health.observation import Observation
+from rbhq_stream._health.standstill import Clocks, standstill
 from rbhq_stream.events import Event
 from rbhq_stream.health import Health, HealthReason, HealthRules, HealthState
 from rbhq_stream.signals import Signal
@@ -62,7 +64,8 @@ class HealthWatch:
         deliver: Callable[[Signal], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._machine = HealthMachine(rules, topics, time.monotonic(), datetime.now(timezone.utc))
+        self._machine = HealthMachine(rules, topics, _clocks())
+        self._schedule = None if rules.schedule is None else ScheduleThread(rules.schedule, rules.before_jump)
         self._name = name
         self._buffer = buffer
         self._counts = counts
@@ -75,7 +78,7 @@ class HealthWatch:
         self._defect: BaseException | None = None  # what ended the health thread; it writes this, once
         self._thread: threading.Thread | None = None  # likewise
         self._requests: SimpleQueue[threading.Event] = SimpleQueue()
-        self._looked_at = 0.0  # when the feed was last observed; the health thread writes this and the rest
+        self._looked_at = _clocks()  # when the feed was last observed; the health thread writes this and the rest
         self._has_ended = False
         self._busy_since: tuple[int, float] | None = None  # how many records were processed, and since when so many
 
@@ -87,8 +90,9 @@ class HealthWatch:
                 now = self._wall()
                 return attrs.evolve(health, reason=HealthReason.CLOSED, detail="the feed was closed", since=now, at=now)
             return health
-        age = time.monotonic() - self._looked_at
-        return _aged(health, age, datetime.now(timezone.utc)) if age > SUSPENDED_AFTER else health
+        clocks = _clocks()
+        stood_still = standstill(self._looked_at, clocks)
+        return health if stood_still is None else _aged(health, stood_still, clocks.wall)
 
     @property
     def is_running(self) -> bool:
@@ -114,7 +118,9 @@ class HealthWatch:
 
     def start(self) -> None:
         """Starts the health thread."""
-        self._looked_at = time.monotonic()
+        if self._schedule is not None:
+            self._schedule.start()
+        self._looked_at = _clocks()
         thread = threading.Thread(target=self._run, name="rbhq_stream health", daemon=True)
         thread.start()
         self._thread = thread
@@ -153,6 +159,8 @@ class HealthWatch:
             self._give_up(error)
         finally:
             self._has_ended = True
+            if self._schedule is not None:
+                self._schedule.end()
 
     def _give_up(self, error: BaseException) -> None:
         """Reports that the health can't be determined any more, and has the poll thread end the feed."""
@@ -164,18 +172,23 @@ class HealthWatch:
             _log.error("the health of the %s can't be determined any more", self._name, exc_info=error)
 
     def _look(self) -> None:
-        now = time.monotonic()
+        clocks, wall = _clocks(), self._wall()
+        now = clocks.monotonic
         buffer = self._buffer
+        schedule = None
+        if self._schedule is not None and buffer.progress is not None:  # not before, as a replay's time is not known
+            schedule = self._schedule.reply(now, wall)
         events, bad_records = self._counts()
         waiting = buffer.waiting_records
         changed = self._machine.step(
             Observation(
-                now=now,
-                wall=self._wall(),
+                clocks=clocks,
+                wall=wall,
                 is_open=buffer.is_open,
                 is_closed=self._is_closed(),
                 failure=self._failure,
                 progress=buffer.progress,
+                schedule=schedule,
                 handler_running=self._handler_running(now, waiting),
                 waiting_records=waiting,
                 waiting_bytes=buffer.waiting_bytes,
@@ -184,7 +197,7 @@ class HealthWatch:
                 bad_records=bad_records,
             )
         )
-        self._looked_at = now
+        self._looked_at = clocks
         if changed is not None:
             self._deliver(changed)
             try:
@@ -210,14 +223,23 @@ class HealthWatch:
         return now - (self._busy_since[1] if started is None else min(started, self._busy_since[1]))
 
 
-def _aged(health: Health, seconds: float, at: datetime) -> Health:
+def _clocks() -> Clocks:
+    """Reads this host's clocks."""
+    return Clocks(
+        time.monotonic(),
+        datetime.now(timezone.utc),
+        time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else None,
+    )
+
+
+def _aged(health: Health, stood_still: str, at: datetime) -> Health:
     """Returns what a snapshot means that was not renewed in time, as nothing that it states can be relied on.
 
     Args:
         health: the snapshot.
-        seconds: its age.
+        stood_still: why it was not renewed.
         at: the time now (UTC).
     """
-    detail = f"the feed's health has not been determined for {seconds:.0f} s: the process is suspended or starved"
+    detail = f"the feed's health is not known: {stood_still}"
     since = health.since if health.reason is HealthReason.SUSPENDED else health.at
     return attrs.evolve(health, reason=HealthReason.SUSPENDED, detail=detail, since=since, at=at)

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from rbhq_stream._health.observation import Arrival, Progress
+from rbhq_stream._health.observation import Arrival, Progress, ScheduleReply
 from rbhq_stream.events import Event, PriceEvent
 from rbhq_stream.health import HealthReason, HealthRules, TopicHealth
 
-SCHEDULE_INTERVAL = 5.0
-"""Seconds between two calls of the application's schedule."""
+SCHEDULE_TIMEOUT = 3.0
+"""Seconds after which a schedule that has not returned counts as failed."""
 AGES = 3
 """How many records in a row must have a wrong time. A single one may have been delayed on its way."""
 
@@ -30,9 +30,6 @@ class Arrivals:
         self._reading_since: dict[str, float] = {}
         self._newest: Mapping[str, Arrival] = {}
         self._ages: deque[float] = deque(maxlen=AGES)  # of records that arrived after the feed had caught up
-        self._next_call = float("-inf")
-        self._next_jump: datetime | None = None
-        self._schedule_failed: str | None = None
 
     def update(self, progress: Progress, now: float, *, is_current: bool) -> None:
         """Notes the records that have arrived.
@@ -61,15 +58,18 @@ class Arrivals:
             for topic in self._reading_since
         }
 
-    def verdict(self, now: float, wall: datetime, delay: float) -> tuple[HealthReason, str] | None:
+    def verdict(
+        self, now: float, wall: datetime, delay: float, schedule: ScheduleReply | None
+    ) -> tuple[HealthReason, str] | None:
         """Returns the first problem that applies, if there is one.
 
         Args:
             now: the time now (monotonic).
             wall: the same by this host's clock.
             delay: by how much the feed itself may delay records, in seconds.
+            schedule: what the schedule returned, if there is one.
         """
-        return self._silence(now) or self._silence_before_jump(now, wall) or self._clocks(delay)
+        return self._silence(now) or self._silence_before_jump(now, wall, schedule) or self._clocks(delay)
 
     def _silence(self, now: float) -> tuple[HealthReason, str] | None:
         for topic in self._reading_since:
@@ -80,14 +80,17 @@ class Arrivals:
                 return HealthReason.TOPIC_SILENT, f"no record from {topic!r} for {silent:.0f} s (limit: {limit:g} s)"
         return None
 
-    def _silence_before_jump(self, now: float, wall: datetime) -> tuple[HealthReason, str] | None:
-        if self._rules.schedule is None:
+    def _silence_before_jump(
+        self, now: float, wall: datetime, schedule: ScheduleReply | None
+    ) -> tuple[HealthReason, str] | None:
+        if schedule is None:
             return None
-        self._call_schedule(now, wall)
-        if self._schedule_failed is not None:
-            return HealthReason.SCHEDULE_FAILED, self._schedule_failed
-        jump = self._next_jump
-        if jump is None or not timedelta(0) <= jump - wall <= timedelta(seconds=self._rules.before_jump):
+        if schedule.called_at is not None and now - schedule.called_at > SCHEDULE_TIMEOUT:
+            return HealthReason.SCHEDULE_FAILED, f"the schedule has not returned for {now - schedule.called_at:.0f} s"
+        if schedule.failure is not None:
+            return HealthReason.SCHEDULE_FAILED, schedule.failure
+        jump = next((jump for jump in schedule.jumps if jump >= wall), None)
+        if jump is None or jump - wall > timedelta(seconds=self._rules.before_jump):
             return None
         limit = self._rules.max_silence_before_jump
         for topic in self._reading_since:
@@ -96,20 +99,6 @@ class Arrivals:
                 text = f"no price for {silent:.0f} s (limit: {limit:g} s), and a race jumps at {jump:%H:%M:%S} UTC"
                 return HealthReason.SILENT_BEFORE_JUMP, text
         return None
-
-    def _call_schedule(self, now: float, wall: datetime) -> None:
-        is_over = self._next_jump is not None and self._next_jump < wall
-        if self._rules.schedule is None or (now < self._next_call and not is_over):
-            return
-        self._next_call = now + SCHEDULE_INTERVAL
-        try:
-            until = wall + timedelta(seconds=self._rules.before_jump + 2 * SCHEDULE_INTERVAL)
-            self._next_jump = min((jump for jump in self._rules.schedule(wall, until) if jump >= wall), default=None)
-            self._schedule_failed = None
-        # the application's function: what it raises becomes the reason, and even a SystemExit must not end the health
-        except BaseException as error:  # noqa: BLE001
-            self._next_jump = None
-            self._schedule_failed = f"the schedule raised {type(error).__name__}: {error}"
 
     def _clocks(self, delay: float) -> tuple[HealthReason, str] | None:
         limit = self._rules.max_clock_skew

@@ -18,7 +18,7 @@ The rules:
 | the feed was closed | CLOSED | CLOSED |
 | it ended with an error | CREDENTIALS_REFUSED, DATA_LOST or FAILED | DOWN |
 | it has not connected yet | NOT_STARTED or CONNECTING | CONNECTING |
-| nothing was observed for `SUSPENDED_AFTER` | SUSPENDED | DOWN |
+| the process or its host stood still for `SUSPENDED_AFTER` | SUSPENDED | DOWN |
 | the poll thread has not polled for `NOT_POLLING_AFTER` | NOT_POLLING | DOWN |
 | the consumer group evicted the process | EVICTED | DOWN |
 | the consumer group has not assigned anything yet | JOINING_GROUP | CONNECTING |
@@ -29,7 +29,7 @@ The rules:
 | the ends are not confirmed, or records before them are not processed | CATCHING_UP | CATCHING_UP |
 | the oldest unprocessed record has waited for too long | HANDLER_SLOW | DELAYED |
 | a topic is silent for too long | TOPIC_SILENT or SILENT_BEFORE_JUMP | STALE |
-| the schedule can't be read | SCHEDULE_FAILED | STALE |
+| the schedule raises or does not return | SCHEDULE_FAILED | STALE |
 | the records' timestamps and the clock differ by too much | CLOCK_DISAGREES | STALE |
 | none of these | UP_TO_DATE | LIVE |
 
@@ -53,6 +53,7 @@ from datetime import datetime, timedelta
 from rbhq_stream._health.arrivals import Arrivals
 from rbhq_stream._health.lag import Lag
 from rbhq_stream._health.observation import Membership, Observation, Progress
+from rbhq_stream._health.standstill import Clocks, standstill
 from rbhq_stream.errors import AuthenticationError, AuthorizationError, DataLossError
 from rbhq_stream.events import Event
 from rbhq_stream.health import (
@@ -69,8 +70,6 @@ from rbhq_stream.source import TopicPartition
 
 UNREACHABLE_GRACE = 1.0
 """Seconds that a partition may be unreachable before that counts."""
-SUSPENDED_AFTER = 3.0
-"""Seconds without an observation after which the process counts as suspended."""
 NOT_POLLING_AFTER = 5.0
 """Seconds that the poll thread may spend on something other than polling."""
 LIVE_AGAIN_AFTER = 1.0
@@ -87,21 +86,20 @@ class HealthMachine:
     Args:
         rules: the limits.
         topics: the class of the events in each topic.
-        now: the time now (monotonic).
-        wall: the same by this host's clock.
+        clocks: the time now.
     """
 
-    def __init__(self, rules: HealthRules, topics: Mapping[str, type[Event]], now: float, wall: datetime) -> None:
+    def __init__(self, rules: HealthRules, topics: Mapping[str, type[Event]], clocks: Clocks) -> None:
         self._rules = rules
         self._arrivals = Arrivals(rules, topics)
         self._lags: dict[TopicPartition, Lag] = {}
         self._unreachable_since: dict[TopicPartition, float] = {}
-        self._seen_at = now
+        self._seen_at = clocks
         self._evictions = 0
         self._not_live_since = float("-inf")  # when it stopped being live
         self._gap_from: tuple[datetime, dict[TopicPartition, int]] | None = None
         self.current = Health(
-            reason=HealthReason.NOT_STARTED, detail="the feed has not been started", since=wall, at=wall
+            reason=HealthReason.NOT_STARTED, detail="the feed has not been started", since=clocks.wall, at=clocks.wall
         )
         """The health as of the last observation."""
 
@@ -112,7 +110,8 @@ class HealthMachine:
             The signal to deliver, if the reason has changed.
         """
         now = seen.now
-        stood_still, self._seen_at = now - self._seen_at, now
+        stood_still = standstill(self._seen_at, seen.clocks)
+        self._seen_at = seen.clocks
         progress = seen.progress or Progress(at=now)
         self._update(progress, now)
         previous = self.current
@@ -174,19 +173,19 @@ class HealthMachine:
         }
         self._arrivals.update(progress, now, is_current=self.current.ok or _is_about_clocks(self.current))
 
-    def _verdict(self, seen: Observation, progress: Progress, stood_still: float) -> _Verdict:
+    def _verdict(self, seen: Observation, progress: Progress, stood_still: str | None) -> _Verdict:
         """Returns the first reason of the table that applies, and the text for it."""
         for verdict in (
             self._of_the_feed(seen, progress, stood_still),
             self._of_partitions(progress, seen.now),
             self._of_the_application(seen, progress),
-            self._arrivals.verdict(seen.now, seen.wall, self._delay(seen.now)),
+            self._arrivals.verdict(seen.now, seen.wall, self._delay(seen.now), seen.schedule),
         ):
             if verdict is not None:
                 return verdict
         return HealthReason.UP_TO_DATE, "everything that was published is processed"
 
-    def _of_the_feed(self, seen: Observation, progress: Progress, stood_still: float) -> _Verdict | None:
+    def _of_the_feed(self, seen: Observation, progress: Progress, stood_still: str | None) -> _Verdict | None:
         if seen.is_closed:
             return HealthReason.CLOSED, "the feed was closed"
         if seen.failure is not None:
@@ -195,8 +194,8 @@ class HealthMachine:
             return HealthReason.NOT_STARTED, "the feed has not been started"
         if not seen.is_open:
             return HealthReason.CONNECTING, "the feed is connecting"
-        if stood_still > SUSPENDED_AFTER and self.current.state is not HealthState.CONNECTING:
-            return HealthReason.SUSPENDED, f"the process did not run for {stood_still:.1f} s"
+        if stood_still is not None and self.current.state is not HealthState.CONNECTING:
+            return HealthReason.SUSPENDED, stood_still
         idle = seen.now - progress.at
         if idle > NOT_POLLING_AFTER:
             return HealthReason.NOT_POLLING, f"the feed has not polled for {idle:.0f} s"

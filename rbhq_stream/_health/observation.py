@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from attrs import Factory, frozen
 
+from rbhq_stream._health.standstill import Clocks
 from rbhq_stream.source import SourceStatus, TopicPartition
 
 
@@ -63,11 +64,23 @@ class Progress:
 
 
 @frozen(kw_only=True)
+class ScheduleReply:
+    """What the application's schedule returned."""
+
+    jumps: tuple[datetime, ...] = ()
+    """The scheduled jumps, earliest first."""
+    failure: str | None = None
+    """Why they are not known."""
+    called_at: float | None = None
+    """When the call began that has not returned yet (monotonic), if there is one."""
+
+
+@frozen(kw_only=True)
 class Observation:
     """Everything that the health is determined from, at one time."""
 
-    now: float
-    """When (monotonic)."""
+    clocks: Clocks
+    """When, by this host's clocks."""
     wall: datetime
     """The same by this host's clock or, for a replay, the time in the source."""
     is_started: bool = True
@@ -77,9 +90,16 @@ class Observation:
     failure: BaseException | None = None
     """What ended the feed."""
     progress: Progress | None = None
+    schedule: ScheduleReply | None = None
+    """`None`: there is no schedule."""
     handler_running: float = 0.0
     waiting_records: int = 0
     waiting_bytes: int = 0
     buffer_fill: float = 0.0
     events: int = 0
     bad_records: int = 0
+
+    @property
+    def now(self) -> float:
+        """When (monotonic)."""
+        return self.clocks.monotonic
