@@ -30,7 +30,7 @@ def shown(value: object) -> str:
 # the thread's own context may not trap a string that is not a number
 _STRICT = Context(traps=[InvalidOperation])
 
-# --- converters ---
+# converters
 # They don't raise: a value that they can't convert exactly is returned unchanged, and the validator refuses it. The
 # validator knows the field's name, and runs when all fields are set, so that a debugger can show the failing instance.
 
@@ -60,7 +60,7 @@ def to_utc(value: datetime | None) -> datetime | None:
     return value
 
 
-# --- arguments of functions ---
+# arguments of functions
 
 
 def aware(name: str, value: datetime) -> datetime:
@@ -79,7 +79,7 @@ def aware(name: str, value: datetime) -> datetime:
     return cast("datetime", to_utc(value))
 
 
-# --- validators ---
+# validators
 
 
 def optional(check: Check) -> Check:

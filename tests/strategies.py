@@ -37,7 +37,7 @@ WIRE_NAMES = frozenset(name for names in NAMES_OF.values() for name in names.val
 _TAKEN = {name.lower() for name in WIRE_NAMES} | {"payload"}
 _LISTS = ("priceUpdates", "scratchings", "unscratchings")
 
-# --- values ---
+# values
 
 int64s = st.integers(-(2**63), 2**63 - 1)
 naturals = st.one_of(st.integers(0, 30), st.integers(0, 2**63 - 1))
@@ -66,7 +66,7 @@ def _members(kind: Any) -> SearchStrategy[Any]:
     return st.one_of(st.sampled_from(kind), st.sampled_from(kind), new)
 
 
-# --- events ---
+# events
 
 price_types: SearchStrategy[PriceType] = _members(PriceType)
 race_statuses: SearchStrategy[RaceStatus] = _members(RaceStatus)
@@ -136,7 +136,7 @@ race_result_events = st.builds(
 )
 events: SearchStrategy[Event] = st.one_of(price_events, race_status_events, race_result_events)
 
-# --- documents ---
+# documents
 
 
 def to_json(document: Any) -> bytes:

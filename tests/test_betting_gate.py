@@ -210,7 +210,7 @@ def test_wrong_limits_are_refused(wrong: dict[str, Any]) -> None:
         GateRules(**wrong)
 
 
-# --- the gate of one race ---
+# the gate of one race
 
 
 def test_a_gate_reports_when_the_decision_changes() -> None:
@@ -243,7 +243,7 @@ def test_a_decision_can_be_stored() -> None:
     assert decision.reasons[1] == Refusal(RefusalReason.UNKNOWN_RACE, "the book does not have race 1-2")
 
 
-# --- laws ---
+# laws
 
 events = st.one_of(
     st.sampled_from(RaceStatus).map(lambda status: RaceStatusEvent(1, 2, status)),

@@ -83,7 +83,7 @@ def played_on(path: Path, *events: Event) -> list[Change]:
     return [change for event in events for change in book.apply(event)]
 
 
-# --- changes that are not handled ---
+# changes that are not handled
 
 
 def test_a_race_is_saved_without_a_change_that_another_thread_is_still_handling(path: Path, topics: Topics) -> None:
@@ -164,7 +164,7 @@ def test_a_change_that_is_being_awaited_is_not_saved_before_it_is_handled(path: 
     assert list(RaceBook.load(path)) == [RACE, OTHER]
 
 
-# --- positions ---
+# positions
 
 
 def test_a_partition_of_which_nothing_is_processed_yet_keeps_the_position_that_was_loaded(
@@ -185,7 +185,7 @@ def test_a_partition_of_which_nothing_is_processed_yet_keeps_the_position_that_w
     assert RaceBook.load(path).positions == {PRICES: 51}
 
 
-# --- a disk that is full ---
+# a disk that is full
 
 
 def test_a_book_that_can_not_be_saved_is_kept_nevertheless_and_that_is_logged_once(
@@ -226,7 +226,7 @@ def test_a_logging_handler_that_raises_does_not_end_the_feed(path: Path, topics:
     assert RACE in book
 
 
-# --- when the book is complete ---
+# when the book is complete
 
 
 def settled(topics: Topics) -> Iterator[Event]:

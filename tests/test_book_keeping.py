@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 A, B = TopicPartition("prices", 0), TopicPartition("prices", 1)
 
 
-# --- memory ---
+# memory
 
 
 @pytest.mark.parametrize("step", [1, 2], ids=["", "in transactions"])
@@ -108,7 +108,7 @@ def test_runs_of_offsets_are_a_set(additions: list[tuple[int, int]], passed: int
     assert {offset for offset in range(60) if offset in runs} == {offset for offset in model if offset > end}
 
 
-# --- which record holds the offset back ---
+# which record holds the offset back
 
 
 def test_a_hold_up_is_reported_after_a_minute_and_each_time_it_has_lasted_twice_as_long() -> None:

@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "dead.jsonl"
 
 
-# --- what is in it ---
+# what is in it
 
 records = st.builds(
     Record,
@@ -259,7 +259,7 @@ def as_unprivileged_user(action: Callable[[], object]) -> str:
     return text
 
 
-# --- durable ---
+# durable
 
 
 def test_the_file_and_its_folder_are_synced_before_it_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +375,7 @@ def test_threads_may_share_a_sink(path: Path) -> None:
     assert sorted(offsets(path)) == [*range(400)]
 
 
-# --- locks ---
+# locks
 
 
 @pytest.fixture
@@ -428,7 +428,7 @@ def test_a_file_that_is_moved_away_under_lock_is_not_written_to(path: Path) -> N
     assert (offsets(moved), offsets(path)) == ([1], [2])
 
 
-# --- rotation ---
+# rotation
 
 
 def test_full_files_are_renamed_and_the_oldest_dropped(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -506,7 +506,7 @@ def test_reading_ends_where_the_file_ended_when_it_began(path: Path) -> None:
     assert found == [*range(20)]
 
 
-# --- failures ---
+# failures
 
 
 @contextmanager
@@ -561,7 +561,7 @@ def test_a_folder_that_disappears_raises_an_error(tmp_path: Path) -> None:
         sink(bad(1))
 
 
-# --- with a feed ---
+# with a feed
 
 
 def price(race: int) -> PriceEvent:

@@ -133,7 +133,7 @@ def test_a_sink_works_again_after_an_outage() -> None:
         assert broker.end_offsets()[dead, 0] in {2, 3}
 
 
-# --- failures ---
+# failures
 
 
 def failure(sink: DeadLetterTopic, within: float) -> DeadLetterError:
@@ -190,7 +190,7 @@ def test_a_record_that_is_too_large_for_the_topic_is_an_error(
     assert kafka.end_offsets(topic) == {0: 1}
 
 
-# --- arguments ---
+# arguments
 
 
 def test_nothing_uses_the_network_before_the_first_record(free_listener: tuple[str, list[str]]) -> None:

@@ -262,7 +262,7 @@ def test_a_scratch_time_without_a_zone_is_utc() -> None:
     assert of_win(ledger(prices(naive)), 9) == {4: Decimal("0.07")}
 
 
-# --- laws ---
+# laws
 
 runners = st.integers(1, 3)
 minutes = st.integers(0, 6)

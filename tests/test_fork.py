@@ -241,7 +241,7 @@ def test_watching_for_forks_does_not_keep_a_feed_in_memory() -> None:
     assert remembered() is None
 
 
-# --- on a broker, in an application of its own ---
+# on a broker, in an application of its own
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def test_lists_in_lists_end_somewhere() -> None:
     assert path == "$" + "[0]" * 9
 
 
-# --- cards of an application's own, and look-ups ---
+# cards of an application's own, and look-ups
 
 CARD = RaceCard(
     (

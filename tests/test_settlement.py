@@ -44,7 +44,7 @@ def pending(reason: PayoutReason) -> tuple[Outcome, Decimal, PayoutReason, Final
     return Outcome.PENDING, Decimal(0), reason, Finality.NONE
 
 
-# --- by the result ---
+# by the result
 
 
 def test_the_winner_is_paid_its_price() -> None:
@@ -138,7 +138,7 @@ def test_how_a_price_type_that_rbhq_adds_is_paid_is_not_guessed() -> None:
         assert summary(worth(known, runner, PriceType("place5"))) == pending(PayoutReason.UNKNOWN_PRICE_TYPE)
 
 
-# --- dead heats ---
+# dead heats
 
 
 def test_a_dead_heat_shares_the_payout_by_the_factor_that_rbhq_states() -> None:
@@ -174,7 +174,7 @@ def test_without_factors_and_without_a_winner_nothing_is_known() -> None:
     assert {worth(facts(result=unplaced), runner, PLACE_4).outcome for runner in (5, 7)} == {Outcome.LOST}
 
 
-# --- the plain place ---
+# the plain place
 
 
 def test_a_plain_place_bet_is_paid_by_the_number_of_starters() -> None:
@@ -205,7 +205,7 @@ def test_without_the_runners_of_the_race_a_plain_place_bet_waits() -> None:
     assert summary(worth(facts(3, runners=None), 3, PLACE)) == pending(PayoutReason.UNKNOWN_FIELD_SIZE)
 
 
-# --- deductions ---
+# deductions
 
 
 def test_deductions_are_taken_from_the_payout_stake_included() -> None:
@@ -250,7 +250,7 @@ def test_an_unclear_deduction_makes_a_bet_that_won_wait() -> None:
     assert worth(known, 3, price="4", unclear_deductions=SETTLE).amount == 4
 
 
-# --- refunds ---
+# refunds
 
 
 def test_bets_on_an_abandoned_race_are_refunded() -> None:
@@ -294,7 +294,7 @@ def test_the_rules_can_make_a_runner_scratched_after_the_jump_a_starter() -> Non
         assert worth(attrs.evolve(known, jumped_at=jumped_at), 8, **starter).outcome is Outcome.REFUNDED
 
 
-# --- amounts ---
+# amounts
 
 
 def test_amounts_are_exact_unless_the_rules_round_them() -> None:
@@ -353,7 +353,7 @@ def test_wrong_rules_are_refused(wrong: dict[str, Any]) -> None:
         SettlementRules(**wrong)
 
 
-# --- what a payout is compared with ---
+# what a payout is compared with
 
 
 def test_a_payout_names_the_result_that_it_is_based_on() -> None:

@@ -173,7 +173,7 @@ def test_twice_the_stake_pays_twice_the_amount(case: Case, rules: SettlementRule
     assert doubled[:2] == (outcome, 2 * amount)
 
 
-# --- whole days ---
+# whole days
 
 KINDS: tuple[type[Event], ...] = (PriceEvent, RaceStatusEvent, RaceResultEvent)
 

@@ -100,7 +100,7 @@ ENVELOPE = {"signature": "ab", "timestamp": 1619767450}
 ONE_PRICE = PriceEvent(1, 2, price_updates=(PriceUpdate(3, PriceType.WIN, price=Decimal("4.4")),))
 
 
-# --- forms ---
+# forms
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_unknown_fields_and_values_are_kept_and_written_again() -> None:
     assert encode(decode(RaceResultEvent, raw)[0]) == raw
 
 
-# --- values ---
+# values
 
 
 def price(token: str) -> Decimal | None:
@@ -310,7 +310,7 @@ def test_times_are_read_as_utc_and_rounded_to_microseconds(text: str, time: date
     assert unscratch_time is not None and unscratch_time.tzinfo is UTC  # noqa: PT018
 
 
-# --- refusals ---
+# refusals
 
 NATURAL = "an integer from 0 to 9223372036854775807"
 RECURSIVE: list[Any] = []
@@ -446,7 +446,7 @@ def test_the_text_of_many_faults_stays_readable() -> None:
     assert str(caught.value).endswith("at $[19] found 0, expected an object; and 980 more")
 
 
-# --- encode ---
+# encode
 
 
 def test_encode_writes_rbhqs_form() -> None:

@@ -12,7 +12,7 @@ from rbhq_stream._board.names import Names
 
 _FAR = datetime.max.replace(tzinfo=timezone.utc)
 _OVERDUE = timedelta(hours=2)
-"""A race that has not closed so long after its scheduled start is not the next one any more."""
+"""A race that is still open this long after its scheduled start no longer counts as the next one."""
 
 
 @frozen
@@ -43,7 +43,7 @@ ALL_RACES = Selection()
 
 
 def in_order(races: Iterable[RaceId], names: Names) -> list[RaceId]:
-    """Returns races by their scheduled start; those that the card doesn't have come last, by their ids."""
+    """Returns races in the order of their scheduled starts. Those that are not on the card come last, by their ids."""
     return sorted(set(races), key=lambda race_id: (names.start(race_id) or _FAR, race_id))
 
 
@@ -77,6 +77,6 @@ def next_to_jump(races: Sequence[RaceId], over: Callable[[RaceId], bool], known:
 
 
 def around(races: Sequence[RaceId], index: int, count: int) -> Sequence[RaceId]:
-    """Returns so many races around one of them."""
+    """Returns at most `count` races that follow each other, with the one at `index` among them."""
     first = min(max(0, index - count // 2), max(0, len(races) - count))
     return races[first : first + count]

@@ -1,4 +1,4 @@
-"""What people call meetings, races and runners: by a race card where it has them, else by their numbers."""
+"""The names of meetings, races and runners: those on a race card, or else their numbers."""
 
 from __future__ import annotations
 

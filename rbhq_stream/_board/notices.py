@@ -39,7 +39,7 @@ _STATUSES = {
 }
 _MAX_PLACINGS = 4
 FEED = "all races"
-"""The subject of what the feed itself does."""
+"""The subject of a notice about the feed itself."""
 
 
 @frozen

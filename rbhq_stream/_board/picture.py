@@ -65,7 +65,7 @@ class Picture:
 
     Args:
         watch: What to draw.
-        caption: What is around it.
+        caption: Its title, its last line and its time zone.
     """
 
     is_drawn = True
@@ -95,7 +95,7 @@ class Picture:
         sys.setswitchinterval(self._switch_interval)
 
     def end(self, summary: list[str]) -> None:
-        """Prints all races and the summary, below the picture that is gone. Nothing if there is no summary."""
+        """Prints all races and the summary, after the picture was removed. Prints nothing if there is no summary."""
         if not summary:
             return
         races = self._watch.races()

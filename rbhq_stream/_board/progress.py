@@ -19,7 +19,7 @@ _COLUMNS = 40
 
 
 class CatchUpBar:
-    """Shows how far a feed has caught up, and nothing while it is live. It leaves nothing behind.
+    """Shows how far a feed has caught up, and nothing while it is live. When it ends, it is erased.
 
     Args:
         health: Returns the feed's health. Called by the thread that draws.

@@ -1,4 +1,4 @@
-"""Whether there is a terminal to draw in, and that nothing else writes there."""
+"""Whether there is a terminal to draw in, and how log lines are kept out of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_rich() -> bool:
 
 @contextmanager
 def log_not_shown() -> Iterator[None]:
-    """Keeps Python from writing the library's warnings over a board, which shows the same."""
+    """Keeps Python from writing the library's warnings over a board, which shows the same facts."""
     log, handler = logging.getLogger("rbhq_stream"), logging.NullHandler()
     log.addHandler(handler)
     try:

@@ -50,7 +50,7 @@ class Trails:
         self._races: dict[RaceId, _RaceTrails] = {}
 
     def note(self, change: Change, at: datetime) -> None:
-        """Takes in a change that happened at a time."""
+        """Notes a change that happened at this time."""
         if isinstance(change, PriceChanged):
             if change.price_type is PriceType.WIN and change.after is not None:
                 race = self._race(change.race_id)

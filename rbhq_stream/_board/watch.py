@@ -1,4 +1,4 @@
-"""`Watch`: what a board shows of a book that follows a feed, kept ready for whoever draws or prints it."""
+"""`Watch`: what a board shows: a book, the health of its feed, and the notices about both."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class Watch:
         """Sets what is called with each notice from now on, by the thread that noted it."""
         self._report = report
 
-    # --- noting ---
+    # noting
 
     def note(self, change: Change) -> None:
-        """Takes in a change of the book."""
+        """Notes a change of the book."""
         if change.race_id not in self._selection:
             return
         at = self._time_of(change) or self.clock()
@@ -96,7 +96,7 @@ class Watch:
             self._report(new)
 
     def note_health(self, signal: HealthChanged) -> None:
-        """Takes in a change of the feed's health."""
+        """Notes a change of the feed's health."""
         with self._lock:
             self._health = health = signal.health
             self._is_recovering = not health.ok and (self._is_recovering or health.state is HealthState.DOWN)
@@ -112,7 +112,7 @@ class Watch:
             if self._report is not None:
                 self._report(new)
 
-    # --- reading ---
+    # reading
 
     @property
     def is_live(self) -> bool:
@@ -138,7 +138,10 @@ class Watch:
             return list(self._gaps)
 
     def notices(self, count: int) -> list[Notice]:
-        """Returns the newest notices, the newest one first. While the feed catches up, they don't come in order."""
+        """Returns the newest notices, the newest one first.
+
+        They are sorted, because they don't arrive in the order of time while the feed catches up.
+        """
         with self._lock:
             arrived_last_first = list(reversed(self._notices))
         return sorted(arrived_last_first, key=lambda new: new.at, reverse=True)[: max(0, count)]

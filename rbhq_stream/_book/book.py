@@ -79,7 +79,7 @@ class RaceBook:
         self._newest = BEGINNING
         self._follower = Follower(self, BookSaving(self._remember, self._save_with))
 
-    # --- reading ---
+    # reading
 
     def __getitem__(self, race_id: RaceId) -> RaceState:
         """Returns the state of a race.
@@ -198,7 +198,7 @@ class RaceBook:
         """
         return FrozenMapping({TopicPartition(*partition): at for partition, at in self._positions.copy().items()})
 
-    # --- applying ---
+    # applying
 
     def apply(self, event: Event) -> tuple[Change, ...]:
         """Applies an event.
@@ -265,7 +265,7 @@ class RaceBook:
         self._departures.leave(*left)
         return tuple(RaceLeft(self._races.pop(key).race_id, None) for key in left)
 
-    # --- following a feed ---
+    # following a feed
 
     def on(self, kind: type[_C]) -> OnChange[_C]:
         """Returns a decorator that registers a handler for changes: `@book.on(StatusChanged)`.
@@ -316,7 +316,7 @@ class RaceBook:
         """
         self._follower.follow(feed, save_to, save_every, is_whole=is_whole)
 
-    # --- saving ---
+    # saving
 
     def save(self, path: str | os.PathLike[str], *, positions: Mapping[TopicPartition, int] | None = None) -> None:
         """Saves the states of all races, and the positions to go on from, in a file.
@@ -394,7 +394,7 @@ class RaceBook:
             race.restore(one)
             self._races[one.meeting_id, one.event_number] = race
 
-    # --- the parts of it ---
+    # the parts of it
 
     def _set_complete(self, *, is_complete: bool) -> tuple[Change, ...]:
         self._is_complete = is_complete

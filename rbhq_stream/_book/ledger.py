@@ -206,7 +206,7 @@ class DeductionLedger:
         return next((history for history in self.histories if history.runner_number == runner_number), None)
 
 
-# --- what the entries of one runner mean ---
+# what the entries of one runner mean
 
 
 def _last_scratching(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
@@ -247,7 +247,7 @@ def _was_scratched_since(entries: Sequence[LedgerEntry], struck_at: datetime) ->
     return False
 
 
-# --- the order of the entries ---
+# the order of the entries
 
 
 def _inserted(entries: tuple[LedgerEntry, ...], fact: _Fact, mark: RecordMark | None) -> tuple[LedgerEntry, ...]:

@@ -74,7 +74,7 @@ class BookedRace:
         self._ended_at: int | None = None
         self._history = RaceHistory(history)
 
-    # --- reading ---
+    # reading
 
     @property
     def partitions(self) -> Collection[tuple[str, int]]:
@@ -101,7 +101,7 @@ class BookedRace:
         prices, facts = self._history.at(micros)
         return facts.state(self.race_id, prices, is_complete=self._is_complete)
 
-    # --- applying ---
+    # applying
 
     def apply(self, event: Event, location: Location | None) -> list[Change] | None:
         """Applies an event.
@@ -147,7 +147,7 @@ class BookedRace:
         self._is_complete = is_complete
         return self._restated(self._now[1], None)
 
-    # --- saving ---
+    # saving
 
     def saved(self) -> SavedRace:
         """Returns the race to be saved. Its history is not saved."""
@@ -170,7 +170,7 @@ class BookedRace:
         self._restated(facts, None)
         self._now = prices, facts
 
-    # --- the parts of it ---
+    # the parts of it
 
     def _apply_prices(self, event: PriceEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
         old_prices, facts = self._now

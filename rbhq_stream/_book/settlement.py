@@ -141,7 +141,7 @@ class _Settlement:
             return self._pending(verdict)
         return self._won(paid_as, verdict) if verdict else self._lost(PayoutReason.RESULT, paid_as)
 
-    # --- scratchings ---
+    # scratchings
 
     def _is_scratched(self, runner: int) -> bool:
         return self.facts.ledger.scratching(runner) is not None and not self._counts_as_starter(runner)
@@ -171,7 +171,7 @@ class _Settlement:
         unclear = tuple(runner for runner in found.unclear if not self._counts_as_starter(runner))
         return attrs.evolve(found, items=items, unclear=unclear)
 
-    # --- outcomes ---
+    # outcomes
 
     def _won(self, paid_as: PriceType, factor: Decimal) -> Payout:
         bet, rules = self.bet, self.rules

@@ -177,7 +177,7 @@ def read(path: Path) -> SavedBook:
         raise SnapshotError(str(path), str(error) or type(error).__name__) from error
 
 
-# --- how values are written ---
+# how values are written
 
 _Fact = Union[Scratching, Unscratching]
 

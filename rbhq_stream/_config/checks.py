@@ -70,7 +70,7 @@ def group(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None
     text(instance, attribute, value)
     if is_no_group(str(value)):
         raise ConfigError(
-            attribute.name, "is how a setting says that there is no consumer group: give None in code, or another name"
+            attribute.name, "means in a setting that there is no consumer group: give None in code, or another name"
         )
 
 

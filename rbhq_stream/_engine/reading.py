@@ -24,8 +24,8 @@ from rbhq_stream.events import Event, RaceId
 from rbhq_stream.source import Source
 
 CLOCK_MARGIN = timedelta(minutes=1)
-"""How much before and after the stretch of time is read, too. By so much a record may be earlier than one before it in
-its partition, because the clocks of producers differ, and is found nevertheless."""
+"""How much is read before and after the stretch of time, too. The clocks of producers differ, so a record may be
+earlier than its predecessor in its partition. It is found if it is earlier by at most this much."""
 
 
 @frozen(kw_only=True)
@@ -42,7 +42,7 @@ class ReadProgress:
 
 @frozen
 class _Stretch:
-    """What is to be read, checked."""
+    """The arguments of a reading, after they were checked."""
 
     config: FeedConfig
     since: datetime
@@ -66,7 +66,11 @@ class _Stretch:
 def _stretch(
     config: FeedConfig, since: datetime, until: datetime | None, *, races: Collection[RaceId] | None, **options: Any
 ) -> _Stretch:
-    """Returns what is to be read, checked."""
+    """Checks the arguments of a reading.
+
+    Raises:
+        ValueError: there is no such stretch of time, or some of it is still to come.
+    """
     now = datetime.now(timezone.utc)
     until = now if until is None else until
     for name, time in (("since", since), ("until", until)):
@@ -90,7 +94,7 @@ class _Meter:
         self._is_complete = False
 
     def note(self, event: Event) -> bool:
-        """Notes that an event was read. Returns whether it is to be returned."""
+        """Notes that an event was read. Returns whether the application gets it."""
         self._newest = event
         if not self._stretch.includes(event):
             return False
@@ -162,9 +166,9 @@ class Reading(_Readable):
         """Connects, and yields the events in the order of time.
 
         Raises:
-            DecodeError: a record is bad (with `on_bad_record="raise"`). The iteration is over then.
+            DecodeError: a record is bad (with `on_bad_record="raise"`). This ends the iteration.
             ConnectError: the topics can't be read, or not to the end of the stretch of time.
-            DataLossError: records were removed before they were read.
+            DataLossError: records were deleted from the brokers before they were read.
         """
         meter = self._meter = _Meter(self._stretch)
         with closing(_StretchFeed(self._stretch)) as feed:
@@ -185,9 +189,9 @@ class AsyncReading(_Readable):
         """Connects, and yields the events in the order of time.
 
         Raises:
-            DecodeError: a record is bad (with `on_bad_record="raise"`). The iteration is over then.
+            DecodeError: a record is bad (with `on_bad_record="raise"`). This ends the iteration.
             ConnectError: the topics can't be read, or not to the end of the stretch of time.
-            DataLossError: records were removed before they were read.
+            DataLossError: records were deleted from the brokers before they were read.
         """
         meter = self._meter = _Meter(self._stretch)
         feed = _AsyncStretchFeed(self._stretch)
@@ -211,14 +215,14 @@ def read(
 ) -> Reading:
     """Returns the events between two times, to be iterated in the order of time over all topics and partitions.
 
-    It joins no consumer group and commits nothing, whatever `config.group_id` is, and a feed that runs at the same time
-    is not disturbed. Memory does not depend on the length of the stretch. The order is that of `Feed(order="time")`.
+    It joins no consumer group and commits nothing, whatever `config.group_id` is, so it does not affect any feed.
+    Memory does not depend on the length of the stretch. The order is that of `Feed(order="time")`.
 
     Args:
         config: the access data that RBHQ gave you. `config.start` is not used.
-        since: the time of the first record, aware.
-        until: the time before which the last record was written, aware and not in the future; now by default.
-        races: only the events of these races are returned.
+        since: where the stretch begins; records of this time are included. Aware.
+        until: where it ends; records of this time are not included. Aware, not in the future, and by default now.
+        races: the races whose events are returned; by default all.
         on_bad_record: as for `Feed`, but an error that is raised ends the iteration.
         source: the source of the records, if it is not Kafka. It must state the ends of its partitions.
 

@@ -74,7 +74,7 @@ class _ConnectingAsker(Asker):
 
 
 def _can_read_group(consumer: Consumer, group_id: str, partitions: list[TopicPartition], timeout: float) -> bool | None:
-    """Returns whether the group's committed offsets can be read, or `None` if that is to be asked again.
+    """Returns whether the group's committed offsets can be read, or `None` if the request must be repeated.
 
     Raises:
         AuthorizationError: this user has no right to the group.

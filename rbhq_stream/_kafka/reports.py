@@ -32,8 +32,8 @@ class Reports:
     """What the client has reported. `error`, `log` and `statistics` are its callbacks. Used by the polling thread only.
 
     Args:
-        group_id: the consumer group, which a report without a topic is about. Without a group, what the client says
-            about its rights to one means nothing.
+        group_id: the consumer group, which a report without a topic is about. Without a group, the client's
+            reports about its permissions for one are ignored.
         log: where the lines go.
         is_encrypted: whether TLS is spoken.
         fetch_wait: how many seconds an idle broker holds a fetch request back.
@@ -67,7 +67,7 @@ class Reports:
         self.newest = Statistics(self._fetch_wait)
 
     def forget_troubles(self) -> None:
-        """Forgets the troubles with brokers, as what was asked for came."""
+        """Forgets the troubles with brokers, because a broker has replied."""
         self.troubles.clear()
 
     def error(self, error: KafkaError) -> None:

@@ -25,8 +25,8 @@ Question = Callable[[float], list[KafkaPartition]]
 
 
 class Offsets:
-    """Asks the brokers for offsets, and remembers the replies: where one of several questions gets none, only that one
-    has to be asked again.
+    """Requests offsets from the brokers, and remembers the replies. If one of several requests gets none, only that one
+    is repeated.
 
     Args:
         consumer: the client to ask with.

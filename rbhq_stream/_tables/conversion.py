@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ArrowTables(NamedTuple):
-    """Events as tables (`pyarrow.Table`). Each begins with the record that had the event, and with the race."""
+    """Events as tables (`pyarrow.Table`). Each begins with the coordinates of the event's record and with its race."""
 
     prices: pa.Table
     """A row for each price update."""

@@ -1,7 +1,8 @@
 """`Rows`: collects events, and makes columns of them.
 
-A day has millions of prices, but few distinct ones, which the decoder shares. So a column of objects is converted once
-for each distinct object, found by its identity, and then repeated by its number.
+A day has millions of prices, but few distinct ones, and the decoder returns the same object for the same price. So a
+column of objects is made in two steps: the distinct objects, found by their identity, are converted once each, and then
+the column is taken from them by their indices.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rbhq_stream.record import RawRecord, Record
 
 _EVENT_COLUMNS = 7
 _LAST_TIME = 253_402_300_799_999
-"""The last millisecond that a datetime can represent; a producer may write any."""
+"""The last millisecond that a datetime can represent. A producer may write any number."""
 _topic, _partition, _offset = methodcaller("topic"), methodcaller("partition"), methodcaller("offset")
 _timestamp = methodcaller("timestamp")
 _DEDUCTIONS = (
@@ -117,7 +118,7 @@ def _event_columns(events: Sequence[Event]) -> list[list[Any]]:
     if any(raw is None or isinstance(raw, Record) for raw in raws):
         heads = [_record_values(raw) for raw in raws]
         columns = [list(values) for values in zip(*heads, strict=True)]
-    else:  # straight from a source, as almost always: without a step in Python for each
+    else:  # straight from a source, as almost always: no Python code runs for each event
         # Arrow takes the microseconds since 1970 as they are
         stamps = map(_timestamp, raws)
         times = [time * 1000 if kind and 0 <= time <= _LAST_TIME else None for kind, time in stamps]

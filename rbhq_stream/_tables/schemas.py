@@ -6,7 +6,7 @@ import pyarrow as pa
 
 TIME = pa.timestamp("us", tz="UTC")
 NUMBER = pa.decimal128(38, 18)
-"""Exact for every price and every deduction, and for factors of a dead heat that were made of a binary float."""
+"""Exact for every price and deduction, and for the factors of a dead heat, which RBHQ computes as binary floats."""
 
 EVENT = (
     ("published", TIME),
@@ -17,7 +17,7 @@ EVENT = (
     ("meeting_id", pa.int64()),
     ("event_number", pa.int64()),
 )
-"""The columns that every table begins with: the record that had the event, and its race."""
+"""The columns that every table begins with: the record that contained the event, and its race."""
 
 PRICES = (("runner_number", pa.int64()), ("price_type", pa.string()), ("property_id", pa.int64()), ("price", NUMBER))
 SCRATCHINGS = (

@@ -1,4 +1,4 @@
-"""Where the events to look at come from: the live feed, or a recording of it."""
+"""Where the events to show come from: the live feed, or a recording."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Origin:
 
     config: FeedConfig
     name: str
-    """What people call it."""
+    """Its name for people."""
     source: Source | None = None
     """The source to read from; `None`: Kafka."""
     order: Literal["arrival", "time"] = "arrival"
@@ -36,7 +36,7 @@ def live(config: FeedConfig, *, source: Source | None = None) -> Origin:
     """Returns the live feed. While it catches up, records are read in the order of their times.
 
     Args:
-        config: What to read, from where on.
+        config: What to read, and where to start.
         source: Where to read from; Kafka by default.
     """
     return Origin(config=config, name=config.bootstrap_servers[0], source=source, order="time")
@@ -48,8 +48,8 @@ def recorded(path: Path, *, speed: float = 1.0, since: str = "earliest", selecti
     Args:
         path: The folder of the recording, or one of its files.
         speed: How fast its time passes; infinite: as fast as it can be shown.
-        since: From when on, as for `parse_since`, seen from the end of the recording.
-        selection: The races that are wanted. For a single one the index finds where it is.
+        since: Where to start, as for `parse_since`; the present time is the end of the recording.
+        selection: The races to show. A single race is found by the recording's index, without reading the rest.
 
     Raises:
         ConfigError: the path is not valid.

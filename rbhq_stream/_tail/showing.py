@@ -42,7 +42,7 @@ class Look:
 
 
 def show(origin: Origin, look: Look) -> None:
-    """Shows what comes from somewhere, until its end or Ctrl-C.
+    """Shows the events of an origin, until its end or Ctrl-C.
 
     Args:
         origin: Where the events come from.
@@ -70,7 +70,8 @@ def _show_board(origin: Origin, look: Look) -> None:
     feed = origin.feed(on_bad_record=partial(_note_bad_record, watch))
     feed.on(HealthChanged, immediately=True)(watch.note_health)
     book.on(Change)(watch.note)
-    book.follow(feed, is_whole=False)  # it may meet races in the middle, and shows nothing that depends on it
+    # it may start in the middle of a race, and shows nothing that depends on the beginning
+    book.follow(feed, is_whole=False)
     caption = Caption(
         title=f"{names.selection(look.selection.meeting_id, look.selection.event_number)}, from {origin.name}",
         facts=partial(_facts, feed, watch),

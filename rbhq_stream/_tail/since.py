@@ -1,4 +1,4 @@
-"""From when on to look: what the user writes, as the `start` of a feed. Pure."""
+"""Converts the `--since` that a user writes to the `start` of a feed. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def parse_since(text: str, now: datetime) -> datetime | Literal["earliest", "lat
     """Returns where to start.
 
     Args:
-        text: A time of the day, which is the last one before now; a date and time; how long ago; `earliest` or `now`. A
-            time without a time zone is that of `now`.
+        text: A time of day, which means the most recent one; a date and time; how long ago; `earliest` or `now`. A time
+            without a time zone is in that of `now`.
         now: The present time, an aware one in the user's time zone.
 
     Raises:

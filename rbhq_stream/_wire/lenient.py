@@ -88,7 +88,7 @@ def _merged(outer: Extra, inner: Extra) -> Extra:
     return Extra({**outer, **inner}) if outer and inner else outer or inner
 
 
-# --- which race ---
+# which race
 
 
 def _race(fields: Fields, outer: _Ids) -> _Ids:
@@ -122,7 +122,7 @@ def _event_id(value: Any) -> _Ids:
         raise unreadable(value, 'a race such as "1397808-7"') from None
 
 
-# --- statuses and results ---
+# statuses and results
 
 
 def _flat(cls: type[Any]) -> _Read:
@@ -142,7 +142,7 @@ def _flat(cls: type[Any]) -> _Read:
     return read_one
 
 
-# --- prices ---
+# prices
 
 
 def _prices(value: Any, outer: _Ids, extra: Extra) -> tuple[Any, ...]:

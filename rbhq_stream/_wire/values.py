@@ -28,7 +28,7 @@ MAX_DIGITS = 100
 MAX_DEPTH = 64
 """How deep unknown fields may be nested: far deeper than any use, and far below Python's recursion limit."""
 
-# --- text to JSON ---
+# text to JSON
 
 
 def text_of(raw: bytes) -> str:
@@ -70,7 +70,7 @@ def _integer(text: str) -> int | Decimal | NotANumber:
 
 _JSON = json.JSONDecoder(parse_float=_exact, parse_int=_integer, parse_constant=NotANumber)
 
-# --- numbers ---
+# numbers
 
 
 def integer(value: object, lowest: int = INT64_MIN, expected: str = "an integer of at most 64 bits") -> int:
@@ -127,7 +127,7 @@ def price(value: object) -> Decimal | None:
     return odds if odds >= 1 else None
 
 
-# --- strings ---
+# strings
 
 
 def text(value: object) -> str:
@@ -177,7 +177,7 @@ def _member(kind: type[_M], value: object, expected: str) -> _M:
         raise unreadable(value, expected) from None
 
 
-# --- unknown fields ---
+# unknown fields
 
 
 def kept(value: object, depth: int = 0) -> Any:
