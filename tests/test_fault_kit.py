@@ -407,6 +407,66 @@ def test_the_plugin_has_fixtures_for_a_test_of_ten_lines(pytester: pytest.Pytest
     result.stdout.fnmatch_lines(["*the state differs from that after a day without faults*seed=*"])
 
 
+class SharingState(Board):
+    prices: dict[tuple[RaceId, int, str], Decimal | None] = {}  # noqa: RUF012  # the mistake that is to be found
+
+    def __init__(self) -> None:
+        pass
+
+
+def test_applications_that_share_their_state_are_refused_because_it_could_not_differ() -> None:
+    one = Board()
+    with pytest.raises(ValueError, match="the same application twice: return a new one"):
+        assert_survives(lambda: one, ONE_RACE)
+    with pytest.raises(ValueError, match="the same object as their state: each has to have its own"):
+        assert_idempotent(SharingState, ONE_RACE)
+
+
+def test_equal_states_that_are_one_object_but_can_not_change_are_fine() -> None:
+    assert_survives(TimingArrivals, ONE_RACE, [faults.duplicates(1)])  # the state is a bool
+
+
+def test_a_day_without_events_is_refused_because_it_shows_nothing() -> None:
+    day = Simulator(seed=1, meetings=1, races=1, price_records=5).events()
+    assert_survives(Board, day)
+    with pytest.raises(ValueError, match=r"no events. An iterator can be used only once: pass tuple"):
+        assert_survives(Board, day)
+
+
+@pytest.mark.parametrize(("given", "said"), [(faults.duplicates(), "a sequence"), ([faults.duplicates], "call its")])
+def test_what_is_not_a_list_of_faults_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        assert_survives(Board, ONE_RACE, given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: faults.duplicates(0),
+        lambda: faults.duplicates(10),
+        lambda: faults.late_records(-0.1),
+        lambda: faults.late_records(by=timedelta(0)),
+        lambda: faults.bad_records(0),
+        lambda: faults.oversized_records(0),
+        lambda: faults.oversized_records(size=16 * 1024 * 1024),
+        lambda: faults.tombstones(-1),
+        lambda: faults.outages(0),
+        lambda: faults.outages(seconds=-1),
+        lambda: faults.evictions(0),
+        lambda: faults.rebalances(0),
+        lambda: faults.silences(0),
+        lambda: faults.silences(seconds=0),
+        lambda: faults.slow_broker(0),
+        lambda: faults.slow_broker(responses=0),
+        lambda: faults.slow_broker(seconds=float("nan")),
+        lambda: faults.expired_records(0),
+    ],
+)
+def test_a_fault_that_could_not_happen_is_refused(make: Callable[[], Fault]) -> None:
+    with pytest.raises(ValueError, match=r"=.*: expected a"):
+        make()
+
+
 def test_a_day_of_timed_events_keeps_their_times() -> None:
     times: list[float] = []
 

@@ -88,11 +88,12 @@ def assert_idempotent(make: Callable[[], Application], day: Day) -> None:
 
     Raises:
         AssertionError: the states differ. The text shows the difference.
+        ValueError: the day has no events, or both applications share their state.
+        Exception: what the application raised.
     """
     plan = _plan_of(day)
     twice: Plan = [step for record in plan for step in (record, record)]
-    what = "every record was delivered twice"
-    _compare(_state_after(make(), plan, "a good day"), _state_after(make(), twice, what), what)
+    _compare_days(make, plan, twice, "every record was delivered twice")
 
 
 def assert_survives(
@@ -112,15 +113,26 @@ def assert_survives(
     Raises:
         AssertionError: the states differ, or records were lost and the application has no method `resynchronise`. The
             text names the faults and the seed, and shows the difference.
+        ValueError: the day has no events, or both applications share their state.
+        TypeError: `faults` is not a sequence of faults.
         Exception: what the application raised.
     """
+    _check_faults(faults)
     seed = SystemRandom().randrange(2**32) if seed is None else seed
     what = f"{', '.join(map(str, faults)) or 'no faults'}; seed={seed}"
     print(f"assert_survives: {what}")
     plan = good = _plan_of(day)
     for fault in faults:
         plan = fault.change(plan, Random(f"{seed} {fault}"))  # noqa: S311  # a bad day that can be repeated is the point
-    _compare(_state_after(make(), good, "a good day"), _state_after(make(), plan, what), what)
+    _compare_days(make, good, plan, what)
+
+
+def _check_faults(faults: object) -> None:
+    if not isinstance(faults, Sequence):
+        raise TypeError(f"faults={faults!r}: expected a sequence of faults, such as [faults.duplicates()]")
+    for fault in faults:
+        if not isinstance(fault, Fault):
+            raise TypeError(f"{fault!r} is not a fault: call its function, as in [faults.duplicates()]")
 
 
 def _plan_of(day: Day) -> Plan:
@@ -129,7 +141,22 @@ def _plan_of(day: Day) -> Plan:
     for item in day:
         event, at = (item.event, item.at.timestamp()) if isinstance(item, TimedEvent) else (item, at + 1.0)
         plan.append(DayRecord(TOPICS.of(type(event)), encode(event), str(event.race_id).encode(), at))
+    if not plan:
+        raise ValueError("the day has no events. An iterator can be used only once: pass tuple(simulator.events())")
     return plan
+
+
+def _compare_days(make: Callable[[], Application], good: Plan, bad: Plan, what: str) -> None:
+    """Runs an application on each of two days, and compares their states."""
+    first = make()
+    expected = _state_after(first, good, "a day without faults")
+    second = make()
+    if second is first:
+        raise ValueError("make() has returned the same application twice: return a new one each time")
+    found = _state_after(second, bad, what)
+    if found is expected and type(found).__hash__ is None:  # it can be changed
+        raise ValueError("both applications have the same object as their state: each has to have its own")
+    _compare(expected, found, what)
 
 
 def _state_after(application: Application, plan: Plan, what: str) -> object:

@@ -5,15 +5,15 @@ takes any number of faults. A seeded generator makes all choices, so the same se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from random import Random
 
-from attrs import evolve
-
+from rbhq_stream.testing._fault_checks import check_counts, check_delay, check_seconds, check_share, check_size
 from rbhq_stream.testing._memory import MemorySource
 from rbhq_stream.testing._plan import Action, DayRecord, Fault, Plan, Step
+from rbhq_stream.testing._plan_changes import some_topic, sprinkled, with_stretch
 
 __all__ = [
     "ALL",
@@ -42,7 +42,11 @@ def duplicates(share: float = 0.1) -> Fault:
 
     Args:
         share: the share of the records, from 0 to 1.
+
+    Raises:
+        ValueError: the share is out of range.
     """
+    check_share(share)
 
     def change(plan: Plan, random: Random) -> Plan:
         return [
@@ -62,7 +66,12 @@ def late_records(share: float = 0.02, by: timedelta = timedelta(seconds=90)) -> 
     Args:
         share: the share of the records, from 0 to 1.
         by: how late they are.
+
+    Raises:
+        ValueError: the share is out of range, or they would not be late.
     """
+    check_share(share)
+    check_delay(by)
 
     def change(plan: Plan, random: Random) -> Plan:
         held: dict[tuple[str, bytes], float] = {}
@@ -96,9 +105,14 @@ def topics_out_of_order() -> Fault:
 
 
 def bad_records(count: int = 5) -> Fault:
-    """Some records can't be decoded: truncated, not JSON, not UTF-8, or without the fields that identify the race."""
+    """Some records can't be decoded: truncated, not JSON, not UTF-8, or without the fields that identify the race.
+
+    Raises:
+        ValueError: the count is below 1.
+    """
+    check_counts(count=count)
     values = (b'{"meetingId": 1, "eventNumber":', b"hello", b"\xff\xfe", b"[1, 2]", b'{"eventNumber": 7}', b"null")
-    return Fault(f"{count} bad records", lambda plan, random: _sprinkled(plan, random, count, values))
+    return Fault(f"{count} bad records", lambda plan, random: sprinkled(plan, random, count, values))
 
 
 def oversized_records(count: int = 1, size: int = 17 * 1024 * 1024) -> Fault:
@@ -106,15 +120,25 @@ def oversized_records(count: int = 1, size: int = 17 * 1024 * 1024) -> Fault:
 
     Args:
         count: how many.
-        size: their size in bytes.
+        size: about their size in bytes, more than 16 MiB.
+
+    Raises:
+        ValueError: the count is below 1, or the size is not above the default of `max_record_bytes`.
     """
+    check_counts(count=count)
+    check_size(size)
     value = b'{"meetingId":1,"eventNumber":1,"note":"' + b"x" * size + b'"}'
-    return Fault(f"{count} records of {size} bytes", lambda plan, random: _sprinkled(plan, random, count, (value,)))
+    return Fault(f"{count} records of {size} bytes", lambda plan, random: sprinkled(plan, random, count, (value,)))
 
 
 def tombstones(count: int = 5) -> Fault:
-    """Some records have no value, or an empty one."""
-    return Fault(f"{count} tombstones", lambda plan, random: _sprinkled(plan, random, count, (None, b"")))
+    """Some records have no value, or an empty one.
+
+    Raises:
+        ValueError: the count is below 1.
+    """
+    check_counts(count=count)
+    return Fault(f"{count} tombstones", lambda plan, random: sprinkled(plan, random, count, (None, b"")))
 
 
 def outages(count: int = 2, seconds: float = 0.0) -> Fault:
@@ -123,12 +147,17 @@ def outages(count: int = 2, seconds: float = 0.0) -> Fault:
     Args:
         count: how often.
         seconds: the minimum duration, in real time. The feed's health is `DOWN` only if it is more than a second.
+
+    Raises:
+        ValueError: the count is below 1, or the duration is negative.
     """
+    check_counts(count=count)
+    check_seconds(seconds, may_be_zero=True)
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
             end = Action("end of the outage", MemorySource.reconnect, after=seconds)
-            plan = _with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], [end])
+            plan = with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], [end])
         return plan
 
     return Fault(f"{count} outages" + _lasting(seconds), change)
@@ -142,12 +171,16 @@ def expired_records(count: int = 1) -> Fault:
 
     Args:
         count: how often.
+
+    Raises:
+        ValueError: the count is below 1.
     """
+    check_counts(count=count)
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
             end = [Action("retention", MemorySource.expire), Action("end of the outage", MemorySource.reconnect)]
-            plan = _with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], end)
+            plan = with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], end)
         return plan
 
     return Fault(f"{count} times, records expire before they were read", change)
@@ -157,31 +190,40 @@ def evictions(count: int = 3) -> Fault:
     """The process is evicted from its group and rejoins it. What was not committed is delivered again.
 
     That is up to 50 records of one topic for each eviction, all of which the application has handled.
+
+    Raises:
+        ValueError: the count is below 1.
     """
+    check_counts(count=count)
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            topic = _some_topic(plan, random)
+            topic = some_topic(plan, random)
             begin = Action(f"no commits of {topic}", partial(_call, MemorySource.ignore_commits, topic))
             evict = Action(f"eviction ({topic})", partial(_call, MemorySource.lose, topic), once_handled=True)
             rejoin = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
-            plan = _with_stretch(plan, random, [begin], [evict, rejoin], topic)
+            plan = with_stretch(plan, random, [begin], [evict, rejoin], topic)
         return plan
 
     return Fault(f"{count} evictions", change)
 
 
 def rebalances(count: int = 3) -> Fault:
-    """A topic is revoked with time to commit, and assigned again."""
+    """A topic is revoked with time to commit, and assigned again.
+
+    Raises:
+        ValueError: the count is below 1.
+    """
+    check_counts(count=count)
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            topic = _some_topic(plan, random)
+            topic = some_topic(plan, random)
             # the application has handled what was before, and perhaps not all of the stretch
             begin = Action("all is handled", lambda _: None, once_handled=True)
             revoke = Action(f"revocation ({topic})", partial(_call, MemorySource.revoke, topic))
             assign = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
-            plan = _with_stretch(plan, random, [begin], [revoke, assign], topic)
+            plan = with_stretch(plan, random, [begin], [revoke, assign], topic)
         return plan
 
     return Fault(f"{count} rebalances", change)
@@ -193,7 +235,12 @@ def silences(count: int = 1, seconds: float = 0.3) -> Fault:
     Args:
         count: how often.
         seconds: how long, in real time.
+
+    Raises:
+        ValueError: the count is below 1, or the duration is not positive.
     """
+    check_counts(count=count)
+    check_seconds(seconds)
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
@@ -211,14 +258,19 @@ def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fau
         count: how often.
         responses: the number of slow responses each time.
         seconds: how long a response takes, in real time.
+
+    Raises:
+        ValueError: a count is below 1, or the duration is not positive.
     """
+    check_counts(count=count, responses=responses)
+    check_seconds(seconds)
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
             begin = Action("slow broker", lambda source: source.slow_down(seconds))
             # half a response more, so that the last one is not a question of luck
             end = Action("end of the slow broker", lambda source: source.slow_down(0), (responses + 0.5) * seconds)
-            plan = _with_stretch(plan, random, [begin], [end], at_least=responses)
+            plan = with_stretch(plan, random, [begin], [end], at_least=responses)
         return plan
 
     return Fault(f"{count} times, {responses} responses of the broker take {seconds:g} s each", change)
@@ -230,51 +282,6 @@ def _call(method: Callable[[MemorySource, str], None], topic: str, source: Memor
 
 def _lasting(seconds: float) -> str:
     return f" of {seconds:g} s" if seconds else ""
-
-
-def _some_topic(plan: Plan, random: Random) -> str:
-    return random.choice(sorted({step.topic for step in plan if isinstance(step, DayRecord)}) or ["prices"])
-
-
-def _with_stretch(
-    plan: Plan,
-    random: Random,
-    begin: Sequence[Action],
-    end: Sequence[Action],
-    topic: str | None = None,
-    *,
-    at_least: int = 1,
-) -> Plan:
-    """Returns the plan with actions before and after a random stretch of up to 50 records.
-
-    Args:
-        plan: the plan.
-        random: chooses the stretch.
-        begin: what happens before it.
-        end: what happens after it.
-        topic: the topic of the first record of the stretch; any by default.
-        at_least: the minimum number of records in the stretch, as far as the day has so many.
-    """
-    records = [
-        index for index, step in enumerate(plan) if isinstance(step, DayRecord) and step.topic == (topic or step.topic)
-    ]
-    if not records:
-        return plan
-    at = random.choice(records[: max(1, len(records) - at_least + 1)])
-    until = min(len(plan), at + random.randint(at_least, max(50, at_least)))
-    return [*plan[:at], *begin, *plan[at:until], *end, *plan[until:]]
-
-
-def _sprinkled(plan: Plan, random: Random, count: int, values: Sequence[bytes | None]) -> Plan:
-    """Returns the plan with records of these values at random positions."""
-    records = [step for step in plan if isinstance(step, DayRecord)]
-    if not records:
-        return plan
-    changed = list(plan)
-    for number in range(count):
-        near = random.choice(records)
-        changed.insert(random.randint(0, len(changed)), evolve(near, value=values[number % len(values)]))
-    return changed
 
 
 ALL = (

@@ -1,0 +1,56 @@
+"""Changes of a day's plan at random positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from attrs import evolve
+
+from rbhq_stream.testing._plan import Action, DayRecord, Plan
+
+
+def some_topic(plan: Plan, random: Random) -> str:
+    """Returns one of the topics that have records."""
+    return random.choice(sorted({step.topic for step in plan if isinstance(step, DayRecord)}) or ["prices"])
+
+
+def with_stretch(
+    plan: Plan,
+    random: Random,
+    begin: Sequence[Action],
+    end: Sequence[Action],
+    topic: str | None = None,
+    *,
+    at_least: int = 1,
+) -> Plan:
+    """Returns the plan with actions before and after a random stretch of up to 50 records.
+
+    Args:
+        plan: the plan.
+        random: chooses the stretch.
+        begin: what happens before it.
+        end: what happens after it.
+        topic: the topic of the first record of the stretch; any by default.
+        at_least: the minimum number of records in the stretch, as far as the day has so many.
+    """
+    records = [
+        index for index, step in enumerate(plan) if isinstance(step, DayRecord) and step.topic == (topic or step.topic)
+    ]
+    if not records:
+        return plan
+    at = random.choice(records[: max(1, len(records) - at_least + 1)])
+    until = min(len(plan), at + random.randint(at_least, max(50, at_least)))
+    return [*plan[:at], *begin, *plan[at:until], *end, *plan[until:]]
+
+
+def sprinkled(plan: Plan, random: Random, count: int, values: Sequence[bytes | None]) -> Plan:
+    """Returns the plan with records of these values at random positions."""
+    records = [step for step in plan if isinstance(step, DayRecord)]
+    if not records:
+        return plan
+    changed = list(plan)
+    for number in range(count):
+        near = random.choice(records)
+        changed.insert(random.randint(0, len(changed)), evolve(near, value=values[number % len(values)]))
+    return changed
