@@ -57,7 +57,7 @@ def check_size(size: int) -> None:
     Raises:
         ValueError: a feed would accept it.
     """
-    accepted: int = attrs.fields(FeedConfig).max_record_bytes.default
+    accepted = attrs.fields(FeedConfig).max_record_bytes.default or 0
     if not size > accepted:
         raise ValueError(
             f"size={size!r}: expected a number of bytes above {accepted:,}, up to which a feed reads a record"
