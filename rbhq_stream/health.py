@@ -140,6 +140,9 @@ class PartitionHealth:
     """How many records are published and not processed."""
     delay: float = 0.0
     """For how many seconds the oldest of them has been known to exist."""
+    is_caught_up: bool = False
+    """Whether all records are processed that had been published when the partition was assigned, or when the feed had
+    last reconnected."""
     unreachable: str | None = None
     """Why the partition cannot be read at present."""
 

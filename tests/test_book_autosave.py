@@ -23,6 +23,7 @@ from rbhq_stream import (
     HealthFigures,
     HealthReason,
     PartitionHealth,
+    PartitionsAssigned,
     PartitionsRevoked,
     PriceChanged,
     PriceType,
@@ -62,8 +63,14 @@ class PlayedFeed:
         returned = [handler(item) for kind, handler in self._handlers if isinstance(item, kind)]
         return [one for one in returned if one is not None]
 
-    def change_health(self, reason: HealthReason) -> None:
-        health = Health(reason=reason, detail="", since=NOW, at=NOW)
+    def change_health(self, reason: HealthReason, *caught_up: bool) -> None:
+        """The health changes; of each partition is given whether it is caught up with."""
+        partitions = {
+            TopicPartition("prices", number): PartitionHealth(is_caught_up=is_caught_up)
+            for number, is_caught_up in enumerate(caught_up or (True,))
+        }
+        figures = HealthFigures(partitions=partitions)
+        health = Health(reason=reason, detail="", since=NOW, at=NOW, figures=figures)
         self.deliver(HealthChanged(at=NOW, health=health, previous=self.health))
 
 
@@ -232,6 +239,35 @@ def test_a_logging_handler_that_raises_does_not_end_the_feed(path: Path, topics:
 def settled(topics: Topics) -> Iterator[Event]:
     yield topics.status("FINAL", at=0)
     yield topics.result("FINAL", at=1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "caught_up", "is_complete"),
+    [
+        (HealthReason.UP_TO_DATE, (True, True), True),
+        (HealthReason.TOPIC_SILENT, (True, True), True),
+        (HealthReason.HANDLER_SLOW, (True, True), True),
+        (HealthReason.UP_TO_DATE, (True,), False),
+        (HealthReason.HANDLER_STUCK, (True, False), False),
+        (HealthReason.CATCHING_UP, (True, True), False),
+        (HealthReason.EVICTED, (True, True), False),
+    ],
+)
+def test_a_book_is_complete_if_all_that_is_assigned_is_caught_up_with(
+    reason: HealthReason, caught_up: tuple[bool, ...], is_complete: bool
+) -> None:
+    book, feed = RaceBook(), PlayedFeed()
+    book.follow(feed)
+    first, second = TopicPartition("prices", 0), TopicPartition("prices", 1)
+    feed.deliver(PartitionsAssigned(at=NOW, partitions=(first,)))
+    feed.change_health(HealthReason.UP_TO_DATE)
+    assert book.is_complete
+    feed.deliver(PartitionsAssigned(at=NOW, partitions=(second,)))
+    assert not book.is_complete
+    feed.change_health(reason, *caught_up)
+    assert book.is_complete is is_complete
+    feed.change_health(HealthReason.CLOSED)
+    assert book.is_complete is is_complete
 
 
 @pytest.mark.parametrize(

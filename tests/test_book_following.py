@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from rbhq_stream import (
     Finality,
     FinalityChanged,
     HealthChanged,
+    HealthRules,
+    HealthState,
+    PartitionsAssigned,
     PriceChanged,
     PriceEvent,
     PriceType,
@@ -118,6 +122,53 @@ def test_an_outage_makes_the_book_incomplete_until_the_feed_has_caught_up(
     memory_source.reconnect()
     while not complete[-1]:
         facade.poll(0.05)
+
+
+def test_a_partition_that_is_added_makes_the_book_incomplete_before_its_first_record(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    memory_source.publish(status("FINAL"), result("FINAL"))
+    book, facade = RaceBook(), make_facade(config=WHOLE)
+    book.follow(facade.feed)
+    finalities: list[Finality] = []
+
+    @book.on(FinalityChanged)
+    def note(change: FinalityChanged) -> None:
+        finalities.append(change.after)
+        if change.after is Finality.FINAL and finalities.count(Finality.FINAL) == 2:
+            facade.feed.stop()
+
+    @facade.feed.on(HealthChanged)
+    def add_a_partition(signal: HealthChanged) -> None:
+        if signal.health.ok and finalities.count(Finality.FINAL) == 1:
+            memory_source.assign("results")
+
+    @facade.feed.on(PartitionsAssigned)
+    def when_assigned(_signal: PartitionsAssigned) -> None:
+        assert not book.is_complete
+
+    facade.run()
+    assert finalities[-3:] == [Finality.FINAL, Finality.PROVISIONAL, Finality.FINAL]
+
+
+def test_a_book_is_complete_when_a_feed_that_is_stale_from_the_start_has_caught_up(
+    make_facade: MakeFacade, memory_source: MemorySource
+) -> None:
+    def schedule(_since: datetime, _until: datetime) -> list[datetime]:
+        raise ConnectionError("no card")
+
+    memory_source.publish(status("FINAL"), result("FINAL"))
+    book, facade = RaceBook(), make_facade(config=WHOLE, health=HealthRules(schedule=schedule))
+    book.follow(facade.feed)
+
+    @facade.feed.on(HealthChanged)
+    def stop(signal: HealthChanged) -> None:
+        if signal.health.state is HealthState.STALE:
+            facade.feed.stop()
+
+    facade.run()
+    assert book.is_complete
+    assert book[RACE].finality is Finality.FINAL
 
 
 def test_a_change_whose_handler_raised_is_handled_again(make_facade: MakeFacade, memory_source: MemorySource) -> None:

@@ -365,6 +365,28 @@ def test_another_partition_has_to_be_caught_up_with() -> None:
     assert world.run() is R.UP_TO_DATE
 
 
+def test_another_partition_is_reported_as_to_be_caught_up_with_even_if_it_is_empty() -> None:
+    world = World().live()
+    world.assign(TopicPartition("prices", 1))
+    assert world.run() is R.CATCHING_UP
+    assert world.run(2) is R.UP_TO_DATE
+
+
+def test_a_partition_is_caught_up_with_when_what_was_published_before_is_processed_whatever_the_state() -> None:
+    world = World(max_delay=5).live()
+    world.feed["handler_running"] = 9.0
+    other = TopicPartition("prices", 1)
+    world.assign(other)
+    world.publish(other)
+    assert world.run() is R.HANDLER_STUCK
+    partitions = world.machine.current.figures.partitions
+    assert [partitions[p].is_caught_up for p in (PRICES, STATUS, other)] == [True, True, False]
+    world.arrive(other)
+    world.process(other)
+    world.run()
+    assert world.machine.current.figures.partitions[other].is_caught_up
+
+
 def test_a_partition_that_comes_back_has_to_be_caught_up_with_again() -> None:
     world = World().live()
     world.remove(PRICES)

@@ -253,7 +253,7 @@ VALUES: dict[type[Any], list[Any]] = {
     HealthReason: [*HealthReason],
     HealthRules: [HealthRules(max_silence={PriceEvent: 60.0})],
     TopicHealth: [TopicHealth(newest=AT, silent_for=1.5)],
-    PartitionHealth: [PartitionHealth(processed=7, end=9, lag=2, delay=0.5)],
+    PartitionHealth: [PartitionHealth(processed=7, end=9, lag=2, delay=0.5, is_caught_up=True)],
     Gap: [GAP],
     # the race book
     RaceState: [

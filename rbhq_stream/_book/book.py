@@ -292,7 +292,8 @@ class RaceBook:
     ) -> None:
         """Applies every event that the feed's `run` handles, and calls the handlers of the changes.
 
-        The book is complete while the feed has caught up, and reads every race from its first record on. So the feed
+        The book is complete while the feed has caught up with all of its partitions, also if nothing new comes
+        (`STALE`) or the application is late (`DELAYED`), and reads every race from its first record on. So the feed
         has no consumer group: `group_id=None`. A member of a group starts where the group was, and meets races in the
         middle, with earlier scratchings that it does not know of. Then the book is never complete. When partitions are
         revoked or lost, the races with records from them leave the book.

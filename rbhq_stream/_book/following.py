@@ -21,13 +21,17 @@ from rbhq_stream._book.changes import Change
 from rbhq_stream._config import FeedConfig
 from rbhq_stream.events import Event, RaceEvent, RaceId
 from rbhq_stream.health import Health, HealthState
-from rbhq_stream.signals import HealthChanged, PartitionsLost, PartitionsRevoked
+from rbhq_stream.signals import HealthChanged, PartitionsAssigned, PartitionsLost, PartitionsRevoked
 from rbhq_stream.source import TopicPartition
 
 _C = TypeVar("_C", bound=Change)
 _R = TypeVar("_R")
 
 Handler = Callable[[Any], object]
+
+_CAUGHT_UP = (HealthState.LIVE, HealthState.DELAYED, HealthState.STALE)
+"""The states in which the feed may have caught up. What the publisher or the application is late with does not matter.
+"""
 
 _log = logging.getLogger("rbhq_stream")
 
@@ -84,6 +88,9 @@ class Follower:
         self._lock = threading.Lock()  # guards the book and its saving: with workers, several threads apply events
         self._feed: Followable | None = None
         self._is_whole = False
+        self._assigned: set[TopicPartition] = set()
+        self._caught_up: set[TopicPartition] = set()
+        """Those that are read and processed to their ends, if the feed has caught up with all that it knows of."""
         self._autosave: Autosave | None = None
 
     def on(self, kind: type[_C]) -> OnChange[_C]:
@@ -115,6 +122,7 @@ class Follower:
             self._autosave = Autosave(self._saving, save_to, save_every, dict(self._book.positions))
         self._handle(None, self._book.begin_catching_up())
         feed.on(HealthChanged)(self._health_changed)
+        feed.on(PartitionsAssigned)(self._partitions_assigned)
         feed.on(PartitionsRevoked)(self._partitions_removed)
         feed.on(PartitionsLost)(self._partitions_removed)
         feed.on(RaceEvent)(self._apply)
@@ -138,23 +146,37 @@ class Follower:
         return pending
 
     def _health_changed(self, signal: HealthChanged) -> Awaitable[None] | None:
-        state = signal.health.state
-        if signal.health.ok:
-            if not self._is_whole:
-                return None
-            with self._lock:
-                changes = self._book.caught_up()
-        elif state in (HealthState.DOWN, HealthState.CATCHING_UP, HealthState.CONNECTING):
-            with self._lock:
-                changes = self._book.begin_catching_up()
-        else:
+        health = signal.health
+        if health.state is HealthState.CLOSED:
             return None
+        partitions = health.figures.partitions
+        has_caught_up = health.state in _CAUGHT_UP and all(known.is_caught_up for known in partitions.values())
+        self._caught_up = set(partitions) if has_caught_up else set()
+        return self._set_complete()
+
+    def _partitions_assigned(self, signal: PartitionsAssigned) -> Awaitable[None] | None:
+        """The signal comes before any record of the partitions, and before any health that knows of them."""
+        self._assigned.update(signal.partitions)
+        self._caught_up.difference_update(signal.partitions)
+        return self._set_complete()
+
+    def _set_complete(self) -> Awaitable[None] | None:
+        """Marks the book as complete if all partitions are caught up with, and as incomplete otherwise."""
+        with self._lock:
+            if not self._caught_up or not self._assigned <= self._caught_up:
+                changes = self._book.begin_catching_up()
+            elif self._is_whole:
+                changes = self._book.caught_up()
+            else:
+                return None
         pending = self._handle(None, changes)
         if pending is None:
             self._handled(None)
         return pending
 
     def _partitions_removed(self, signal: PartitionsRevoked | PartitionsLost) -> Awaitable[None] | None:
+        self._assigned.difference_update(signal.partitions)
+        self._caught_up.difference_update(signal.partitions)
         with self._lock:
             changes = self._book.drop(signal.partitions)
             if self._autosave is not None:

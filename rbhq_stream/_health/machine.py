@@ -37,7 +37,7 @@ The rules:
 |---|---|---|
 | CONNECTING | CATCHING_UP | partitions are assigned |
 | CATCHING_UP | LIVE | the records up to the confirmed ends are processed |
-| LIVE, DELAYED, STALE | CATCHING_UP | another partition is assigned |
+| LIVE, DELAYED, STALE | CATCHING_UP | another partition is assigned, even if it is empty |
 | LIVE | DELAYED, STALE | a limit is exceeded |
 | DELAYED, STALE | LIVE | no limit is exceeded, and `LIVE_AGAIN_AFTER` seconds have passed |
 | any but CLOSED | DOWN | see above |
@@ -93,6 +93,7 @@ class HealthMachine:
         self._rules = rules
         self._arrivals = Arrivals(rules, topics)
         self._lags: dict[TopicPartition, Lag] = {}
+        self._new: list[TopicPartition] = []  # assigned since the observation before
         self._unreachable_since: dict[TopicPartition, float] = {}
         self._seen_at = clocks
         self._evictions = 0
@@ -164,6 +165,7 @@ class HealthMachine:
             else Lag(assigned_at)
             for partition, (assigned_at, *_) in progress.partitions.items()
         }
+        self._new = [partition for partition, lag in lags.items() if lag is not self._lags.get(partition)]
         self._lags = lags
         for partition, lag in lags.items():
             lag.update(progress.partitions[partition], progress.source.ends.get(partition), now)
@@ -228,7 +230,7 @@ class HealthMachine:
         if member_until is not None and seen.now >= member_until:
             text = "the consumer group has not confirmed for a whole session that this process is still a member"
             return HealthReason.CATCHING_UP, text
-        behind = [partition for partition, lag in self._lags.items() if not lag.is_caught_up]
+        behind = [p for p, lag in self._lags.items() if not lag.is_caught_up or p in self._new]
         if behind or (is_catching_up and delay > limit):
             return HealthReason.CATCHING_UP, self._catching_up(behind or list(self._lags))
         if delay > (limit / 2 if self.current.reason is HealthReason.HANDLER_SLOW else limit):
@@ -273,6 +275,7 @@ class HealthMachine:
                     end=lag.end,
                     lag=lag.records,
                     delay=lag.delay(seen.now),
+                    is_caught_up=lag.is_caught_up,
                     unreachable=progress.source.unreachable.get(partition),
                 )
                 for partition, lag in self._lags.items()
