@@ -9,6 +9,7 @@ import attrs
 from attrs import frozen
 
 from rbhq_stream import RaceStatus, RaceStatusEvent, RawRecord, Recording, encode
+from rbhq_stream._recording.columns import Columns
 from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream._recording.race_finder import RaceFinder
 from rbhq_stream._recording.segment_writer import SegmentWriter
@@ -57,8 +58,13 @@ def status_record(offset: int, *, race: int = 1, at: int = 0, topic: str = "stat
 
 def writer_for(folder: Path, *, max_bytes: int = 2**40, keep: int | None = None) -> SegmentWriter:
     folder.mkdir(exist_ok=True)
-    races = RaceFinder(TOPICS.kinds)
-    return SegmentWriter(folder, attrs.asdict(TOPICS), races, max_bytes=max_bytes, keep=keep, fsync=False)
+    return SegmentWriter(folder, attrs.asdict(TOPICS), max_bytes=max_bytes, keep=keep, fsync=False)
+
+
+def add(writer: SegmentWriter, records: Sequence[RawRecord], *, ends_block: bool = False) -> None:
+    writer.add(Columns.of(records, RaceFinder(TOPICS.kinds)))
+    if ends_block:
+        writer.end_block()
 
 
 def written(folder: Path, blocks: Iterable[Sequence[RawRecord]]) -> Recording:
@@ -66,7 +72,7 @@ def written(folder: Path, blocks: Iterable[Sequence[RawRecord]]) -> Recording:
     with FolderLock(folder):
         writer = writer_for(folder)
         for records in blocks:
-            writer.add(records, 0)
+            add(writer, records)
             writer.flush()
         writer.abandon()
     return Recording(folder)

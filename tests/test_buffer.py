@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rbhq_stream._engine.buffer import Acknowledgement, Buffer, Chunk, Ownership, newest_offsets
+from rbhq_stream._engine.buffer import Acknowledgement, Buffer, Chunk, Ownership
+from rbhq_stream._summaries import newest_offsets
 from rbhq_stream.testing import MemoryRecord
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rbhq_stream import DecodeError, RaceStatus, RaceStatusEvent, encode
-from rbhq_stream._engine.buffer import Buffer, Ownership, newest_offsets
+from rbhq_stream._engine.buffer import Buffer, Ownership
 from rbhq_stream._engine.cursor import Cursor, Position
+from rbhq_stream._summaries import newest_offsets
 from rbhq_stream.events import Event
 from rbhq_stream.testing import MemoryRecord
 

@@ -26,12 +26,11 @@ from rbhq_stream import (
     Topics,
     encode,
 )
-from rbhq_stream._recording import segment_writer
 from rbhq_stream._recording.blocks import encode_file_header
 from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import BAD, TOPICS, TWO_EVENTS
-from tests.recordings import Raw, offsets, status_record, writer_for, written
+from tests.recordings import Raw, add, offsets, status_record, writer_for, written
 
 on_disk = settings(max_examples=40, deadline=None)  # each example writes files, which a busy machine may do slowly
 
@@ -66,7 +65,7 @@ def test_every_record_is_read_as_it_was_recorded_however_it_was_cut_into_blocks(
         folder = Path(name) / "day"
         writer = writer_for(folder)
         for record, (is_block, is_flushed) in zip(records, cuts, strict=False):
-            writer.add([record], segment_writer.BLOCK_BYTES if is_block else 0)
+            add(writer, [record], ends_block=is_block)
             if is_flushed:
                 writer.flush()
         if is_closed:
@@ -108,7 +107,7 @@ def test_a_simulated_day_takes_less_than_a_fifth_of_its_bytes(tmp_path: Path) ->
     ]
     writer = writer_for(tmp_path / "day")
     for record in records:
-        writer.add([record], len(record.value() or b""))
+        add(writer, [record])
         writer.flush()
     writer.close()
     size = sum(path.stat().st_size for path in (tmp_path / "day").iterdir())
@@ -119,16 +118,16 @@ def test_a_simulated_day_takes_less_than_a_fifth_of_its_bytes(tmp_path: Path) ->
 # cut off
 
 
-@pytest.mark.parametrize(("name", "size"), [("00000001.rbhq", segment_writer.BLOCK_BYTES), ("00000001.tail", 0)])
+@pytest.mark.parametrize(("name", "ends_block"), [("00000001.rbhq", True), ("00000001.tail", False)])
 def test_a_recording_cut_off_at_any_byte_of_its_last_block_is_read_up_to_the_cut(
-    tmp_path: Path, name: str, size: int
+    tmp_path: Path, name: str, ends_block: bool
 ) -> None:
     folder = tmp_path / "day"
     path = folder / name
     writer = writer_for(folder)
     ends = []
     for first in (0, 5):
-        writer.add([status_record(first + n) for n in range(5)], size)
+        add(writer, [status_record(first + n) for n in range(5)], ends_block=ends_block)
         writer.flush()
         ends.append(path.stat().st_size)
     writer.abandon()
@@ -150,7 +149,7 @@ def test_records_of_the_tail_are_read_if_the_block_that_was_to_replace_it_is_cut
     recording = written(folder, [[status_record(n)] for n in range(3)])
     tail = (folder / "00000001.tail").read_bytes()
     writer = writer_for(tmp_path / "whole")
-    writer.add([status_record(n) for n in range(3)], segment_writer.BLOCK_BYTES)
+    add(writer, [status_record(n) for n in range(3)], ends_block=True)
     writer.abandon()
     whole = (tmp_path / "whole" / "00000001.rbhq").read_bytes()
     for size in range((folder / "00000001.rbhq").stat().st_size, len(whole) + 1):
@@ -167,7 +166,7 @@ def test_a_damaged_byte_is_never_read_as_another_record(where: float, flipped: i
         folder = Path(name) / "day"
         writer = writer_for(folder)
         for number in range(3):
-            writer.add([status_record(number)], segment_writer.BLOCK_BYTES)
+            add(writer, [status_record(number)], ends_block=True)
         writer.close()
         expected = offsets(Recording(folder))
         path = folder / "00000001.rbhq"
@@ -255,7 +254,7 @@ def test_a_full_file_is_followed_by_the_next_one_and_the_oldest_are_deleted(
     folder = tmp_path / "day"
     writer = writer_for(folder, max_bytes=1, keep=3)
     for number in range(5):
-        writer.add([status_record(number)], segment_writer.BLOCK_BYTES)
+        add(writer, [status_record(number)], ends_block=True)
     writer.close()
     assert sorted(path.name for path in folder.iterdir()) == ["00000004.rbhq", "00000005.rbhq", "00000006.rbhq"]
     assert offsets(Recording(folder)) == [("status", 3), ("status", 4)]
@@ -266,11 +265,11 @@ def test_a_recording_can_be_read_while_it_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "day"
     writer = writer_for(folder)
     for number in range(6):
-        writer.add([status_record(number)], segment_writer.BLOCK_BYTES if number == 3 else 0)
+        add(writer, [status_record(number)], ends_block=number == 3)
         writer.flush()
         assert offsets(Recording(folder)) == [("status", n) for n in range(number + 1)]
     before = Recording(folder)
-    writer.add([status_record(6)], segment_writer.BLOCK_BYTES)
+    add(writer, [status_record(6)], ends_block=True)
     assert offsets(before) == [("status", n) for n in range(6)]
     writer.close()
 
@@ -329,7 +328,7 @@ def test_a_race_is_found_in_any_spelling_of_a_document(tmp_path: Path) -> None:
     documents = [
         b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}',
         b'{ "eventNumber": 2, "MeetingId": "1", "status": "OPEN" }',
-        b'{"meetingId":9,"eventNumber":9,"meetingId":1,"eventNumber":2,"status":"OPEN"}',
+        b'{ "meetingId":9,"eventNumber":9,"meetingId":1,"eventNumber":2,"status":"OPEN"}',
         b'{"payload":[{"meetingId":1,"eventNumber":2,"status":"OPEN"}],"signature":"","timestamp":1}',
     ]
     others = [b'{"meetingId":1,"eventNumber":3,"status":"OPEN"}', b'{"meetingId":11,"eventNumber":2,"status":"OPEN"}']
@@ -337,6 +336,14 @@ def test_a_race_is_found_in_any_spelling_of_a_document(tmp_path: Path) -> None:
     for number, blocks in enumerate(([records], [[record] for record in records])):
         recording = written(tmp_path / f"{number}", blocks)
         assert offsets(recording.races(RaceId(1, 2))) == [("status", n) for n in range(len(documents))]
+
+
+def test_a_plain_document_with_two_races_is_indexed_under_the_first_and_read_as_the_last(tmp_path: Path) -> None:
+    value = b'{"meetingId":9,"eventNumber":9,"meetingId":1,"eventNumber":2,"status":"OPEN"}'
+    alone = written(tmp_path / "alone", [[Raw("status", 0, 0, value)]])
+    assert offsets(alone.races(RaceId(9, 9))) == offsets(alone.races(RaceId(1, 2))) == []
+    beside = written(tmp_path / "beside", [[Raw("status", 0, 0, value), status_record(1, race=2)]])
+    assert offsets(beside.races(RaceId(1, 2))) == [("status", 0), ("status", 1)]
 
 
 def test_a_recording_tells_what_it_has(tmp_path: Path) -> None:

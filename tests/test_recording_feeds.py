@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from rbhq_stream import (
@@ -155,6 +156,20 @@ def test_a_disk_that_hangs_holds_the_feed_up_for_a_limited_time_only(
     released.set()
     slow.close(5)
     assert len(failed) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"value": "text"}, {"key": "text"}, {"offset": None}, {"headers": [("name", 1)]}])
+def test_a_record_that_is_not_as_promised_ends_the_recording_and_not_the_feed(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    failed: list[RecordingFailed] = []
+    recorder_ = Recorder(RecordTo(tmp_path / "day"), TOPICS, failed.append)
+    recorder_.open()
+    record = attrs.evolve(status_record(0), **wrong)
+    assert recorder_.record([record], lambda: True) == [record]
+    recorder_.close(5)
+    assert "a record can't be recorded: ValidationError" in failed[0].problem
+    assert failed[0].missing == 1
 
 
 class CommittingSource(MemorySource):

@@ -35,6 +35,7 @@ from typing import NamedTuple
 from attrs import Factory, define, frozen
 
 from rbhq_stream._health.observation import Progress
+from rbhq_stream._summaries import newest_offsets, size_of
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import Signal
 
@@ -208,7 +209,7 @@ class Buffer:
     def append(self, records: Sequence[RawRecord], epoch: int, newest: Mapping[_Key, int]) -> None:
         """Adds records that were read in `epoch`."""
         count_before, bytes_before = self._appended
-        size = sum([len(record.value() or b"") for record in records])
+        size = size_of(records)
         chunk = Chunk(records, epoch, count_before, bytes_before, size, newest)
         self._appended = (count_before + len(records), bytes_before + size)
         self._newest.next = chunk  # from here on the application can see it
@@ -279,8 +280,3 @@ class Buffer:
         """Notes that the poll thread has ended."""
         self.is_ended = True
         self.wake_application()
-
-
-def newest_offsets(records: Sequence[RawRecord]) -> dict[_Key, int]:
-    """The last offset of each partition. The records of one partition are in the order of their offsets."""
-    return {(record.topic(), record.partition()): record.offset() for record in records}  # type: ignore[misc]

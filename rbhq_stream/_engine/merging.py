@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from rbhq_stream._engine.buffer import Buffer, newest_offsets
+from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.time_order import TimeOrder
+from rbhq_stream._summaries import newest_offsets
 from rbhq_stream.errors import UnreachableError
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Source, SourceStatus, TopicPartition

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 
-from rbhq_stream._engine.buffer import RESUME_BELOW, Buffer, Ownership, newest_offsets
+from rbhq_stream._engine.buffer import RESUME_BELOW, Buffer, Ownership
 from rbhq_stream._engine.health_watch import HealthWatch
 from rbhq_stream._engine.holdups import Holdups
 from rbhq_stream._engine.ledger import Ledger
@@ -22,6 +22,7 @@ from rbhq_stream._engine.merging import Merging
 from rbhq_stream._engine.progress_report import ProgressReport
 from rbhq_stream._engine.starting_positions import StartingPositions
 from rbhq_stream._engine.time_order import TimeOrder
+from rbhq_stream._summaries import newest_offsets
 from rbhq_stream.health import HealthState
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import PartitionsAssigned, PartitionsLost, PartitionsRevoked, Signal

@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
-from rbhq_stream._recording.columns import Columns, RecordedRecord, decoded
-from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._recording.columns import Columns, RecordedRecord, Run, decoded, encoded
 from rbhq_stream.events import RaceId
-from rbhq_stream.record import RawRecord
 from rbhq_stream.source import TopicPartition
 
 FILE_MAGIC = b"RBHQREC1"
@@ -161,44 +158,38 @@ def decode_file_header(data: bytes) -> tuple[dict[str, str], int]:
     return topics, _FILE_HEADER.size + size
 
 
-def encode_block(records: Sequence[RawRecord], number: int, races: RaceFinder) -> bytes:
+def encode_block(parts: Sequence[Columns], number: int) -> bytes:
     """Returns a block.
 
     Args:
-        records: at least one, in the order in which they came.
+        parts: its records, at least one, in the order in which they came.
         number: how many records came before it in its segment.
-        races: finds the races, for the index.
     """
-    columns = Columns(records)
-    body = columns.encoded()
-    index = _index(columns, races).encoded()
+    index = BlockIndex(
+        min((part.since for part in parts if part.since is not None), default=None),
+        max((part.until for part in parts if part.until is not None), default=None),
+        _ranges(run for part in parts for run in part.runs),
+        frozenset().union(*[part.races for part in parts]),
+    )
+    body = encoded(parts, {one.partition: number for number, one in enumerate(index.partitions)})
     packed, compression = zlib.compress(body, LEVEL), DEFLATED
     if len(packed) >= len(body):
         packed, compression = body, STORED
+    encoded_index = index.encoded()
     header = _HEADER.pack(
-        BLOCK_MAGIC, VERSION, compression, 0, number, len(records), len(index), len(packed), len(body),
-        zlib.crc32(index), zlib.crc32(packed),
+        BLOCK_MAGIC, VERSION, compression, 0, number, sum(map(len, parts)), len(encoded_index), len(packed), len(body),
+        zlib.crc32(encoded_index), zlib.crc32(packed),
     )  # fmt: skip
-    return b"".join((header, _CRC.pack(zlib.crc32(header)), index, packed))
+    return b"".join((header, _CRC.pack(zlib.crc32(header)), encoded_index, packed))
 
 
-def _index(columns: Columns, races: RaceFinder) -> BlockIndex:
-    numbers, offsets = columns.numbers, columns.offsets
-    counts = Counter(numbers)
-    last = dict(zip(numbers, offsets, strict=True))
-    first = dict(zip(reversed(numbers), reversed(offsets), strict=True))
-    times = columns.times
-    if 0 in columns.kinds:
-        times = tuple(time for kind, time in zip(columns.kinds, times, strict=True) if kind)
-    return BlockIndex(
-        min(times, default=None),
-        max(times, default=None),
-        tuple(
-            PartitionRange(TopicPartition(*partition), first[number], last[number], counts[number])
-            for number, partition in enumerate(columns.distinct)
-        ),
-        frozenset(races.of_all(columns.partitions, columns.values)),
-    )
+def _ranges(runs: Iterable[Run]) -> tuple[PartitionRange, ...]:
+    """Returns what there is of each partition, in the order in which the partitions came."""
+    found: dict[tuple[str, int], tuple[int, int, int]] = {}  # first offset, last offset, count
+    for run in runs:
+        first, _, count = found.get(run.partition, (run.first, 0, 0))
+        found[run.partition] = first, run.last, count + run.count
+    return tuple(PartitionRange(TopicPartition(*partition), *numbers) for partition, numbers in found.items())
 
 
 def check_parts(header: BlockHeader, index: bytes | None, body: bytes | None) -> None:
@@ -222,6 +213,6 @@ def decode_body(header: BlockHeader, index: BlockIndex, body: bytes) -> list[Rec
     """
     try:
         raw: Any = body if header.compression == STORED else zlib.decompress(body, bufsize=header.raw_size)
-        return decoded(raw, header.count, [one.partition for one in index.partitions])
-    except (ValueError, UnicodeDecodeError, struct.error, zlib.error) as error:
+        return decoded(raw, header.count, {one.partition: one.last for one in index.partitions})
+    except (ValueError, zlib.error) as error:
         raise DamagedError(f"its records can't be read: {error!r}") from error

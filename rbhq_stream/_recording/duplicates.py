@@ -59,7 +59,7 @@ class Duplicates:
         newest, latest = self._newest, self._latest
         found: list[RecordedRecord] = []
         for record in records:
-            partition, offset, _, time, *_ = record
+            partition, offset, time = record.topic_partition, record.position, record.time
             known = newest.get(partition)
             if known is None or offset > known:
                 newest[partition] = offset

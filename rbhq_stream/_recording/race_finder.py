@@ -32,28 +32,30 @@ class RaceFinder:
         if not value:
             return frozenset()
         # if an object has a field twice, the last one counts
-        if value.count(b"eetingId") == 1 and value.count(b"ventNumber") == 1:
+        if value.count(b"eetingId") == value.count(b"ventNumber") == 1:
             race = self._plain(value[:_PREFIX])
             if race is not None:
                 return frozenset((race,))
         return self._decoded(topic, value)
 
-    def of_all(self, partitions: Sequence[tuple[str, int]], values: Sequence[bytes | None]) -> set[RaceId]:
-        """Returns the races of many documents. Much faster than one by one if they are plain.
+    def of_all(self, topics: Sequence[str], values: Sequence[bytes | None]) -> frozenset[RaceId]:
+        """Returns the races of many documents, for the index. Much faster than one by one if they are plain.
+
+        A plain document is not read to its end: if it has one of the two fields again, only the race that it names
+        first is found.
 
         Args:
-            partitions: the partition of each document.
+            topics: the topic of each document.
             values: the documents.
         """
-        given = [value for value in values if value is not None] if None in values else values
-        together = b"\n".join(given)  # type: ignore[arg-type]  # without None
-        if together.count(b"eetingId") == len(given) == together.count(b"ventNumber"):
-            starts = set(map(_start, given))  # type: ignore[arg-type]
-            races = set(map(self._plain, starts))
-            if None not in races:
-                return races  # type: ignore[return-value]
-        documents = zip(partitions, values, strict=True)
-        return {race for (topic, _), value in documents for race in self.of(topic, value)}
+        starts = set(map(_start, values if None not in values else filter(None, values)))  # type: ignore[arg-type]
+        races = {start: self._plain(start) for start in starts}
+        found = frozenset(race for race in races.values() if race is not None)
+        if None not in races.values():
+            return found
+        documents = zip(topics, values, strict=True)
+        others = [self._decoded(*one) for one in documents if one[1] and races[one[1][:_PREFIX]] is None]  # type: ignore[arg-type]
+        return found.union(*others)
 
     def _plain(self, start: bytes) -> RaceId | None:
         try:

@@ -58,9 +58,7 @@ class _RecordedSource:
             self._source.commit(self._uncommitted[1])
             self._uncommitted = None
         records = self._source.poll(timeout)
-        if records:
-            self._recorder.record(records, self._owner.is_wanted)
-        return records
+        return self._recorder.record(records, self._owner.is_wanted) if records else records
 
     def status(self) -> SourceStatus:
         return self._source.status()

@@ -11,32 +11,26 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from operator import methodcaller
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
 
 import attrs
 
 from rbhq_stream._config import Topics
+from rbhq_stream._recording.columns import Columns
 from rbhq_stream._recording.folder import FolderLock, RecordTo
 from rbhq_stream._recording.race_finder import RaceFinder
 from rbhq_stream._recording.segment_writer import SegmentWriter
+from rbhq_stream._summaries import SummarisedRecords
 from rbhq_stream.errors import RecordingError
 from rbhq_stream.record import RawRecord
 from rbhq_stream.signals import RecordingFailed
 
 _log = logging.getLogger("rbhq_stream")
-_value = methodcaller("value")
 
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """How many bytes of values may wait for the writer thread."""
 STALL_TIMEOUT = 2.0
 """Seconds that the feed waits for a disk that does not keep up. After that the recording fails and the feed goes on."""
-
-
-class _Batch(NamedTuple):
-    records: Sequence[RawRecord]
-    size: int
 
 
 class Recorder:
@@ -52,8 +46,9 @@ class Recorder:
     def __init__(self, to: RecordTo, topics: Topics, failed: Callable[[RecordingFailed], None]) -> None:
         self._to = to
         self._topics = topics
+        self._races = RaceFinder(topics.kinds)
         self._failed = failed
-        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()  # None: look at what is requested
+        self._queue: SimpleQueue[Columns | None] = SimpleQueue()  # None: look at what is requested
         self._received = (0, 0)
         self._taken = (0, 0)
         self._requested = 0  # up to which record a flush was requested
@@ -80,7 +75,6 @@ class Recorder:
             self._writer = SegmentWriter(
                 to.path,
                 attrs.asdict(self._topics),
-                RaceFinder(self._topics.kinds),
                 max_bytes=to.max_bytes,
                 keep=to.keep,
                 fsync=to.fsync,
@@ -91,16 +85,22 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="rbhq_stream recording", daemon=True)
         self._thread.start()
 
-    def record(self, records: Sequence[RawRecord], is_wanted: Callable[[], bool]) -> None:
-        """Has the records written. Waits while too much is waiting."""
+    def record(self, records: Sequence[RawRecord], is_wanted: Callable[[], bool]) -> Sequence[RawRecord]:
+        """Has the records written, and returns them. Waits while too much is waiting."""
         if self._failure is not None:
-            return
-        size = sum([len(value) for value in map(_value, records) if value is not None])
+            return records
         count, total = self._received
-        self._received = (count + len(records), total + size)
-        self._queue.put(_Batch(records, size))
-        if total + size - self._taken[1] > MAX_WAITING_BYTES:
+        try:
+            columns = Columns.of(records, self._races)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with a record, the feed goes on
+            self._received = (count + len(records), total)
+            self._fail(f"a record can't be recorded: {error!r}")
+            return records
+        self._received = (count + len(columns), total + columns.size)
+        self._queue.put(columns)
+        if total + columns.size - self._taken[1] > MAX_WAITING_BYTES:
             self._wait_for_room(is_wanted)
+        return SummarisedRecords(records, columns.newest(), columns.size)
 
     def request_flush(self) -> int:
         """Has everything flushed that was received so far. Returns what `is_flushed` takes."""
@@ -154,13 +154,13 @@ class Recorder:
         flush_at: float | None = None
         while self._failure is None:
             try:
-                batch = self._queue.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
+                columns = self._queue.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
             except Empty:
-                batch = None
-            if batch is not None:
-                writer.add(batch.records, batch.size)
+                columns = None
+            if columns is not None:
+                writer.add(columns)
                 count, total = self._taken
-                self._taken = (count + len(batch.records), total + batch.size)
+                self._taken = (count + len(columns), total + columns.size)
                 self._has_room.set()
                 if flush_at is None:
                     flush_at = time.monotonic() + interval

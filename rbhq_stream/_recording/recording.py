@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._config import Topics
-from rbhq_stream._recording.columns import RecordedRecord
+from rbhq_stream._recording.columns import Columns, RecordedRecord
 from rbhq_stream._recording.duplicates import Duplicates, RecreatedError
 from rbhq_stream._recording.folder import FolderLock, to_folder
 from rbhq_stream._recording.race_finder import RaceFinder
@@ -58,7 +58,7 @@ class _Selection:
         if self.since is not None or self.until is not None:
             since = -1 if self.since is None else _at_or_after(self.since)
             until = math.inf if self.until is None else _at_or_after(self.until)
-            raws = [raw for raw in raws if raw[2] and since <= raw[3] < until]
+            raws = [raw for raw in raws if raw.kind and since <= raw.time < until]
         if self.races is not None:
             raws = [raw for raw in raws if not self.races.isdisjoint(finder.of(raw.topic(), raw.value()))]
         return raws
@@ -270,13 +270,12 @@ class Recording:
             if segment_paths(folder):
                 raise RecordingError(str(folder), "there is a recording already: give another folder")
             topics = self.topics
+            races = RaceFinder(topics.kinds)
             try:
-                writer = SegmentWriter(
-                    folder, attrs.asdict(topics), RaceFinder(topics.kinds), max_bytes=2**60, keep=None, fsync=True
-                )
+                writer = SegmentWriter(folder, attrs.asdict(topics), max_bytes=2**60, keep=None, fsync=True)
                 try:
                     for raws in self._chunks():
-                        writer.add(raws, sum(len(raw.value() or b"") for raw in raws))
+                        writer.add(Columns.of(raws, races))
                 except BaseException:
                     writer.abandon()
                     raise
@@ -311,7 +310,7 @@ class Recording:
         latest = -1
         for _, raws in self._blocks(part):
             for raw in raws:
-                latest = max(latest, raw[3])
+                latest = max(latest, raw.time)
                 yield latest, raw
 
     def _blocks(self, part: _Part) -> Iterator[tuple[Block, list[RecordedRecord]]]:

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain
-from operator import itemgetter
+from operator import attrgetter
 
 from rbhq_stream._recording.columns import RecordedRecord
 from rbhq_stream._timestamps import from_milliseconds
@@ -18,7 +18,7 @@ from rbhq_stream.source import Owner, PartitionEnd, SourceStatus, TopicPartition
 MAX_WAIT = 0.02
 """Seconds between two looks for records that are due. So they are handed over at most so late."""
 
-_time_of = itemgetter(3)
+_time_of = attrgetter("time")
 
 
 class Replay:
@@ -152,14 +152,14 @@ class Replay:
         due, self._waiting = self._waiting[:count], self._waiting[count:]
         self._latest = self._due_at[count - 1]
         del self._due_at[:count]
-        self._next.update({record[0]: record[1] + 1 for record in due})
+        self._next.update({record.topic_partition: record.position + 1 for record in due})
         return self._not_held(due) if self._held else due
 
     def _not_held(self, records: Sequence[RecordedRecord]) -> Sequence[RecordedRecord]:
         for record in records:
-            if record[0] in self._held:
-                self._aside.setdefault(record[0], []).append(record)
-        return [record for record in records if record[0] not in self._held]
+            if record.topic_partition in self._held:
+                self._aside.setdefault(record.topic_partition, []).append(record)
+        return [record for record in records if record.topic_partition not in self._held]
 
     def _no_longer_held(self) -> Sequence[RecordedRecord]:
         released = [partition for partition in self._aside if partition not in self._held]
@@ -170,7 +170,7 @@ class Replay:
         for chunk in self._chunks:
             records = chunk
             if self._starts:
-                records = [record for record in chunk if record[1] >= self._starts.get(record[0], 0)]
+                records = [one for one in chunk if one.position >= self._starts.get(one.topic_partition, 0)]
             if records:
                 self._waiting = records
                 if self._speed != math.inf:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
 from rbhq_stream._durable_files import sync_folder
 from rbhq_stream._recording.blocks import encode_block, encode_file_header
-from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._recording.columns import Columns
 from rbhq_stream._recording.segments import TAIL_SUFFIX, segment_path, segment_paths
-from rbhq_stream.record import RawRecord
 
 _log = logging.getLogger("rbhq_stream")
 
@@ -34,7 +33,6 @@ class SegmentWriter:
     Args:
         folder: the folder of the recording.
         topics: the names of the topics, by the fields of `Topics`.
-        races: finds the races of documents.
         max_bytes: the size at which a segment is full.
         keep: how many segments to keep; `None` keeps all.
         fsync: whether `flush` waits for the disk.
@@ -47,7 +45,6 @@ class SegmentWriter:
         self,
         folder: Path,
         topics: Mapping[str, str | None],
-        races: RaceFinder,
         *,
         max_bytes: int,
         keep: int | None,
@@ -55,13 +52,13 @@ class SegmentWriter:
     ) -> None:
         self._folder = folder
         self._file_header = encode_file_header(topics)
-        self._races = races
         self._max_bytes = max_bytes
         self._keep = keep
         self._fsync = fsync
-        self._records: list[RawRecord] = []
-        self._bytes = 0  # of their values
-        self._flushed = 0  # how many of the records are in the tail
+        self._parts: list[Columns] = []
+        self._records = self._bytes = 0  # how many records they have, and the bytes of the values
+        self._flushed_parts = 0  # how many of the parts are in the tail
+        self._flushed = 0  # and of the records
         self._is_synced = True
         self._count = 0  # how many records the segment has
         self._tail: FileIO | None = None
@@ -70,25 +67,30 @@ class SegmentWriter:
     @property
     def unflushed(self) -> int:
         """How many records would be lost if the process were killed now."""
-        return len(self._records) - self._flushed
+        return self._records - self._flushed
 
-    def add(self, records: Sequence[RawRecord], size: int) -> None:
+    def add(self, columns: Columns) -> None:
         """Adds records.
-
-        Args:
-            records: in the order in which they came.
-            size: the bytes of their values.
 
         Raises:
             OSError: a block can't be written.
         """
-        self._records += records
-        self._bytes += size
-        if self._bytes >= BLOCK_BYTES or len(self._records) >= BLOCK_RECORDS:
-            self._write_block()
-            if self._segment.tell() >= self._max_bytes:
-                self._end_segment()
-                self._path, self._segment = self._begin_segment()
+        self._parts.append(columns)
+        self._records += len(columns)
+        self._bytes += columns.size
+        if self._bytes >= BLOCK_BYTES or self._records >= BLOCK_RECORDS:
+            self.end_block()
+
+    def end_block(self) -> None:
+        """Writes what was added, at least one record, as a block. Begins the next segment if this one is full.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        self._write_block()
+        if self._segment.tell() >= self._max_bytes:
+            self._end_segment()
+            self._path, self._segment = self._begin_segment()
 
     def flush(self) -> None:
         """Writes everything that was added, so that it survives the process and, with `fsync`, the machine.
@@ -100,8 +102,8 @@ class SegmentWriter:
             if self._tail is None:
                 self._tail = self._created(self._path.with_suffix(TAIL_SUFFIX))
             number = self._count + self._flushed
-            self._write(self._tail, encode_block(self._records[self._flushed :], number, self._races))
-            self._flushed = len(self._records)
+            self._write(self._tail, encode_block(self._parts[self._flushed_parts :], number))
+            self._flushed, self._flushed_parts = self._records, len(self._parts)
             self._sync(self._tail)
         if not self._is_synced:
             self._sync(self._segment)
@@ -128,15 +130,15 @@ class SegmentWriter:
                     file.close()
 
     def _write_block(self) -> None:
-        self._write(self._segment, encode_block(self._records, self._count, self._races))
+        self._write(self._segment, encode_block(self._parts, self._count))
         self._is_synced = False
         if self._tail is not None and self._flushed:
             self._sync(self._segment)  # before the only other copy goes
             self._is_synced = True
             self._tail.truncate(len(self._file_header))
-        self._count += len(self._records)
-        self._records = []
-        self._bytes = self._flushed = 0
+        self._count += self._records
+        self._parts = []
+        self._records = self._bytes = self._flushed = self._flushed_parts = 0
 
     def _begin_segment(self) -> tuple[Path, FileIO]:
         paths = segment_paths(self._folder)
