@@ -91,6 +91,12 @@ def test_a_health_that_was_kept_too_long_is_not_believed() -> None:
     assert decide(book(), now=late, rules=GateRules(max_health_age=timedelta(seconds=11)))
 
 
+def test_a_health_from_the_future_is_not_believed() -> None:
+    early = NOON - timedelta(seconds=11)
+    assert reasons(decide(book(), now=early)) == [RefusalReason.HEALTH_TOO_OLD]
+    assert decide(book(), now=NOON - timedelta(seconds=10))
+
+
 def test_a_race_that_the_book_does_not_have_takes_no_bets() -> None:
     assert reasons(decide(RaceBook())) == [RefusalReason.UNKNOWN_RACE]
 

@@ -119,6 +119,11 @@ def test_a_reinstated_runner_has_no_deduction_and_is_reported() -> None:
     assert (kept.scratching(4), kept.scratched, kept.scratched_at(4)) == (None, {}, None)
 
 
+def test_a_reinstatement_after_a_scratching_at_an_unknown_time_is_reported_to_every_bet() -> None:
+    kept = ledger(prices(scratching(4)), prices(Unscratching(4, at(15))))
+    assert len(kept.deductions(PriceType.WIN, struck_at=at(99)).reinstated) == 1
+
+
 def test_a_runner_that_was_scratched_again_counts_as_scratched_the_second_time() -> None:
     kept = ledger(prices(scratching(4, "0.07", 10)), prices(Unscratching(4, at(15))), prices(scratching(4, "0.09", 20)))
     # before, during and after the mistaken scratching, and after the real one
@@ -233,6 +238,15 @@ def test_a_late_record_that_states_the_same_moves_the_beginning_of_the_entry() -
     kept = ledger(prices(scratching(4), offset=5, minute=50), prices(scratching(4), offset=3, minute=30))
     [entry] = kept.entries(4)
     assert (entry.recorded_at, kept.scratched_at(4)) == (at(30), at(30))
+
+
+def test_a_late_record_that_states_something_else_is_an_entry_before_the_newer_one() -> None:
+    early = prices(scratching(4, "0.05", 10), offset=1, minute=1)
+    newer = prices(scratching(4, None, 20), offset=2, minute=2)
+    kept = ledger(newer, early)
+    assert kept == ledger(early, newer)
+    assert len(kept.entries(4)) == 2
+    assert of_win(kept, 9) == {4: Decimal("0.05")}, "the newer one states no deduction"
 
 
 def test_between_partitions_the_times_of_the_records_decide() -> None:

@@ -32,6 +32,7 @@ from rbhq_stream import (
     RecordMark,
     RunnerReinstated,
     RunnerScratched,
+    Scratching,
     TopicPartition,
     Unscratching,
     decode,
@@ -214,6 +215,44 @@ def test_a_scratching_that_does_not_fit_what_came_before_is_an_anomaly(
     assert (3 in book[RACE].scratched) == (
         expected[0] not in {AnomalyKind.SCRATCHING_OF_UNKNOWN_RUNNER, AnomalyKind.REINSTATED_WITHOUT_SCRATCHING}
     )
+
+
+@pytest.mark.parametrize(
+    ("reinstated_at", "recorded_at", "scratched_at", "is_before"),
+    [
+        (5, 5, 5, True),
+        (5, 5, 6, False),
+        (None, 5, 5, True),
+        (None, 5, 6, False),
+        (None, None, 5, False),
+        (5, 5, None, False),
+    ],
+)
+def test_a_runner_is_scratched_before_its_reinstatement_by_the_times_that_are_known(
+    reinstated_at: float | None, recorded_at: float | None, scratched_at: float | None, is_before: bool
+) -> None:
+    book, topics = given_prices((3, "5"))
+    apply(book, topics.prices(scratchings=[scratching(3, at=1)], at=1))
+    record = topics.prices(at=recorded_at).record
+    undone = Unscratching(3, None if reinstated_at is None else after(reinstated_at))
+    apply(book, PriceEvent(*IDS, unscratchings=(undone,), record=record))
+    changes = apply(book, topics.prices(scratchings=[scratching(3, at=scratched_at)], at=8))
+    assert anomalies(changes) == [(AnomalyKind.SCRATCHING_BEFORE_REINSTATEMENT, 3)] * is_before
+
+
+def test_times_without_a_zone_in_events_of_the_application_are_utc() -> None:
+    book, _ = given_prices((3, "5"))
+    early, late = after(1).replace(tzinfo=None), after(2).replace(tzinfo=None)
+    apply(book, PriceEvent(*IDS, unscratchings=(Unscratching(3, late),)))
+    changes = apply(book, PriceEvent(*IDS, scratchings=(Scratching(3, scratch_time=early),)))
+    assert anomalies(changes) == [(AnomalyKind.SCRATCHING_BEFORE_REINSTATEMENT, 3)]
+
+
+def test_a_revision_alone_omits_nothing_and_without_prices_no_runner_is_unknown() -> None:
+    book, topics = RaceBook(), Topics()
+    changes = apply(book, topics.prices(scratchings=[scratching(3), scratching(4)], at=1))
+    changes += apply(book, topics.prices(scratchings=[scratching(4, "0.20")], at=2))
+    assert anomalies(changes) == []
 
 
 def test_a_runner_that_is_reinstated_twice_is_an_anomaly_only_once() -> None:

@@ -242,6 +242,24 @@ def test_scratchings_and_prices_after_the_end_are_anomalies() -> None:
     assert anomalies(late) == [(AnomalyKind.SCRATCHING_AFTER_END, None)]
 
 
+def test_while_a_race_has_not_ended_again_nothing_is_after_its_end() -> None:
+    book, topics = given_prices((1, "5"), (2, "3"))
+    apply(book, topics.result("FINAL", 1, at=10), topics.status("PROTEST", at=12))
+    late = apply(book, topics.prices(win(1, "4"), at=13, scratchings=[scratching(2, at=9)]))
+    assert anomalies(late) == []
+
+
+def test_a_scratched_runner_with_a_position_and_no_factor_is_placed() -> None:
+    book, topics = given_prices((1, "5"), (2, "3"))
+    apply(book, topics.prices(scratchings=[scratching(2, at=1)], at=1))
+    positions = [RunnerResult(1, final_position=1), RunnerResult(2, final_position=2)]
+    changes = apply(book, topics.result("FINAL", at=9, results=positions))
+    assert anomalies(changes) == [(AnomalyKind.SCRATCHED_RUNNER_PLACED, 2)]
+    unplaced = [RunnerResult(1, final_position=1), RunnerResult(2, final_position=0)]
+    apply(book, topics.result("FINAL", at=10, results=unplaced))
+    assert book[RACE].finality is Finality.FINAL
+
+
 # results
 
 

@@ -167,6 +167,33 @@ def test_without_factors_a_dead_heat_waits_unless_the_rules_share_it() -> None:
     assert worth(known, 7, PLACE_4, price="3").amount == 3, "each of the three has a place of its own"
 
 
+def by_position(*positions: tuple[int, int]) -> SettlementFacts:
+    """The facts of a race whose result states finishing positions only."""
+    listed = tuple(RunnerResult(runner, None, position) for runner, position in positions)
+    return facts(result=attrs.evolve(result(3), results=listed))
+
+
+def test_without_factors_the_runner_after_two_winners_is_third_also_if_the_result_counts_it_as_second() -> None:
+    known = by_position((3, 1), (5, 1), (7, 2), (8, 3))
+    assert summary(worth(known, 7, PLACE_2)) == pending(PayoutReason.DEAD_HEAT)
+    assert worth(known, 7, PLACE_2, dead_heats=SETTLE).outcome is Outcome.LOST
+    assert [worth(known, runner, PLACE_3, price="2").amount for runner in (3, 5, 7)] == [2, 2, 2]
+    assert worth(known, 8, PLACE_4, price="2").amount == 2
+    assert worth(known, 8, PLACE_2).outcome is Outcome.LOST
+
+
+def test_without_factors_a_runner_that_is_listed_twice_is_no_dead_heat() -> None:
+    known = by_position((3, 1), (3, 1), (5, 2))
+    assert worth(known, 3, price="2").amount == 2
+    assert worth(known, 5, PLACE_2, price="2").amount == 2
+
+
+def test_factors_decide_without_positions() -> None:
+    listed = (RunnerResult(3, None, None, None, PayoutFactors(win=Decimal(1))), RunnerResult(5))
+    known = facts(result=attrs.evolve(result(3), results=listed))
+    assert [worth(known, runner).outcome for runner in (3, 5)] == [Outcome.WON, Outcome.LOST]
+
+
 def test_without_factors_and_without_a_winner_nothing_is_known() -> None:
     nobody = attrs.evolve(result(3), results=(RunnerResult(3), RunnerResult(5, None, 0)))
     assert summary(worth(facts(result=nobody), 3)) == pending(PayoutReason.NO_FACTOR)

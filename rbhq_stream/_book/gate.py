@@ -28,7 +28,9 @@ class RefusalReason(Enum):
     FEED_NOT_TRUSTED = "feed not trusted"
     """The feed is not live, or its health is not known: prices may have moved and runners may be scratched."""
     HEALTH_TOO_OLD = "health too old"
-    """The health was determined longer ago than `GateRules.max_health_age`: get `feed.health` for each decision."""
+    """The health was determined longer ago than `GateRules.max_health_age`, or is from the future by as much, because a
+    clock was set back: get `feed.health` for each decision.
+    """
     BOOK_INCOMPLETE = "book incomplete"
     """The book does not hold everything that was published about the race, or is still catching up."""
     UNKNOWN_RACE = "unknown race"
@@ -162,7 +164,7 @@ def _feed(health: Health | None, now: datetime, rules: GateRules) -> Iterator[Re
         return
     if not health.ok:
         yield Refusal(RefusalReason.FEED_NOT_TRUSTED, f"the feed is {health}")
-    if now - health.at > rules.max_health_age:
+    if abs(now - health.at) > rules.max_health_age:  # a time in the future is that of another clock
         yield Refusal(RefusalReason.HEALTH_TOO_OLD, f"the health of the feed is that of {_clock(health.at)}")
 
 

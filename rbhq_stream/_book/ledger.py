@@ -219,11 +219,17 @@ def _last_scratching(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
 
 def _scratched_at(scratching: Sequence[LedgerEntry]) -> datetime | None:
     for entry in reversed(scratching):
-        stated = entry.fact.scratch_time if isinstance(entry.fact, Scratching) else None
+        stated = stated_time(entry.fact)
         if stated is not None:
-            # a time without a zone, in an event that the application constructed, is UTC, as on the wire
-            return stated if stated.tzinfo is not None else stated.replace(tzinfo=timezone.utc)
+            return stated
     return scratching[0].recorded_at if scratching else None
+
+
+def stated_time(fact: _Fact) -> datetime | None:
+    """Returns when a runner was scratched or reinstated, as RBHQ stated it (UTC); `None` if it did not."""
+    stated = fact.scratch_time if isinstance(fact, Scratching) else fact.unscratch_time
+    # a time without a zone, in an event that the application constructed, is UTC, as on the wire
+    return stated.replace(tzinfo=timezone.utc) if stated is not None and stated.tzinfo is None else stated
 
 
 def _newest_stated(scratching: Sequence[LedgerEntry], price_type: PriceType) -> tuple[Decimal, LedgerEntry] | None:

@@ -54,7 +54,7 @@ class PayoutReason(Enum):
     NO_FACTOR = "no factor"
     """Pending: the result states no payout factor for the price type, and no winner, or the rules wait for a factor."""
     DEAD_HEAT = "dead heat"
-    """Pending: a dead heat for the last place that is paid, without payout factors."""
+    """Pending: the result states no payout factors, and a dead heat decides who has the last place that is paid."""
     UNUSABLE_FACTOR = "unusable factor"
     """Pending: the payout factor is not between 0 and 1."""
     UNCLEAR_DEDUCTIONS = "unclear deductions"

@@ -50,8 +50,11 @@ def payout_factor(
     places, position = _PLACES[paid_as], listed.final_position
     if position is None or not 1 <= position <= places:
         return NOTHING
-    tied = sum(other.final_position == position for other in result.results)
-    paid = min(tied, places - position + 1)
+    finished = {(other.runner_number, other.final_position) for other in result.results}
+    tied = sum(other == position for _, other in finished)
+    # Two winners are followed by a third runner, also if the result counts 1, 1, 2.
+    before = sum(other is not None and 1 <= other < position for _, other in finished)
+    paid = max(0, min(tied, places - max(position - 1, before)))
     if paid == tied:
         return Decimal(1)
     return PayoutReason.DEAD_HEAT if rules.dead_heats is InDoubt.WAIT else _TEN_DIGITS.divide(Decimal(paid), tied)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
 from rbhq_stream._book.changes import Anomaly, Change, DeductionRevised, RunnerReinstated, RunnerScratched
-from rbhq_stream._book.ledger import DeductionLedger, LedgerEntry
+from rbhq_stream._book.ledger import DeductionLedger, LedgerEntry, stated_time
 from rbhq_stream._book.provenance import RecordMark
 from rbhq_stream.events import PriceEvent, RaceId, Scratching, Unscratching
 
@@ -65,8 +65,8 @@ def _omitted(event: PriceEvent, before: DeductionLedger) -> Iterator[int]:
 
 def _is_before_reinstatement(scratching: Scratching, entries: tuple[LedgerEntry, ...]) -> bool:
     """Whether a new scratching of a reinstated runner has a time before its reinstatement."""
-    newest = entries[-1].fact if entries else None
-    if not isinstance(newest, Unscratching) or scratching.scratch_time is None:
+    if not entries or not isinstance(entries[-1].fact, Unscratching):
         return False
-    reinstated_at = newest.unscratch_time or entries[-1].recorded_at
-    return reinstated_at is not None and scratching.scratch_time <= reinstated_at
+    scratched_at = stated_time(scratching)
+    reinstated_at = stated_time(entries[-1].fact) or entries[-1].recorded_at
+    return scratched_at is not None and reinstated_at is not None and scratched_at <= reinstated_at

@@ -68,7 +68,7 @@ def payout(
     *,
     price: Decimal | int | str,
     struck_at: datetime,
-    stake: Decimal | int | str = 1,
+    stake: Decimal | int | str,
     rules: SettlementRules,
 ) -> Payout:
     """Returns what a bet is worth by the facts of its race.
