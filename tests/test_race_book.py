@@ -319,7 +319,7 @@ def test_a_topic_that_was_recreated_is_reported_and_goes_on() -> None:
     apply(book, topics.prices(scratchings=[scratching(3, at=1)], at=1, offset=900))
     changes = apply(book, topics.prices(win(4, "6"), at=10, offset=0))
     assert anomalies(changes) == [(AnomalyKind.OFFSETS_RESTARTED, None)]
-    changes = apply(book, topics.prices(win(3, "7"), reinstated=[3], at=11))
+    changes = apply(book, topics.prices(win(3, "7"), reinstated=[3], at=21))
     assert [type(change) for change in changes] == [RunnerReinstated, PriceChanged]
     assert book[RACE].price(3, PriceType.WIN) == Decimal(7)
     assert book.positions[TopicPartition("prices", 0)] == 2
@@ -341,7 +341,11 @@ def test_a_scratching_that_arrives_late_from_another_partition_withdraws_newer_p
     assert PriceChanged(RACE, mark_of(late), 3, PriceType.WIN, Decimal(5), None) in changes
     assert book[RACE].price(3, PriceType.WIN) is None
     assert book[RACE].prices[3, PriceType.WIN].opening == Decimal(5)
-    assert book.as_of(RACE, after(10)) == book[RACE]
+    apply(book, topics.prices(win(4, "3"), at=20))
+    assert book.as_of(RACE, after(20)) == book[RACE]
+    withdrawn = book.as_of(RACE, after(10))
+    assert withdrawn is not None
+    assert withdrawn.price(3, PriceType.WIN) is None
     # and a price from before does not come back with the runner
     apply(book, topics.prices(reinstated=[3], at=11), topics.prices(win(3, "9"), at=7, partition=1))
     assert book[RACE].price(3, PriceType.WIN) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from attrs import frozen
@@ -59,3 +60,16 @@ def updated(before: Price | None, value: Decimal | None, mark: RecordMark | None
     after.recorded = mark
     after.__class__ = Price
     return after  # type: ignore[no-any-return]
+
+
+def withdrawn(prices: Mapping[PriceKey, Price], runners: Collection[int]) -> dict[PriceKey, Price]:
+    """Returns the prices that are offered for runners which are scratched, as they are without an offer.
+
+    A price is still offered if a newer record stated it than the one that scratched its runner. It is withdrawn as of
+    that newer record, so that no earlier one replaces it.
+    """
+    return {
+        key: updated(price, None, price.recorded)
+        for key, price in prices.items()
+        if key[0] in runners and price.value is not None
+    }

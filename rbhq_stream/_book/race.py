@@ -36,7 +36,7 @@ from rbhq_stream._book.lifecycle import (
     is_same_result,
     transition,
 )
-from rbhq_stream._book.prices import Price, PriceKey, updated
+from rbhq_stream._book.prices import Price, PriceKey, updated, withdrawn
 from rbhq_stream._book.provenance import Location, RecordMark, mark_at, precedes, to_micros
 from rbhq_stream._book.race_history import RaceHistory
 from rbhq_stream._book.scratching_changes import scratching_changes
@@ -227,14 +227,13 @@ class BookedRace:
         self, prices: dict[PriceKey, Price], scratched: frozenset[int], mark: RecordMark | None, changes: list[Change]
     ) -> None:
         """Withdraws the prices of scratched runners that a newer record of another partition stated."""
-        for key, price in prices.items():
-            last = price.recorded
-            if key[0] in scratched and price.value is not None and last is not None:
-                prices[key] = updated(price, None, last)
-                changes.append(price_changed(self.race_id, mark, key, price.value, None))
-                micros = None if last.time is None else to_micros(last.time)
-                location = *last.coordinates, last.part, micros, 0
-                self._history.prices.add(self.newest if micros is None else micros, location, [(key, None)])
+        for key, price in withdrawn(prices, scratched).items():
+            changes.append(price_changed(self.race_id, mark, key, prices[key].value, None))
+            prices[key] = price
+            if price.recorded is not None and price.recorded.time is not None:
+                micros = to_micros(price.recorded.time)
+                location = *price.recorded.coordinates, price.recorded.part, micros, 0
+                self._history.prices.add(micros, location, [(key, None)])
 
     def _apply_status(self, event: RaceStatusEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
         prices, facts = self._now

@@ -6,7 +6,7 @@ from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.history import PriceHistory, Versions
 from rbhq_stream._book.ledger import DeductionLedger
 from rbhq_stream._book.lifecycle import PostedResult, StatedStatus
-from rbhq_stream._book.prices import Price, PriceKey
+from rbhq_stream._book.prices import Price, PriceKey, withdrawn
 
 
 class RaceHistory:
@@ -33,7 +33,8 @@ class RaceHistory:
         status, status_arrival = stated or (None, 0)
         results, result_arrival = posted or ((), 0)
         facts = Facts(ledger or DeductionLedger(), status, status_arrival, results, result_arrival)
-        return self.prices.at(micros), facts
+        prices = self.prices.at(micros)
+        return prices | withdrawn(prices, facts.ledger.scratched), facts
 
     def begin_at(self, micros: int, prices: dict[PriceKey, Price], facts: Facts) -> None:
         """Makes these facts, which were those at a time, the first ones: nothing before that time is known.
