@@ -7,10 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -65,7 +66,7 @@ def placings(draw: DrawFn) -> tuple[RunnerResult, ...]:
     position = stated = 1
     while left:
         tied = [left.pop() for _ in range(min(len(left), draw(st.sampled_from([1, 1, 2, 3]))))]
-        factors = {
+        factors: dict[str, Any] = {
             FACTOR_FIELDS[price_type]: round(Decimal(part.numerator) / part.denominator, 2)
             for price_type, places in PLACES.items()
             if has_factors and (part := share(position, len(tied), places))
@@ -124,6 +125,7 @@ def offered_to_scratched(state: RaceState) -> list[int]:
     return [runner for (runner, _), price in state.prices.items() if price.value and runner in state.scratched]
 
 
+@settings(deadline=None)
 @given(scattered(), st.integers(-1, END).map(after), st.data())
 def test_the_book_equals_a_naive_recomputation(day: Scattered, struck_at: datetime, data: st.DataObject) -> None:
     book = RaceBook()
@@ -169,6 +171,7 @@ def test_the_past_of_the_book_equals_a_naive_recomputation(day: Scattered, at: d
         )
 
 
+@settings(deadline=None)  # the disk may be busy
 @given(scattered(), st.data())
 def test_a_book_that_is_saved_and_loaded_in_between_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, day: Scattered, data: st.DataObject

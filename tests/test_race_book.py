@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -495,6 +496,33 @@ def test_as_of_before_the_kept_history_raises() -> None:
             assert state.price(3, PriceType.WIN) == at + 1
             assert state.prices[3, PriceType.WIN].opening == 1
     assert book.as_of(RACE, after(24)) == book[RACE]
+
+
+def test_the_history_of_statuses_is_limited_too() -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, *(topics.status(("OPEN", "CLOSED")[at % 2], at=at) for at in range(2_100)))
+    with pytest.raises(HistoryError) as raised:
+        book.as_of(RACE, after(5))
+    begins = raised.value.since
+    assert begins is not None
+    assert after(500) < begins < after(1_500)
+    for at in (1_500, 1_501, 2_099):
+        state = book.as_of(RACE, after(at))
+        assert state is not None
+        assert state.status is (RaceStatus.OPEN, RaceStatus.CLOSED)[at % 2]
+
+
+def test_the_history_takes_28_bytes_for_each_update() -> None:
+    book, topics = given_prices((3, "2"), (4, "3"))
+    updates = win(3, "2"), win(4, "3")
+    events = [topics.prices(*updates, at=at) for at in range(4_000)]
+    tracemalloc.start()
+    try:
+        apply(book, *events)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / 8_000 < 40, "the arrays have some room to grow"
 
 
 def test_as_of_a_race_that_the_book_does_not_have_raises() -> None:
