@@ -589,6 +589,23 @@ def test_the_delay_is_never_understated_and_overstated_by_a_small_part(steps: li
         assert exact <= lag.delay(now) <= exact + longest / RESOLUTION + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("read", "end", "known"),
+    [(None, None, None), (3, None, 3), (None, PartitionEnd(5, 1.0), 5), (7, PartitionEnd(5, 1.0), 7)],
+)
+def test_the_end_is_the_furthest_that_is_known(read: int | None, end: PartitionEnd | None, known: int | None) -> None:
+    lag = Lag(0.0)
+    lag.update(PartitionProgress(0.0, read, None), end, 1.0)
+    assert lag.end == known
+    assert lag.records is None
+
+
+def test_an_empty_partition_has_no_delay() -> None:
+    lag = Lag(0.0)
+    lag.update(PartitionProgress(0.0, None, None), PartitionEnd(0, 1.0), 1.0)
+    assert lag.delay(100.0) == 0.0
+
+
 def test_the_marks_of_a_long_delay_take_little_memory() -> None:
     lag = Lag(0.0)
     for number in range(1, 100_000):

@@ -58,6 +58,15 @@ def test_the_line_says_which_feed_what_why_what_was_before_and_what_ends_it() ->
     )
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"), (-1, "0.0 s")],
+)
+def test_a_duration_is_in_the_units_that_matter(seconds: float, text: str) -> None:
+    line = log_line("feed", change(R.UP_TO_DATE, R.BROKERS_UNREACHABLE, lasted=seconds))
+    assert f"it was live (up_to_date) for {text};" in line
+
+
 def test_the_line_of_a_recovery_has_the_gap() -> None:
     partition = TopicPartition("prices", 0)
     records = {partition: 12, partition._replace(partition=1): 30}

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -36,6 +37,7 @@ from rbhq_stream import (
 )
 from rbhq_stream import _cli as cli
 from rbhq_stream._tables.parquet import export
+from rbhq_stream._wire.names import FIELDS
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import TOPICS, TWO_EVENTS
 from tests.pages import PAGES, run_example
@@ -64,6 +66,30 @@ SCHEMAS = {
 def test_the_schemas_are_those_that_were_promised() -> None:
     for name, table in to_arrow([])._asdict().items():
         assert ", ".join(f"{field.name} {field.type}" for field in table.schema) == SCHEMAS[name]
+
+
+IN_TABLES = {
+    "prices": [PriceUpdate],
+    "scratchings": [Scratching, Unscratching],
+    "statuses": [RaceStatusEvent],
+    "results": [RaceResultEvent, RunnerResult, PayoutFactors],
+    "dividends": [Dividend, PoolDividend],
+}
+"""The classes whose fields are the columns of each table."""
+OTHER_NAMES = {"scratch_time": "time", "unscratch_time": "time"} | {
+    factor: f"{factor}_factor" for factor in ("win", "place2", "place3", "place4")
+}
+NOT_COLUMNS = {"extra", "results", "dividends", "payout_factors", "pool_dividends"}
+
+
+@pytest.mark.parametrize(("name", "classes"), IN_TABLES.items())
+def test_every_field_has_a_column(name: str, classes: list[type[Any]]) -> None:
+    fields = {field.name for cls in classes for field in attrs.fields(cls)} - NOT_COLUMNS
+    assert {OTHER_NAMES.get(field, field) for field in fields} <= set(getattr(to_arrow([]), name).schema.names)
+
+
+def test_every_class_that_is_read_is_in_a_table() -> None:
+    assert {cls for classes in IN_TABLES.values() for cls in classes} == set(FIELDS) - {PriceEvent}
 
 
 def test_the_page_names_every_column() -> None:
