@@ -39,6 +39,7 @@ from rbhq_stream import (
     decode,
     encode,
 )
+from rbhq_stream._book.departures import MAX_REMEMBERED, Departures
 from rbhq_stream.testing import MemoryRecord
 from tests.race_books import (
     IDS,
@@ -315,6 +316,27 @@ def test_each_event_of_a_record_with_several_is_applied_once() -> None:
     assert book.positions == {TopicPartition("status", 0): 1}
 
 
+def test_a_part_of_an_earlier_record_that_comes_again_changes_nothing() -> None:
+    book, topics = RaceBook(), Topics()
+    opened, closed = (topics.status(status, at=1, part=part, parts=2) for part, status in enumerate(("OPEN", "CLOSED")))
+    apply(book, opened, closed, topics.status("INTERIM", at=2))
+    assert apply(book, opened, closed) == []
+    assert book[RACE].status is RaceStatus.INTERIM
+
+
+def test_scratchings_of_a_recreated_topic_are_newer_than_those_before_whatever_their_offsets() -> None:
+    book, topics = given_prices((3, "5"))
+    apply(book, topics.prices(scratchings=[scratching(3, "0.10")], at=1, offset=900))
+    # a scratching without a time has that of its record
+    assert book[RACE].deductions(PriceType.WIN, struck_at=after(0)).total == Decimal("0.10")
+    assert book[RACE].deductions(PriceType.WIN, struck_at=after(1)).items == ()
+    apply(book, topics.prices(scratchings=[scratching(3, "0.20")], at=10, offset=0))
+    assert book[RACE].deductions(PriceType.WIN, struck_at=after(0)).total == Decimal("0.20")
+    apply(book, topics.prices(at=11), topics.prices(scratchings=[scratching(3, "0.30")], at=12))
+    assert book[RACE].deductions(PriceType.WIN, struck_at=after(0)).total == Decimal("0.30")
+    assert len(book[RACE].ledger.entries(3)) == 3
+
+
 def test_a_topic_that_was_recreated_is_reported_and_goes_on() -> None:
     book, topics = given_prices((3, "5"))
     apply(book, topics.prices(scratchings=[scratching(3, at=1)], at=1, offset=900))
@@ -554,6 +576,21 @@ def test_one_record_from_the_future_does_not_empty_the_book() -> None:
     apply(book, topics.status("OPEN", at=0, race_id=old), topics.status("OPEN", at=10**8, race_id=new))
     apply(book, topics.status("CLOSED", at=20, race_id=new))
     assert list(book) == [old, new]
+
+
+def test_old_races_are_looked_for_64_times_in_the_time_for_which_races_are_kept() -> None:
+    departures = Departures(timedelta(days=1))
+    second = 1_000_000
+    looks = [departures.oldest_to_keep(at * second) for at in range(0, 86_400, 10)]
+    found = [oldest for oldest in looks if oldest is not None]
+    assert 62 <= len(found) <= 66
+    assert found[-1] == pytest.approx(0, abs=1_400 * second)
+
+
+def test_the_oldest_of_too_many_races_that_left_are_forgotten() -> None:
+    departures = Departures(timedelta(days=1))
+    departures.leave(*((1, number) for number in range(MAX_REMEMBERED + 2)))
+    assert [departures.has_left((1, number)) for number in (0, 1, 2)] == [False, False, True]
 
 
 def test_a_race_that_comes_back_after_it_left_is_never_final() -> None:
