@@ -109,6 +109,7 @@ class Topics:
         *runners: int,
         at: float | None = None,
         results: Sequence[RunnerResult] | None = None,
+        created: float | None = None,
         race_id: RaceId = RACE,
         **where: Any,
     ) -> RaceResultEvent:
@@ -117,6 +118,7 @@ class Topics:
             race_id.meeting_id,
             race_id.event_number,
             status=RaceStatus(status),
+            date_created=None if created is None else after(created),
             results=listed,
             record=self._record("results", at, **where),
         )

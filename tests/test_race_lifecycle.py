@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import attrs
 import pytest
 
 from rbhq_stream import (
@@ -25,7 +26,7 @@ from rbhq_stream import (
     StatusChanged,
     Transition,
 )
-from tests.race_books import IDS, RACE, Topics, anomalies, apply, given_prices, placings, scratching, win
+from tests.race_books import IDS, RACE, Topics, after, anomalies, apply, given_prices, placings, scratching, win
 
 OPEN, CLOSED, INTERIM = RaceStatus.OPEN, RaceStatus.CLOSED, RaceStatus.INTERIM
 PROTEST, FINAL, ABANDONED = RaceStatus.PROTEST, RaceStatus.FINAL, RaceStatus.ABANDONED
@@ -301,6 +302,41 @@ def test_a_protest_after_final_is_provisional_until_it_is_final_again() -> None:
     changes = apply(book, topics.result("FINAL", 2, 1, at=3))
     assert [type(change) for change in changes] == [ResultAmended, StatusChanged, FinalityChanged]
     assert book[RACE].finality is Finality.FINAL
+
+
+def test_a_final_result_that_was_created_before_the_final_one_that_it_amends_is_not_final() -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, topics.result("FINAL", 1, 2, at=1, created=1), topics.status("FINAL", at=1))
+    apply(book, topics.result("FINAL", 2, 1, at=9, created=8))
+    assert book[RACE].finality is Finality.FINAL
+    changes = apply(book, topics.result("FINAL", 1, 2, at=20, created=1))
+    assert anomalies(changes) == [(AnomalyKind.RESULT_CREATED_EARLIER, None)]
+    assert (book[RACE].finality, book[RACE].reason) == (Finality.PROVISIONAL, FinalityReason.CONTRADICTION)
+    assert anomalies(apply(book, topics.result("FINAL", 1, 2, at=21, created=2))) == []
+    assert book[RACE].finality is Finality.PROVISIONAL, "still created before the other one"
+    # the same result, which RBHQ has made once more
+    apply(book, topics.result("FINAL", 1, 2, at=30, created=30))
+    assert book[RACE].finality is Finality.FINAL
+    assert [one.result.date_created for one in book[RACE].posted] == [after(1), after(8), after(30)]
+
+
+@pytest.mark.parametrize("status", ["INTERIM", "PROTEST"])
+def test_only_final_results_are_compared_by_when_they_were_created(status: str) -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, topics.result(status, 1, 2, at=1, created=9), topics.result("FINAL", 2, 1, at=2, created=5))
+    assert book[RACE].finality is Finality.FINAL
+
+
+def test_an_application_can_confirm_a_result_that_was_created_earlier() -> None:
+    book, topics = RaceBook(), Topics()
+    apply(book, topics.result("FINAL", 1, 2, at=1, created=5), topics.result("FINAL", 2, 1, at=2, created=1))
+    posted = book[RACE].posted[-1]
+    confirmed = attrs.evolve(posted.result, date_created=after(6).replace(tzinfo=None))
+    [change] = apply(book, confirmed)
+    assert isinstance(change, FinalityChanged)
+    assert book[RACE].finality is Finality.FINAL
+    assert book[RACE].posted[-1].repeated == posted.repeated
+    assert apply(book, confirmed) == []
 
 
 def test_only_the_newest_hundred_revisions_are_kept() -> None:

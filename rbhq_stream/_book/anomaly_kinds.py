@@ -16,6 +16,10 @@ class AnomalyKind(Enum):
     """The status went back, or came after FINAL or ABANDONED. It is applied all the same."""
     RESULT_OF_ABANDONED_RACE = "result of an abandoned race"
     """One topic has the race as abandoned, and the other one has a result that is newer, or FINAL."""
+    RESULT_CREATED_EARLIER = "result created earlier"
+    """A FINAL result differs from an earlier FINAL one, and RBHQ created it before that one: it may be an outdated
+    result that was published again. It is not final until RBHQ publishes one that it created later.
+    """
     RESULT_WITHOUT_WINNER = "result without a winner"
     """A FINAL result names no winner."""
     SCRATCHED_RUNNER_PLACED = "scratched runner placed"

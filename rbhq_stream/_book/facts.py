@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rbhq_stream._book.frozen_mapping import FrozenMapping
 from rbhq_stream._book.ledger import DeductionLedger
-from rbhq_stream._book.lifecycle import PostedResult, StatedStatus, Statements
+from rbhq_stream._book.lifecycle import PostedResult, StatedStatus, Statements, newest_final
 from rbhq_stream._book.prices import Price, PriceKey
 from rbhq_stream._book.state import RaceState
 from rbhq_stream.events import RaceId
@@ -26,7 +26,8 @@ class Facts(NamedTuple):
         """Returns the statements that determine the status and the finality of the race."""
         newest = self.posted[-1] if self.posted else None
         is_result_last = self.posted_arrival > self.stated_arrival
-        return Statements(self.stated, newest, is_result_last, frozenset(self.ledger.scratched))
+        scratched = frozenset(self.ledger.scratched)
+        return Statements(self.stated, newest, is_result_last, scratched, newest_final(self.posted[:-1]))
 
     def state(self, race_id: RaceId, prices: dict[PriceKey, Price], *, is_complete: bool) -> RaceState:
         """Returns the facts, and what follows from them, as a value for applications.

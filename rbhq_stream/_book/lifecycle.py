@@ -28,7 +28,8 @@ How far a result can be trusted (`Finality`), by the newest statement and the ne
 
 FINAL and VOID become PROVISIONAL where something contradicts them: the other topic's newest statement is ABANDONED
 while this one is not, or the other way round FINAL; the result names no winner; the result places a runner that is
-scratched. So they do while the book is incomplete, because what is missing may be a scratching or a newer result.
+scratched; or it amends a FINAL result that RBHQ created later, as its `date_created` states. So they do while the book
+is incomplete, because what is missing may be a scratching or a newer result.
 
 A result that is amended after FINAL stays FINAL, as its next revision. One that comes with INTERIM or PROTEST after
 FINAL reverses the status, so it is PROVISIONAL until it is FINAL again.
@@ -36,9 +37,11 @@ FINAL reverses the status, so it is PROVISIONAL until it is FINAL again.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timezone
 from enum import Enum
 
+import attrs
 from attrs import frozen
 
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
@@ -129,6 +132,8 @@ class Statements:
     result_came_last: bool = False
     """Whether the result arrived after the status. It decides only where a record or its time is missing."""
     scratched: frozenset[int] = frozenset()
+    final_created: datetime | None = None
+    """When RBHQ created the newest of the FINAL results before the newest result."""
 
     def standing(self, *, is_complete: bool) -> Standing:
         """Returns the race's status and the finality of its result.
@@ -173,6 +178,14 @@ class Statements:
                 found.add((AnomalyKind.RESULT_OF_ABANDONED_RACE, None))
             if result.status == RaceStatus.FINAL and not has_winner(result):
                 found.add((AnomalyKind.RESULT_WITHOUT_WINNER, None))
+            created = _created(result)
+            if (
+                result.status == RaceStatus.FINAL
+                and created is not None
+                and self.final_created is not None
+                and created < self.final_created
+            ):
+                found.add((AnomalyKind.RESULT_CREATED_EARLIER, None))
             found |= {(AnomalyKind.SCRATCHED_RUNNER_PLACED, runner) for runner in placed(result) & self.scratched}
         return frozenset(found)
 
@@ -191,7 +204,7 @@ class Statements:
             return Finality.PROVISIONAL, FinalityReason.RESULT_NOT_FINAL
         if AnomalyKind.RESULT_WITHOUT_WINNER in problems:
             return Finality.PROVISIONAL, FinalityReason.NO_WINNER
-        if AnomalyKind.SCRATCHED_RUNNER_PLACED in problems:
+        if problems & {AnomalyKind.SCRATCHED_RUNNER_PLACED, AnomalyKind.RESULT_CREATED_EARLIER}:
             return Finality.PROVISIONAL, FinalityReason.CONTRADICTION
         return Finality.FINAL, FinalityReason.ALL_CLEAR
 
@@ -254,6 +267,32 @@ def has_winner(result: RaceResultEvent) -> bool:
 def placed(result: RaceResultEvent) -> frozenset[int]:
     """Returns the runners that the result gives a position or a payout."""
     return frozenset(runner.runner_number for runner in result.results if is_placed(runner))
+
+
+def posted_again(posted: PostedResult, again: RaceResultEvent, mark: RecordMark | None) -> PostedResult:
+    """Returns a result after the same one was posted again; the same object if that states nothing new.
+
+    Args:
+        posted: The result.
+        again: The same result. RBHQ may have created it later, and so confirmed it.
+        mark: Its record.
+    """
+    created, before = _created(again), _created(posted.result)
+    if created is not None and (before is None or before < created):
+        posted = attrs.evolve(posted, result=attrs.evolve(posted.result, date_created=created))
+    return posted if mark is None else attrs.evolve(posted, repeated=mark)
+
+
+def newest_final(posted: Iterable[PostedResult]) -> datetime | None:
+    """Returns when RBHQ created the newest of the results that are FINAL; `None` if that is not known."""
+    created = (_created(one.result) for one in posted if one.result.status == RaceStatus.FINAL)
+    return max((time for time in created if time is not None), default=None)
+
+
+def _created(result: RaceResultEvent) -> datetime | None:
+    created = result.date_created
+    # a time without a zone, in an event that the application constructed, is UTC, as on the wire
+    return created.replace(tzinfo=timezone.utc) if created is not None and created.tzinfo is None else created
 
 
 def is_same_result(one: RaceResultEvent, other: RaceResultEvent) -> bool:

@@ -34,6 +34,7 @@ from rbhq_stream._book.lifecycle import (
     Transition,
     is_amendment,
     is_same_result,
+    posted_again,
     transition,
 )
 from rbhq_stream._book.prices import Price, PriceKey, updated, withdrawn
@@ -263,9 +264,10 @@ class BookedRace:
         if last is not None and _is_late(mark, last.repeated):
             return [self._late(mark, f"a result that is {event.status} after one that is {last.result.status}")]
         if last is not None and is_same_result(last.result, event):
-            if mark is None:
+            again = posted_again(last, event, mark)
+            if again is last:
                 return []
-            posted = (*facts.posted[:-1], attrs.evolve(last, repeated=mark))
+            posted = (*facts.posted[:-1], again)
             changes: list[Change] = []
         else:
             result = PostedResult(attrs.evolve(event), 1 if last is None else last.revision + 1, mark, mark)
