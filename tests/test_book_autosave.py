@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from rbhq_stream import (
     RaceId,
     TopicPartition,
 )
+from rbhq_stream._book import autosave
 from rbhq_stream.signals import Signal
 from tests.memory_feeds import memory_config
 from tests.race_books import RACE, Topics, win
@@ -190,6 +192,20 @@ def test_a_partition_of_which_nothing_is_processed_yet_keeps_the_position_that_w
     feed.processed = {PRICES: 51}
     feed.change_health(HealthReason.UP_TO_DATE)
     assert RaceBook.load(path).positions == {PRICES: 51}
+
+
+def test_a_book_is_saved_once_in_each_interval(path: Path, topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(autosave, "time", SimpleNamespace(monotonic=lambda: now))
+    book, feed = RaceBook(), PlayedFeed()
+    book.follow(feed, save_to=path, save_every=60)
+    saved_at = []
+    for now in range(100, 300, 20):
+        feed.deliver(topics.prices(win(3, str(now))))
+        if path.exists():
+            saved_at.append(now)
+            path.unlink()
+    assert saved_at == [160, 220, 280]
 
 
 # a disk that is full
