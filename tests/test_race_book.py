@@ -188,6 +188,12 @@ def test_deductions_and_payouts_are_those_of_the_ledger_and_the_result() -> None
     assert race.runners == frozenset({1, 2, 3})
 
 
+def test_the_time_of_the_jump_is_aware() -> None:
+    book, _ = given_prices((1, "5"))
+    with pytest.raises(ValueError, match=r"^jumped_at="):
+        book[RACE].payout(1, PriceType.WIN, price=5, struck_at=START, jumped_at=START.replace(tzinfo=None))
+
+
 def test_the_runners_are_not_known_without_prices() -> None:
     book, topics = RaceBook(), Topics()
     apply(book, topics.prices(scratchings=[scratching(3)], at=0), topics.result("FINAL", 1, 2, at=1))

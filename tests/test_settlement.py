@@ -211,6 +211,11 @@ def test_a_plain_place_bet_is_paid_by_the_number_of_starters() -> None:
     assert worth(facts(3, 5, 7, 1), 7, PLACE).paid_as == PLACE_3
 
 
+def test_a_runner_that_is_listed_twice_is_one_starter() -> None:
+    known = facts(3, 5, 7, runners=[3, 5, 7, 1, 2, 2, 2, 4])
+    assert worth(known, 3, PLACE).paid_as == PLACE_2
+
+
 def test_a_field_that_is_too_small_for_place_betting_refunds_the_bet_unless_the_rules_pay_the_winner() -> None:
     known = facts(3, 5, runners=[3, 5, 7, 1])
     refunded = (Outcome.REFUNDED, Decimal(1), PayoutReason.NO_PLACE_BETTING, Finality.FINAL)

@@ -21,6 +21,10 @@ from rbhq_stream._book.settlement_rules import DeductFrom, FieldSize, InDoubt, L
 from rbhq_stream.events import PriceType, RaceResultEvent, RaceStatus, RunnerResult
 
 
+def _to_jumped_at(value: datetime | None) -> datetime | None:
+    return None if value is None else checks.aware("jumped_at", value)
+
+
 @frozen(kw_only=True)
 class SettlementFacts:
     """Everything about a race that matters for its bets."""
@@ -35,7 +39,7 @@ class SettlementFacts:
     """Whether the race's status is PROTEST. A result may have this status as well."""
     runners: Collection[int] | None = None
     """Every runner that the race has or had, scratched ones included; `None` if they are not known."""
-    jumped_at: datetime | None = None
+    jumped_at: datetime | None = field(default=None, converter=_to_jumped_at)
     """When the race jumped (UTC), if it is known."""
 
 
@@ -155,7 +159,7 @@ class _Settlement:
     def _field_size(self) -> int | None:
         if self.facts.runners is None:
             return None
-        return sum(not self._is_out(runner) for runner in self.facts.runners)
+        return sum(not self._is_out(runner) for runner in set(self.facts.runners))
 
     def _is_out(self, runner: int) -> bool:
         """Whether a runner does not count for the size of the field."""

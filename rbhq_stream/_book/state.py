@@ -117,7 +117,7 @@ class RaceState:
 
         Raises:
             TypeError: an argument has another type; a float is not exact.
-            ValueError: `price` is below 1, `stake` is below 0, or `struck_at` has no time zone.
+            ValueError: `price` is below 1, `stake` is below 0, or `struck_at` or `jumped_at` has no time zone.
         """
         newest = self.posted[-1] if self.posted else None
         facts = SettlementFacts(
