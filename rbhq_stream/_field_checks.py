@@ -109,7 +109,7 @@ def member_of(kind: type[Enum]) -> Check:
 
     def check(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         if isinstance(value, str) and not isinstance(value, kind):
-            raise ValueError(f"{attribute.alias}={shown(value)}: a {kind.__name__} is not blank")  # noqa: TRY004 - any other is one
+            raise ValueError(f"{attribute.alias}={shown(value)}: a {kind.__name__} is not blank")  # noqa: TRY004  # any other is one
         check_type(instance, attribute, value)
 
     return check
@@ -140,7 +140,7 @@ def number(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
             f" give Decimal({str(value)!r}) or {str(value)!r}"
         )
     if isinstance(value, str):
-        raise ValueError(f'{attribute.alias}={shown(value)}: expected a decimal number, such as "4.40"')  # noqa: TRY004 - a string may hold one
+        raise ValueError(f'{attribute.alias}={shown(value)}: expected a decimal number, such as "4.40"')  # noqa: TRY004  # a string may hold one
     if not isinstance(value, Decimal):
         raise _wrong_type(attribute, "a Decimal, an int or a string of digits", value)
 

@@ -496,7 +496,7 @@ def test_start_is_earliest_latest_or_an_aware_time(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (datetime(2026, 11, 21, 9), "has no time zone"),  # noqa: DTZ001 - that is the point
+        (datetime(2026, 11, 21, 9), "has no time zone"),  # noqa: DTZ001  # that is the point
         (datetime(1969, 12, 31, tzinfo=timezone.utc), "is before 1970"),
         (date(2026, 11, 21), "expected 'earliest', 'latest' or a time"),
         ("", "expected 'earliest', 'latest' or a time"),

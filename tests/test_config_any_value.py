@@ -45,7 +45,7 @@ NASTY: list[Any] = [
     *("a:" + "9" * 5000, "[::1%\ud800]", "-----BEGIN CERTIFICATE-----\n\ud800\n-----END CERTIFICATE-----"),
     *(0, -1, 2**31, 2**63, 10**400, 10**5000, 1.5, math.inf, -math.inf, math.nan, 1e308, True, None, 1j),
     *(Decimal(1), Decimal("sNaN"), b"x", [], ["\ud800"], [None], (), set(), object(), BytesPath(), Topics),
-    *(Path("\ud800"), Path("z" * 5000), date(2020, 1, 1), datetime.min, datetime.max),  # noqa: DTZ901 - that is what is tested
+    *(Path("\ud800"), Path("z" * 5000), date(2020, 1, 1), datetime.min, datetime.max),  # noqa: DTZ901  # that is what is tested
     *({}, {7: 7}, {"\ud800": 1}, {"prices": "\ud800"}, {"prices": 10**5000}),
     *({"client.rack": "\ud800"}, {"fetch.min.bytes": 10**5000}, {"fetch.min.bytes": math.nan}),
     *({"heartbeat.interval.ms": "9" * 5000}, {"group.protocol": b"x"}),

@@ -445,7 +445,7 @@ def test_kafka_properties_print_masked() -> None:
     for one in again:
         assert isinstance(one, KafkaProperties)
         assert one["sasl.password"] == "correct horse"
-        for text in (repr(one), str(one), f"{one}", f"{one!r}", "%s" % one):  # noqa: UP031 - it is tested too
+        for text in (repr(one), str(one), f"{one}", f"{one!r}", "%s" % one):  # noqa: UP031  # it is tested too
             assert "correct horse" not in text
             assert "canary" not in text
             assert "'sasl.username': 'partner'" in text

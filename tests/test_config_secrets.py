@@ -81,7 +81,7 @@ def test_a_secret_prints_masked() -> None:
     assert f"{secret}" == "***"
     assert f"{secret!r:>15}" == "  Secret('***')"
     assert f"{secret:>5}" == "  ***"
-    assert "%s" % secret == "***"  # noqa: UP031 - it is tested too
+    assert "%s" % secret == "***"  # noqa: UP031  # it is tested too
     assert CANARY not in pprint.pformat([secret, {"a": secret}])
     with pytest.raises(TypeError):
         vars(secret)

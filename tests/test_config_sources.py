@@ -85,8 +85,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "max_poll_interval": durations.map(lambda value: value + 3600),
     "start": st.sampled_from(["earliest", "latest"])
     | st.datetimes(
-        datetime(1971, 1, 1),  # noqa: DTZ001 - the zone comes from timezones
-        datetime(2100, 1, 1),  # noqa: DTZ001 - the same
+        datetime(1971, 1, 1),  # noqa: DTZ001  # the zone comes from timezones
+        datetime(2100, 1, 1),  # noqa: DTZ001  # the same
         timezones=st.just(timezone.utc) | st.just(timezone(timedelta(hours=10))),
     ),
     "on_data_loss": st.sampled_from(["raise", "earliest", "latest"]),

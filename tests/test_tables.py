@@ -68,7 +68,7 @@ def test_the_schemas_are_those_that_were_promised() -> None:
         assert ", ".join(f"{field.name} {field.type}" for field in table.schema) == SCHEMAS[name]
 
 
-IN_TABLES = {
+IN_TABLES: dict[str, list[type[Any]]] = {
     "prices": [PriceUpdate],
     "scratchings": [Scratching, Unscratching],
     "statuses": [RaceStatusEvent],

@@ -1,5 +1,5 @@
 """Every documented format is accepted, and every documented refusal raises."""
-# ruff: noqa: E501 - documents and tables of faults, a line each
+# ruff: noqa: E501  # documents and tables of faults, a line each
 
 from __future__ import annotations
 
@@ -439,6 +439,22 @@ def test_a_long_value_is_shortened_in_a_fault() -> None:
     assert [fault.found for fault in caught.value.faults] == ['"' + "x" * 56 + "...", "1" * 57 + "..."]
 
 
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ("1" * 60, "1" * 60),
+        ("1" * 61, "1" * 57 + "..."),
+        ('"%s"' % ("x" * 58), '"%s"' % ("x" * 58)),
+        ('"%s"' % ("x" * 59), '"' + "x" * 56 + "..."),
+        ('"%s"' % ("x" * 61), '"' + "x" * 56 + "..."),
+    ],
+)
+def test_a_value_of_up_to_sixty_characters_is_shown_whole(document: str, shown: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(RaceStatusEvent, b'{"meetingId":1,"eventNumber":%s,"status":"OPEN"}' % document.encode())
+    assert [fault.found for fault in caught.value.faults] == [shown]
+
+
 def test_the_text_of_many_faults_stays_readable() -> None:
     with pytest.raises(DecodeError) as caught:
         decode(RaceStatusEvent, b"[%s]" % b",".join([b"0"] * 1000))
@@ -497,7 +513,7 @@ def test_encode_writes_times_in_utc() -> None:
          '$.priceUpdates[0].property found "\\ud800", expected a string without half a surrogate pair'),
         (PriceEvent(1, 2, scratchings=(Scratching(3), Scratching(3, "-Infinity"))),
          "$.scratchings[1].winDeduction found -Infinity, expected a decimal number"),
-        (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(2022, 1, 1)),)),  # noqa: DTZ001 - that is the point
+        (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(2022, 1, 1)),)),  # noqa: DTZ001  # that is the point
          "$.unscratchings[0].unscratchTime found 2022-01-01T00:00:00, expected a time with its time zone"),
         (PriceEvent(1, 2, unscratchings=(Unscratching(3, datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))),)),
          "$.unscratchings[0].unscratchTime found 0001-01-01T00:00:00+01:00, expected a time from year 1 to year 9999 in UTC"),

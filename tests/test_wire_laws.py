@@ -1,5 +1,5 @@
 """Properties of every event and every document, including documents of arbitrary bytes."""
-# ruff: noqa: E501 - tables
+# ruff: noqa: E501  # tables
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_megabytes_of_nonsense_take_seconds_at_most(raw: bytes) -> None:
         try:
             decode(kind, raw)
         except DecodeError as error:
-            assert 1 <= len(error.faults) <= 1_003  # noqa: PT017 - a valid price event is among them
+            assert 1 <= len(error.faults) <= 1_003  # noqa: PT017  # a valid price event is among them
             assert len(str(error)) < 5_000  # noqa: PT017
     assert time.process_time() - started < 20
 
@@ -267,7 +267,7 @@ _integers = st.one_of(st.integers(), st.just(-1), st.just(2**63), st.just(10**50
 _times = st.one_of(
     st.datetimes(),
     st.datetimes(timezones=st.timezones()),
-    st.sampled_from([datetime(1, 1, 1), datetime(9999, 12, 31, 23)]).map(  # noqa: DTZ001 - it gets one
+    st.sampled_from([datetime(1, 1, 1), datetime(9999, 12, 31, 23)]).map(  # noqa: DTZ001  # it gets one
         lambda time: time.replace(tzinfo=timezone(timedelta(hours=14)))
     ),
 )
@@ -321,7 +321,7 @@ def test_encode_writes_whatever_can_be_made_or_raises_a_value_error(event: Event
     try:
         raw = encode(event)
     except ValueError as error:
-        assert str(error).encode()  # noqa: PT017 - not every event is refused
+        assert str(error).encode()  # noqa: PT017  # not every event is refused
     else:
         assert decode(type(event), raw) == (event,)
 

@@ -426,7 +426,7 @@ class RaceBook:
         self._positions[topic, partition] = position
         if micros is None:
             return
-        if micros > self._newest:  # noqa: PLR1730 - max() takes three times as long
+        if micros > self._newest:  # noqa: PLR1730  # max() takes three times as long
             self._newest = micros
         if micros >= self._departures.look_at:
             oldest = self._departures.oldest_to_keep(micros)

@@ -32,7 +32,7 @@ PROPERTIES = "properties"
 """The value is a mapping of librdkafka properties. `fetch.min.bytes` is the variable `KAFKA_FETCH_MIN_BYTES`."""
 PATH = "path"
 """The value is a path; in a TOML file it is relative to the folder of that file."""
-SECRET = "secret"  # noqa: S105 - the name of a piece of metadata, not a password
+SECRET = "secret"  # noqa: S105  # the name of a piece of metadata, not a password
 """The value must not be printed. It may be in a file, to which the setting with `_file` after its name points."""
 
 _UNDERSCORED = {"log.level": "log_level"}

@@ -26,7 +26,7 @@ def without_frames(function: Callable[_P, _R]) -> Callable[_P, _R]:
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - raised again below, also a KeyboardInterrupt
+        except BaseException as error:  # noqa: BLE001  # raised again below, also a KeyboardInterrupt
             failure = error
         del args, kwargs
         failure.__cause__ = failure.__context__ = None

@@ -18,6 +18,9 @@ _R = TypeVar("_R")
 MAX_FAULTS = 1_000
 """Reading stops after this many faults. Otherwise megabytes of garbage would cause an error of the same size."""
 
+MAX_SHOWN = 60
+"""How many characters of a value an error shows."""
+
 MISSING = object()
 """Stands for a required field that the document does not have."""
 
@@ -28,7 +31,7 @@ class NotANumber(str):
     __slots__ = ()
 
 
-class Unreadable(Exception):  # noqa: N818 - what a reader finds; users get it as a DecodeError
+class Unreadable(Exception):  # noqa: N818  # what a reader finds; users get it as a DecodeError
     """The faults of a value. Their paths begin at the value; the reader of the containing object extends them."""
 
     def __init__(self, *faults: Fault) -> None:
@@ -84,16 +87,16 @@ def found(value: object) -> str:
         return shortened(str(value))
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str) and len(value) > 60:
-        return shortened(json.dumps(value[:60])[:-1] + "...")
-    if value is None or isinstance(value, (str, int, float)):
+    if isinstance(value, str):
+        return shortened(json.dumps(value[:MAX_SHOWN]))  # it may have megabytes
+    if value is None or isinstance(value, (int, float)):
         return shortened(json.dumps(value))
     # a value from the application, which `encode` refuses
     return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
 
 
 def shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def step(name: str) -> str:
