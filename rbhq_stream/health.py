@@ -276,6 +276,9 @@ class Gap:
     """
 
 
+MAX_BEFORE_JUMP = 86_400
+"""Seconds."""
+
 Schedule = Callable[[datetime, datetime], Iterable[datetime]]
 """Returns the scheduled jumps between two times (UTC): `schedule(since, until)`."""
 
@@ -287,6 +290,12 @@ def _plain(_: Any, __: Any, value: Any) -> Any:
 def _positive(_: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise ValueError(f"{attribute.name}={value!r}: expected a positive number of seconds")
+
+
+def _before_jump(_: Any, attribute: Any, value: Any) -> None:
+    _positive(None, attribute, value)
+    if value > MAX_BEFORE_JUMP:
+        raise ValueError(f"{attribute.name}={value!r}: expected at most {MAX_BEFORE_JUMP} seconds, a day")
 
 
 def _positive_or_none(_: Any, attribute: Any, value: Any) -> None:
@@ -307,7 +316,7 @@ class HealthRules:
     """The limits by which a feed's health is judged. All durations are in seconds.
 
     Raises:
-        ValueError: a limit is not a positive number.
+        ValueError: a limit is not a positive number, or `before_jump` is more than a day.
     """
 
     max_delay: float = field(default=5.0, validator=_positive)
@@ -321,8 +330,8 @@ class HealthRules:
     called about every five seconds, with two times (UTC), on a thread of its own, so it delays nothing. If it raises an
     exception, or has not returned after three seconds, the feed is `STALE` with the reason `SCHEDULE_FAILED`. So have
     it look up what is in memory already, such as a `RaceCard`."""
-    before_jump: float = field(default=120.0, validator=_positive)
-    """How long before a scheduled jump prices are expected to move."""
+    before_jump: float = field(default=120.0, validator=_before_jump)
+    """How long before a scheduled jump prices are expected to move. At most a day."""
     max_silence_before_jump: float = field(default=30.0, validator=_positive)
     """How long the topic of prices may be silent in that time."""
     max_clock_skew: float | None = field(default=10.0, validator=_positive_or_none)

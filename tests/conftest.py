@@ -6,10 +6,15 @@ Only tests that ask for a server start it.
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.broker.fixtures", "tests.memory_feeds", "tests.pages", "tests.postgres.fixtures"]
 
 _KAFKA_FIXTURES = {"kafka", "kafka3", "faulty", "proxied", "make_partner"}
+
+# hypothesis limits the time of an example, but how long one takes depends on what else the machine does
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -48,7 +48,7 @@ class World:
         self.now = 1000.0
         self.clock_error = 0.0  # seconds by which this host's clock is wrong
         self.suspended = 0.0  # seconds in which the host was suspended and the monotonic clock did not run
-        self.machine = HealthMachine(HealthRules(**rules), KINDS, self.clocks)
+        self.machine = HealthMachine(HealthRules(**rules), KINDS, self.clocks, self.wall)
         self.signals: list[HealthChanged] = []
         self.feed: dict[str, Any] = {"is_open": False}
         self.membership = Membership.JOINING
@@ -69,7 +69,7 @@ class World:
 
     @property
     def clocks(self) -> Clocks:
-        return Clocks(self.now, self.wall, self.now + self.suspended)
+        return Clocks(self.now, self.wall.timestamp(), self.now + self.suspended)
 
     def live(self) -> World:
         """Connects, is assigned both partitions, and is caught up."""
@@ -516,6 +516,13 @@ def test_a_schedule_that_does_not_return_is_a_failure_after_a_time() -> None:
     assert "has not returned for 3 s" in world.machine.current.detail
     world.feed["schedule"] = ScheduleReply()
     assert world.run(2) is R.UP_TO_DATE
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, "120", float("nan"), 86_401, float("inf")])
+def test_before_jump_is_a_positive_number_of_seconds_and_at_most_a_day(seconds: Any) -> None:
+    assert HealthRules(before_jump=86_400).before_jump == 86_400
+    with pytest.raises(ValueError, match=r"before_jump=.*: expected"):
+        HealthRules(before_jump=seconds)
 
 
 @pytest.mark.parametrize("age", [15.0, -15.0])

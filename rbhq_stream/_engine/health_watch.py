@@ -34,6 +34,8 @@ LOOK_INTERVAL = 0.2
 REPLY_TIMEOUT = 0.5
 """Maximum seconds that the poll thread waits until its failure has been observed."""
 
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
 
 class HealthWatch:
     """Owns the thread and the state machine.
@@ -64,7 +66,7 @@ class HealthWatch:
         deliver: Callable[[Signal], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._machine = HealthMachine(rules, topics, _clocks())
+        self._machine = HealthMachine(rules, topics, _clocks(), datetime.now(timezone.utc))
         self._schedule = None if rules.schedule is None else ScheduleThread(rules.schedule, rules.before_jump)
         self._name = name
         self._buffer = buffer
@@ -92,7 +94,7 @@ class HealthWatch:
             return health
         clocks = _clocks()
         stood_still = standstill(self._looked_at, clocks)
-        return health if stood_still is None else _aged(health, stood_still, clocks.wall)
+        return health if stood_still is None else _aged(health, stood_still, datetime.now(timezone.utc))
 
     @property
     def is_running(self) -> bool:
@@ -224,12 +226,8 @@ class HealthWatch:
 
 
 def _clocks() -> Clocks:
-    """Reads this host's clocks."""
-    return Clocks(
-        time.monotonic(),
-        datetime.now(timezone.utc),
-        time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else None,
-    )
+    """Reads this host's clocks. `feed.health` does so, which an application may read for each event."""
+    return Clocks(time.monotonic(), time.time(), None if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK))
 
 
 def _aged(health: Health, stood_still: str, at: datetime) -> Health:

@@ -87,9 +87,10 @@ class HealthMachine:
         rules: the limits.
         topics: the class of the events in each topic.
         clocks: the time now.
+        wall: the same (UTC).
     """
 
-    def __init__(self, rules: HealthRules, topics: Mapping[str, type[Event]], clocks: Clocks) -> None:
+    def __init__(self, rules: HealthRules, topics: Mapping[str, type[Event]], clocks: Clocks, wall: datetime) -> None:
         self._rules = rules
         self._arrivals = Arrivals(rules, topics)
         self._lags: dict[TopicPartition, Lag] = {}
@@ -100,7 +101,7 @@ class HealthMachine:
         self._not_live_since = float("-inf")  # when it stopped being live
         self._gap_from: tuple[datetime, dict[TopicPartition, int]] | None = None
         self.current = Health(
-            reason=HealthReason.NOT_STARTED, detail="the feed has not been started", since=clocks.wall, at=clocks.wall
+            reason=HealthReason.NOT_STARTED, detail="the feed has not been started", since=wall, at=wall
         )
         """The health as of the last observation."""
 

@@ -14,7 +14,6 @@ all that follows is that the feed confirms that it is up to date. A clock that i
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import NamedTuple
 
 SUSPENDED_AFTER = 3.0
@@ -25,8 +24,8 @@ class Clocks(NamedTuple):
     """What the clocks of this host show at one time."""
 
     monotonic: float
-    wall: datetime
-    """The time of the day (UTC)."""
+    wall: float
+    """The time of the day, in seconds since 1970."""
     boot: float | None = None
     """Seconds since the host was started, those in which it was suspended included; `None`: there is no such clock."""
 
@@ -38,7 +37,7 @@ def standstill(before: Clocks, now: Clocks) -> str | None:
         return f"the process did not run for {ran:.1f} s"
     if now.boot is not None and before.boot is not None and now.boot - before.boot > SUSPENDED_AFTER:
         return f"the host was suspended for {now.boot - before.boot:.1f} s"
-    ahead = (now.wall - before.wall).total_seconds() - ran
+    ahead = now.wall - before.wall - ran
     if ahead > SUSPENDED_AFTER:
         return f"the host's clock went forward by {ahead:.1f} s: the host was frozen, or its clock was set"
     return None

@@ -110,7 +110,7 @@ def races(kafka: KafkaCluster, make_partner: MakePartner, tmp_path: Path) -> Ite
 @VARIANTS
 def test_a_kill_loses_nothing_and_no_race_is_handled_out_of_order(races: Races, variant: str) -> None:
     chance = random.Random(variant)
-    for _ in range(40 if LONG else 4):
+    for _ in range(40 if LONG else 3):
         races.publish_races(400)
         before = races.count_done()
         with races.begin(variant):
@@ -136,7 +136,7 @@ def test_members_that_join_and_leave_lose_nothing_and_keep_the_order(races: Race
     with CommitWatch(races.kafka, races.partner, group_id):
         races.publish_races(300)
         stays = races.begin(variant, group_instance_id=None)
-        for turn in range(20 if LONG else 4):
+        for turn in range(20 if LONG else 2):
             wait_for(partial(lambda count: races.count_done() >= count, races.count_done() + 50), "some are done")
             other = races.begin(variant, group_instance_id=None)
             wait_for(partial(_handles, races, other), "the other one has partitions")
