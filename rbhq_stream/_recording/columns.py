@@ -123,7 +123,7 @@ class Columns:
         offsets, values = list(map(offset, records)), list(map(value, records))
         kinds_and_times = list(chain.from_iterable(map(timestamp, records)))
         kinds, times = kinds_and_times[::2], kinds_and_times[1::2]
-        timed = times if 0 not in kinds else [time for kind, time in zip(kinds, times, strict=True) if kind]
+        timed = times if 0 not in set(kinds) else [time for kind, time in zip(kinds, times, strict=True) if kind]
         columns = offsets, kinds, times, list(map(key, records)), values, _all_headers(headers, records)
         if isinstance(offset, methodcaller):  # the Kafka client's own types need no check
             msgspec.convert((topics, partitions, *columns), _Received, builtin_types=(bytes,))  # not base64
@@ -214,7 +214,10 @@ def _elements(column: Sequence[object]) -> bytes:
 
 
 def _size(values: Sequence[bytes | None]) -> int:
-    return sum(map(len, values if None not in values else filter(None, values)))  # type: ignore[arg-type]  # no None
+    try:
+        return sum(map(len, values))  # type: ignore[arg-type]  # there are tombstones rarely
+    except TypeError:
+        return sum(map(len, filter(None, values)))
 
 
 def _all_headers(headers: Callable[[RawRecord], Any], records: Sequence[RawRecord]) -> list[Sequence[Header] | None]:

@@ -48,14 +48,19 @@ class RaceFinder:
             topics: the topic of each document.
             values: the documents.
         """
-        starts = set(map(_start, values if None not in values else filter(None, values)))  # type: ignore[arg-type]
-        races = {start: self._plain(start) for start in starts}
-        found = frozenset(race for race in races.values() if race is not None)
-        if None not in races.values():
-            return found
+        try:
+            starts = set(map(_start, values))  # type: ignore[arg-type]  # there are tombstones rarely
+        except TypeError:
+            starts = set(map(_start, filter(None, values)))
+        for start in starts - self._of_start.keys():
+            self._plain(start)
+        of_start = self._of_start.get
+        found = frozenset(map(of_start, starts))
+        if None not in found:
+            return found  # type: ignore[return-value]
         documents = zip(topics, values, strict=True)
-        others = [self._decoded(*one) for one in documents if one[1] and races[one[1][:_PREFIX]] is None]  # type: ignore[arg-type]
-        return found.union(*others)
+        others = [self._decoded(topic, one) for topic, one in documents if one and of_start(one[:_PREFIX]) is None]
+        return frozenset(filter(None, found)).union(*others)
 
     def _plain(self, start: bytes) -> RaceId | None:
         try:

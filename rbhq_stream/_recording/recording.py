@@ -4,96 +4,37 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from pathlib import Path
 from typing import Literal
 
 import attrs
-from attrs import evolve, frozen
+from attrs import evolve
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._config import Topics
 from rbhq_stream._recording.columns import Columns, RecordedRecord
 from rbhq_stream._recording.duplicates import Duplicates, RecreatedError
 from rbhq_stream._recording.folder import FolderLock, to_folder
+from rbhq_stream._recording.parts import Part, united_topics
 from rbhq_stream._recording.race_finder import RaceFinder
 from rbhq_stream._recording.replay import Replay
 from rbhq_stream._recording.segment_writer import SegmentWriter
-from rbhq_stream._recording.segments import Block, BlockReader, RecordingCut, read_segment, segment_paths
-from rbhq_stream._timestamps import from_milliseconds, to_milliseconds
+from rbhq_stream._recording.segments import Block, BlockReader, RecordingCut, segment_paths
+from rbhq_stream._recording.selection import Selection
+from rbhq_stream._timestamps import from_milliseconds
 from rbhq_stream._wire import decode
-from rbhq_stream.errors import ConfigError, DecodeError, RecordingError
+from rbhq_stream.errors import DecodeError, RecordingError
 from rbhq_stream.events import Event, RaceId
 from rbhq_stream.record import Record
 from rbhq_stream.source import Source, TopicPartition
 
 _CHUNK = 4_000
 """How many records of joined recordings are handled at once."""
-
-
-@frozen
-class _Selection:
-    """Which records are wanted."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    races: frozenset[RaceId] | None = None
-
-    def may_include(self, block: Block) -> bool:
-        """Whether a block may have a record that is wanted, by its index."""
-        index = block.index
-        if self.since is not None and (index.until is None or index.until < _at_or_after(self.since)):
-            return False
-        if self.until is not None and (index.since is None or index.since >= _at_or_after(self.until)):
-            return False
-        return self.races is None or not self.races.isdisjoint(index.races)
-
-    def of(self, raws: list[RecordedRecord], finder: RaceFinder) -> list[RecordedRecord]:
-        """Returns those records that are wanted."""
-        if self.since is not None or self.until is not None:
-            since = -1 if self.since is None else _at_or_after(self.since)
-            until = math.inf if self.until is None else _at_or_after(self.until)
-            raws = [raw for raw in raws if raw.kind and since <= raw.time < until]
-        if self.races is not None:
-            raws = [raw for raw in raws if not self.races.isdisjoint(finder.of(raw.topic(), raw.value()))]
-        return raws
-
-
-def _at_or_after(time: datetime) -> int:
-    """Returns the first millisecond since 1970 that is not before the time."""
-    return to_milliseconds(time + timedelta(microseconds=999))
-
-
-@frozen
-class _Part:
-    """One folder, or one file, that was recorded."""
-
-    path: Path
-    topics: Topics
-    blocks: tuple[Block, ...]
-    cuts: tuple[RecordingCut, ...]
-
-    @classmethod
-    def at(cls, path: Path) -> _Part:
-        try:
-            paths = segment_paths(path) if path.is_dir() else [path]
-            segments = [read_segment(one) for one in paths]
-        except OSError as error:
-            raise RecordingError(str(path), f"can't be read: {error.strerror or error!r}") from error
-        named = [segment.topics for segment in segments if segment.topics]
-        if not named:
-            raise RecordingError(str(path), "there is no recording, or nothing of it was written")
-        return cls(
-            path,
-            _united(str(path), named),
-            tuple(block for segment in segments for block in segment.blocks),
-            tuple(cut for segment in segments for cut in segment.cuts),
-        )
 
 
 class Recording:
@@ -111,8 +52,8 @@ class Recording:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._parts: tuple[_Part, ...] = (_Part.at(to_folder(path)),)
-        self._selection = _Selection()
+        self._parts: tuple[Part, ...] = (Part.at(to_folder(path)),)
+        self._selection = Selection()
 
     def __repr__(self) -> str:
         return f"<Recording {self._name}>"
@@ -136,10 +77,10 @@ class Recording:
             RecordingError: one of them can't be read, or they have different kinds of events in one topic.
             ValueError: there is none.
         """
-        parts = tuple(_Part.at(to_folder(path)) for path in paths)
+        parts = tuple(Part.at(to_folder(path)) for path in paths)
         if not parts:
             raise ValueError("there is no recording to join")
-        joined = _PartialRecording(parts, _Selection())
+        joined = _PartialRecording(parts, Selection())
         _ = joined.topics  # checks them
         return joined
 
@@ -148,7 +89,7 @@ class Recording:
     @property
     def topics(self) -> Topics:
         """The topics of its records, for the configuration of a feed that replays it."""
-        return _united(self._name, [attrs.asdict(part.topics) for part in self._parts])
+        return united_topics(self._name, [attrs.asdict(part.topics) for part in self._parts])
 
     @property
     def cuts(self) -> tuple[RecordingCut, ...]:
@@ -306,14 +247,14 @@ class Recording:
             problem = f"{error.partition} was recreated at {at}: use between() to read what was before or after it"
             raise RecordingError(self._name, problem) from error
 
-    def _timed(self, part: _Part) -> Iterator[tuple[int, RecordedRecord]]:
+    def _timed(self, part: Part) -> Iterator[tuple[int, RecordedRecord]]:
         latest = -1
         for _, raws in self._blocks(part):
             for raw in raws:
                 latest = max(latest, raw.time)
                 yield latest, raw
 
-    def _blocks(self, part: _Part) -> Iterator[tuple[Block, list[RecordedRecord]]]:
+    def _blocks(self, part: Part) -> Iterator[tuple[Block, list[RecordedRecord]]]:
         """Iterates over the blocks of a part, each with those of its records that are wanted."""
         finder = RaceFinder(part.topics.kinds)
         with closing(BlockReader()) as reader:
@@ -327,24 +268,6 @@ class Recording:
 class _PartialRecording(Recording):
     """Several recordings, or a selection of the records."""
 
-    def __init__(self, parts: tuple[_Part, ...], selection: _Selection) -> None:
+    def __init__(self, parts: tuple[Part, ...], selection: Selection) -> None:
         self._parts = parts
         self._selection = selection
-
-
-def _united(where: str, named: Iterable[Mapping[str, str | None]]) -> Topics:
-    """Returns the topics of several files.
-
-    Raises:
-        RecordingError: a kind of event has two topics, or a topic has two kinds of events.
-    """
-    found: dict[str, str] = {}
-    for topics in named:
-        for kind, name in topics.items():
-            if name is not None and found.setdefault(kind, name) != name:
-                problem = f"it has {kind} in two topics, {found[kind]!r} and {name!r}: read one of them at a time"
-                raise RecordingError(where, problem)
-    try:
-        return Topics(**found)
-    except ConfigError as error:
-        raise RecordingError(where, str(error)) from error
