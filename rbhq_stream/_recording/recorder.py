@@ -1,7 +1,8 @@
 """`Recorder`: writes records by a thread of its own.
 
-The poll thread only appends the records that it has polled to a queue. The writer thread makes blocks of them and
-writes them. The queue is bounded in bytes; while it is full, the poll thread waits, for `STALL_TIMEOUT` at most.
+The poll thread encodes the records that it has polled, while they are in the processor's cache, and appends them to a
+queue. The writer thread makes blocks of them, compresses and writes them. The queue is bounded in bytes; while it is
+full, the poll thread waits, for `STALL_TIMEOUT` at most.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from queue import Empty, SimpleQueue
 
 import attrs
 
@@ -19,7 +20,7 @@ from rbhq_stream._config import Topics
 from rbhq_stream._recording.columns import Columns
 from rbhq_stream._recording.folder import FolderLock, RecordTo
 from rbhq_stream._recording.race_finder import RaceFinder
-from rbhq_stream._recording.segment_writer import SegmentWriter
+from rbhq_stream._recording.segment_writer import BLOCK_BYTES, SegmentWriter
 from rbhq_stream._summaries import SummarisedRecords
 from rbhq_stream.errors import RecordingError
 from rbhq_stream.record import RawRecord
@@ -40,7 +41,12 @@ class Recorder:
     |---|---|---|
     | `_received` (records and bytes), `_requested` | poll thread | both |
     | `_taken` (records and bytes), `_flushed` | writer thread | both |
+    | `_waiting` | poll thread appends, writer thread removes | both |
+    | `_wakes_itself`: whether its wait ends without a wake-up | writer thread | poll thread |
     | `_failure` | either, under `_failing` | both |
+
+    While a flush is due in a moment, the poll thread wakes the writer thread only for a whole block, because each
+    wake-up takes the interpreter from the application.
     """
 
     def __init__(self, to: RecordTo, topics: Topics, failed: Callable[[RecordingFailed], None]) -> None:
@@ -48,7 +54,9 @@ class Recorder:
         self._topics = topics
         self._races = RaceFinder(topics.kinds)
         self._failed = failed
-        self._queue: SimpleQueue[Columns | None] = SimpleQueue()  # None: look at what is requested
+        self._waiting: deque[Columns] = deque()
+        self._wake = threading.Event()
+        self._wakes_itself = False
         self._received = (0, 0)
         self._taken = (0, 0)
         self._requested = 0  # up to which record a flush was requested
@@ -97,7 +105,9 @@ class Recorder:
             self._fail(f"a record can't be recorded: {error!r}")
             return records
         self._received = (count + len(columns), total + columns.size)
-        self._queue.put(columns)
+        self._waiting.append(columns)
+        if not self._wakes_itself or total + columns.size - self._taken[1] >= BLOCK_BYTES:
+            self._wake.set()
         if total + columns.size - self._taken[1] > MAX_WAITING_BYTES:
             self._wait_for_room(is_wanted)
         return SummarisedRecords(records, columns.newest(), columns.size)
@@ -105,7 +115,7 @@ class Recorder:
     def request_flush(self) -> int:
         """Has everything flushed that was received so far. Returns what `is_flushed` takes."""
         self._requested = self._received[0]
-        self._queue.put(None)
+        self._wake.set()
         return self._requested
 
     def is_flushed(self, ticket: int) -> bool:
@@ -117,13 +127,14 @@ class Recorder:
         if self._thread is None:
             return
         self._is_closing = True
-        self._queue.put(None)
+        self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._fail(f"the disk did not take the last records within {timeout:g} s")
 
     def _wait_for_room(self, is_wanted: Callable[[], bool]) -> None:
         deadline = time.monotonic() + STALL_TIMEOUT
+        self._wake.set()
         while self._received[1] - self._taken[1] > MAX_WAITING_BYTES and self._failure is None and is_wanted():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -150,20 +161,17 @@ class Recorder:
             self._lock.release()
 
     def _write_until_closing(self, writer: SegmentWriter) -> None:
-        interval = self._to.flush_interval
         flush_at: float | None = None
         while self._failure is None:
-            try:
-                columns = self._queue.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
-            except Empty:
-                columns = None
-            if columns is not None:
+            self._wait_for_work(flush_at)
+            for _ in range(len(self._waiting)):
+                columns = self._waiting.popleft()
                 writer.add(columns)
                 count, total = self._taken
                 self._taken = (count + len(columns), total + columns.size)
                 self._has_room.set()
                 if flush_at is None:
-                    flush_at = time.monotonic() + interval
+                    flush_at = time.monotonic() + self._to.flush_interval
             if self._is_closing and self._taken[0] == self._received[0]:
                 return
             is_due = flush_at is not None and time.monotonic() >= flush_at
@@ -173,12 +181,21 @@ class Recorder:
                 self._flushed = taken
                 flush_at = None
 
+    def _wait_for_work(self, flush_at: float | None) -> None:
+        """Waits until records are to be written, or until the next flush, before which only a full block is urgent."""
+        self._wakes_itself = flush_at is not None
+        if flush_at is not None:
+            self._wake.wait(max(0.0, flush_at - time.monotonic()))
+        elif not self._waiting:  # looked at after the field was set, so that none is overlooked
+            self._wake.wait()
+        self._wake.clear()
+
     def _fail(self, problem: str) -> None:
         with self._failing:  # the poll thread and the writer thread may both find it, at the same time
             if self._failure is not None:
                 return
             self._failure = problem
-        self._queue.put(None)
+        self._wake.set()
         missing = self._received[0] - self._flushed
         path = str(self._to.path)
         self._failed(RecordingFailed(at=datetime.now(timezone.utc), path=path, problem=problem, missing=missing))
