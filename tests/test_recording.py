@@ -243,7 +243,7 @@ def test_what_is_not_a_recording_is_refused(tmp_path: Path) -> None:
 
 def test_two_writers_of_one_folder_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "day"
-    with FolderLock(folder), pytest.raises(RecordingError, match="another feed is writing it"):
+    with FolderLock(folder), pytest.raises(RecordingError, match="another feed is writing to it"):
         FolderLock(folder)
     FolderLock(folder).release()
 

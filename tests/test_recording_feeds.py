@@ -92,7 +92,7 @@ def test_a_second_feed_on_the_same_folder_is_refused(
 ) -> None:
     first, second = make_facade(record_to=tmp_path / "day"), make_facade(record_to=tmp_path / "day")
     first.enter()
-    with pytest.raises(RecordingError, match="another feed is writing it"):
+    with pytest.raises(RecordingError, match="another feed is writing to it"):
         second.enter()
     first.leave()
     third = make_facade(record_to=tmp_path / "day")

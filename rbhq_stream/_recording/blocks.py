@@ -22,7 +22,7 @@ BLOCK_MAGIC = b"RBLK"
 VERSION = 1
 STORED, DEFLATED = 0, 1
 LEVEL = 3
-"""zlib's level. Higher ones make a day smaller by a quarter at most, and take three times as long."""
+"""The level of zlib. Higher levels make a day smaller by a quarter at most, and take three times as long."""
 _FILE_HEADER = struct.Struct("<8sII")
 _HEADER = struct.Struct("<4sBBHQIIIIII")
 _CRC = struct.Struct("<I")
@@ -30,7 +30,7 @@ HEADER_SIZE = _HEADER.size + _CRC.size
 
 
 class DamagedError(Exception):
-    """Bytes that are not what the format demands."""
+    """Bytes that do not conform to the format."""
 
 
 class UnsupportedError(DamagedError):
@@ -43,15 +43,15 @@ class PartitionRange:
 
     partition: TopicPartition
     first: int
-    """The offset of the first one that came."""
+    """The offset of the first record that arrived."""
     last: int
-    """The offset of the last one that came."""
+    """The offset of the last record that arrived."""
     count: int
 
 
 @frozen
 class BlockIndex:
-    """What a block holds."""
+    """What a block contains."""
 
     since: int | None
     """The earliest timestamp, in milliseconds since 1970; `None` if no record has one."""
@@ -75,7 +75,7 @@ class BlockIndex:
         """Returns the index that was encoded.
 
         Raises:
-            DamagedError: it is none.
+            DamagedError: the bytes are not an index.
         """
         try:
             document = json.loads(data)
@@ -95,7 +95,7 @@ class BlockHeader:
 
     compression: int
     number: int
-    """How many records came before it in its segment."""
+    """How many records precede it in its segment."""
     count: int
     index_size: int
     body_size: int
@@ -115,8 +115,8 @@ class BlockHeader:
         """Returns the header at the start of these bytes.
 
         Raises:
-            DamagedError: there is none.
-            UnsupportedError: it is of a version that is not known.
+            DamagedError: the bytes are not a header, or it is incomplete.
+            UnsupportedError: the block has a version or a compression that this library does not know.
         """
         if len(data) < HEADER_SIZE:
             raise DamagedError("its header is incomplete")
@@ -141,7 +141,7 @@ def encode_file_header(topics: Mapping[str, str | None]) -> bytes:
 
 
 def decode_file_header(data: bytes) -> tuple[dict[str, str], int]:
-    """Returns the names of the topics, by the fields of `Topics`, and how long the header is.
+    """Returns the names of the topics, by the fields of `Topics`, and the size of the header in bytes.
 
     Raises:
         DamagedError: these are not the first bytes of a file, or not all of them.
@@ -163,7 +163,7 @@ def encode_block(parts: Sequence[Columns], number: int) -> bytes:
 
     Args:
         parts: its records, at least one, in the order in which they came.
-        number: how many records came before it in its segment.
+        number: how many records precede it in its segment.
     """
     index = BlockIndex(
         min((part.since for part in parts if part.since is not None), default=None),

@@ -29,21 +29,21 @@ _ACCESSORS = ("topic", "partition", "offset", "timestamp", "key", "value", "head
 class RecordedRecord(msgspec.Struct, frozen=True, gc=False):
     """A `RawRecord` that was read from a recording."""
 
-    # A struct of msgspec is made three times as fast as a tuple of a subclass. It refers to nothing that refers back,
-    # so the garbage collector need not look at it.
+    # msgspec makes a struct in a third of the time that a tuple of a subclass takes. No reference leads back to it, so
+    # the garbage collector need not track it.
 
     topic_partition: TopicPartition
-    position: int
+    record_offset: int
     """The offset."""
     kind: int
     """Kafka's mark for the kind of the time; 0 if there is none."""
     time: int
     """The timestamp in milliseconds since 1970."""
-    name: bytes | None
+    record_key: bytes | None
     """The key."""
-    document: bytes | None
+    record_value: bytes | None
     """The value."""
-    pairs: list[Header] | None
+    record_headers: list[Header] | None
     """The headers."""
 
     def topic(self) -> str:
@@ -56,7 +56,7 @@ class RecordedRecord(msgspec.Struct, frozen=True, gc=False):
 
     def offset(self) -> int:
         """Returns the offset in the partition."""
-        return self.position
+        return self.record_offset
 
     def timestamp(self) -> tuple[int, int]:
         """Returns Kafka's mark for the kind of the time (0: there is none), and the milliseconds since 1970."""
@@ -64,15 +64,15 @@ class RecordedRecord(msgspec.Struct, frozen=True, gc=False):
 
     def key(self) -> bytes | None:
         """Returns the record's key."""
-        return self.name
+        return self.record_key
 
     def value(self) -> bytes | None:
         """Returns the record's bytes."""
-        return self.document
+        return self.record_value
 
     def headers(self) -> list[Header] | None:
         """Returns pairs of a name and a value."""
-        return self.pairs
+        return self.record_headers
 
 
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -98,7 +98,7 @@ class Run:
 
 @frozen
 class Columns:
-    """Some records as columns, each of them encoded. It does not refer to the records any more."""
+    """Some records as encoded columns. They have no references to the records."""
 
     runs: tuple[Run, ...]
     since: int | None
@@ -109,7 +109,7 @@ class Columns:
     size: int
     """The bytes of the values."""
     elements: tuple[bytes, ...]
-    """The elements of each column but the first one, the partitions, which are numbered for each block."""
+    """The elements of each column except the partitions, whose numbers are different in each block."""
 
     @classmethod
     def of(cls, records: Sequence[RawRecord], races: RaceFinder) -> Columns:
@@ -125,7 +125,7 @@ class Columns:
         kinds, times = kinds_and_times[::2], kinds_and_times[1::2]
         timed = times if 0 not in set(kinds) else [time for kind, time in zip(kinds, times, strict=True) if kind]
         columns = offsets, kinds, times, list(map(key, records)), values, _all_headers(headers, records)
-        if isinstance(offset, methodcaller):  # the Kafka client's own types need no check
+        if isinstance(offset, methodcaller):  # the Kafka client's own records need no check
             msgspec.convert((topics, partitions, *columns), _Received, builtin_types=(bytes,))  # not base64
         elements = tuple([_elements(column) for column in columns])
         return cls(

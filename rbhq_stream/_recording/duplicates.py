@@ -1,6 +1,6 @@
-"""`Duplicates`: leaves out the records that a recording has twice. Pure.
+"""`Duplicates`: leaves out records that a recording contains a second time. Pure.
 
-A feed that is restarted reads again what was not committed, and records it again. A replay has each record once.
+A feed that is restarted reads again what was not committed, and records it again. A replay returns each record once.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Duplicates:
 
     def __init__(self) -> None:
         self._newest: dict[TopicPartition, int] = {}
-        self._latest: dict[TopicPartition, int] = {}  # a time that none of its records so far is after
+        self._latest: dict[TopicPartition, int] = {}  # the latest time of its records so far
 
     def without_block(self, records: list[RecordedRecord], index: BlockIndex) -> list[RecordedRecord]:
-        """Returns those records of a block that did not come before. Fast if all are new and none is missing.
+        """Returns the records of a block that are new. Fast if all of them are, and none is missing between them.
 
         Args:
             records: some or all records of the block.
@@ -51,7 +51,7 @@ class Duplicates:
         return records
 
     def without(self, records: Sequence[RecordedRecord]) -> list[RecordedRecord]:
-        """Returns those records that did not come before.
+        """Returns the records that are new.
 
         Raises:
             RecreatedError: a topic was recreated.
@@ -59,13 +59,13 @@ class Duplicates:
         newest, latest = self._newest, self._latest
         found: list[RecordedRecord] = []
         for record in records:
-            partition, offset, time = record.topic_partition, record.position, record.time
+            partition, offset, time = record.topic_partition, record.record_offset, record.time
             known = newest.get(partition)
             if known is None or offset > known:
                 newest[partition] = offset
                 found.append(record)
             elif time > latest[partition]:
-                # What comes again is as old as it was. So it is another record, although its offset was used before.
+                # A record that was recorded again has the same time as before, so this is another one with its offset.
                 raise RecreatedError(partition, time)
             latest[partition] = max(latest.get(partition, -1), time)
         return found

@@ -39,15 +39,15 @@ class RecordTo:
     """
 
     path: Path = field(converter=to_folder)
-    """The folder of the recording. It is created if its parent exists; what it has is kept, and appended to."""
+    """The folder of the recording. It is created if its parent exists. New records are appended to what it contains."""
     max_bytes: int = field(default=256 * 1024 * 1024, kw_only=True, validator=checks.count(2**60))
     """The size at which a file is full and the next one begins."""
     keep: int | None = field(default=None, kw_only=True, validator=checks.optional(checks.count(1_000_000)))
     """The number of files to keep. The oldest is deleted, with a WARNING in the log. `None`: keep all."""
     flush_interval: float = field(default=1.0, kw_only=True, validator=checks.seconds(3600))
-    """Seconds after which a record is in the file at the latest."""
+    """The maximum time in seconds until a record is in the file."""
     fsync: bool = field(default=True, kw_only=True)
-    """Whether a flush waits for the disk. If not, a power failure may cost more than one interval; kill -9 can't."""
+    """Whether a flush waits for the disk. If not, a power failure may cost more than one interval; kill -9 does not."""
 
 
 class FolderLock:
@@ -56,7 +56,7 @@ class FolderLock:
     Windows has no `flock`, so nothing is locked there.
 
     Raises:
-        RecordingError: another writer has it, or it can't be created.
+        RecordingError: another writer has locked it, or it can't be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,9 @@ class FolderLock:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._file.close()
-                raise RecordingError(str(folder), "another feed is writing it; give each feed its own") from None
+                raise RecordingError(
+                    str(folder), "another feed is writing to it; give each feed its own folder"
+                ) from None
 
     def release(self) -> None:
         """Allows the next writer."""

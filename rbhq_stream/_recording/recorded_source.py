@@ -35,9 +35,9 @@ def recorded(
 
 
 class _RecordedSource:
-    """Passes everything on to another source.
+    """Delegates to another source, and records what it returns.
 
-    Commits wait until the records before them are in the recording, so that what a crash costs the recording is
+    Commits wait until the records before them are in the recording. So records that a crash costs the recording are
     delivered, and recorded, again.
     """
 

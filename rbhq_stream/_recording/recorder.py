@@ -1,4 +1,4 @@
-"""`Recorder`: writes records by a thread of its own.
+"""`Recorder`: writes records on a thread of its own.
 
 The poll thread encodes the records that it has polled, while they are in the processor's cache, and appends them to a
 queue. The writer thread makes blocks of them, compresses and writes them. The queue is bounded in bytes; while it is
@@ -29,9 +29,9 @@ from rbhq_stream.signals import RecordingFailed
 _log = logging.getLogger("rbhq_stream")
 
 MAX_WAITING_BYTES = 32 * 1024 * 1024
-"""How many bytes of values may wait for the writer thread."""
+"""The maximum size of the values that wait for the writer thread, in bytes."""
 STALL_TIMEOUT = 2.0
-"""Seconds that the feed waits for a disk that does not keep up. After that the recording fails and the feed goes on."""
+"""Seconds that the feed waits for a disk that does not keep up. Then the recording fails and the feed continues."""
 
 
 class Recorder:
@@ -72,10 +72,10 @@ class Recorder:
     # the poll thread's side
 
     def open(self) -> None:
-        """Locks the folder and begins to write.
+        """Locks the folder and starts the writer thread.
 
         Raises:
-            RecordingError: it can't be written.
+            RecordingError: the folder can't be written to.
         """
         to = self._to
         self._lock = FolderLock(to.path)
@@ -94,7 +94,15 @@ class Recorder:
         self._thread.start()
 
     def record(self, records: Sequence[RawRecord], is_wanted: Callable[[], bool]) -> Sequence[RawRecord]:
-        """Has the records written, and returns them. Waits while too much is waiting."""
+        """Queues the records to be written. Waits while the queue is full.
+
+        Args:
+            records: what was polled, at least one record.
+            is_wanted: whether the feed is still open.
+
+        Returns:
+            The same records, with their summary if it is known now.
+        """
         if self._failure is not None:
             return records
         count, total = self._received
@@ -113,17 +121,17 @@ class Recorder:
         return SummarisedRecords(records, columns.newest(), columns.size)
 
     def request_flush(self) -> int:
-        """Has everything flushed that was received so far. Returns what `is_flushed` takes."""
+        """Requests a flush of everything that was received so far. Returns a ticket for `is_flushed`."""
         self._requested = self._received[0]
         self._wake.set()
         return self._requested
 
     def is_flushed(self, ticket: int) -> bool:
-        """Whether what was requested then has been flushed, or will never be, because the recording has failed."""
+        """Whether the flush of this ticket is finished, or never will be because the recording has failed."""
         return self._flushed >= ticket or self._failure is not None
 
     def close(self, timeout: float) -> None:
-        """Writes what is left and closes the files."""
+        """Writes what is waiting and closes the files. Waits for at most `timeout` seconds."""
         if self._thread is None:
             return
         self._is_closing = True

@@ -40,8 +40,8 @@ _CHUNK = 4_000
 class Recording:
     """What a feed recorded with `record_to`, as it was when this object was made. Only the index is kept in memory.
 
-    `between` and `races` return recordings of a part of it. Each record is there once, in the order in which the
-    records came, even if the feed was restarted and has recorded some of them twice.
+    `between` and `races` return recordings of a part of it. Each record is returned once, in the order of arrival, even
+    if the feed was restarted and recorded some of them twice.
 
     Args:
         path: the folder that was given as `record_to`, or one of the files in it.
@@ -64,10 +64,9 @@ class Recording:
 
     @classmethod
     def join(cls, paths: Iterable[str | os.PathLike[str]]) -> Recording:
-        """Returns several recordings as one, merged by the time of their records. A record that several have is there
-        once.
+        """Returns several recordings as one, merged by time. A record that several of them contain is returned once.
 
-        Each recording keeps its order: a record that came after a later one is merged by the time of that one.
+        Each recording keeps its order: a record that arrived after one with a later time is merged by that time.
 
         Args:
             paths: the folders, or files.
@@ -75,7 +74,7 @@ class Recording:
         Raises:
             ConfigError: a path is not valid.
             RecordingError: one of them can't be read, or they have different kinds of events in one topic.
-            ValueError: there is none.
+            ValueError: no path is given.
         """
         parts = tuple(Part.at(to_folder(path)) for path in paths)
         if not parts:
@@ -84,7 +83,7 @@ class Recording:
         _ = joined.topics  # checks them
         return joined
 
-    # what there is
+    # what it contains
 
     @property
     def topics(self) -> Topics:
@@ -93,7 +92,7 @@ class Recording:
 
     @property
     def cuts(self) -> tuple[RecordingCut, ...]:
-        """Where its files were cut off in the middle of a write, as by kill -9. What was written before is there."""
+        """Where its files were cut off in the middle of a write, as by kill -9. Everything before can be read."""
         return tuple(cut for part in self._parts for cut in part.cuts)
 
     @property
@@ -121,7 +120,7 @@ class Recording:
         until = from_milliseconds(max(times)) if times else None
         return min(filter(None, (until, self._selection.until)), default=None)
 
-    # parts of it
+    # selecting a part
 
     def between(self, since: datetime | None = None, until: datetime | None = None) -> Recording:
         """Returns the records from `since` until before `until`, by their timestamps. Those without one are left out.
@@ -145,7 +144,7 @@ class Recording:
         """
         return _PartialRecording(self._parts, evolve(self._selection, races=frozenset(race_ids)))
 
-    # its records
+    # reading
 
     def __iter__(self) -> Iterator[Record]:
         """Iterates over the records.

@@ -16,13 +16,13 @@ from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, PartitionEnd, SourceStatus, TopicPartition
 
 MAX_WAIT = 0.02
-"""Seconds between two looks for records that are due. So they are handed over at most so late."""
+"""Seconds between two checks for records that are due, and so the longest delay of a record."""
 
 _time_of = attrgetter("time")
 
 
 class Replay:
-    """A `Source` that replays a recording, in the order in which its records came. Made by `Recording.at`.
+    """A `Source` that replays a recording, in the order in which its records arrived. Made by `Recording.at`.
 
     At a finite speed it hands over each record when its time has come, counted from the first record, and a record that
     came after a later one together with that one. The feed is live from the beginning then. At full speed the feed
@@ -152,7 +152,7 @@ class Replay:
         due, self._waiting = self._waiting[:count], self._waiting[count:]
         self._latest = self._due_at[count - 1]
         del self._due_at[:count]
-        self._next.update({record.topic_partition: record.position + 1 for record in due})
+        self._next.update({record.topic_partition: record.record_offset + 1 for record in due})
         return self._not_held(due) if self._held else due
 
     def _not_held(self, records: Sequence[RecordedRecord]) -> Sequence[RecordedRecord]:
@@ -170,7 +170,7 @@ class Replay:
         for chunk in self._chunks:
             records = chunk
             if self._starts:
-                records = [one for one in chunk if one.position >= self._starts.get(one.topic_partition, 0)]
+                records = [one for one in chunk if one.record_offset >= self._starts.get(one.topic_partition, 0)]
             if records:
                 self._waiting = records
                 if self._speed != math.inf:

@@ -1,4 +1,4 @@
-"""`SegmentWriter`: writes records to the files of a recording. It knows no thread and no clock.
+"""`SegmentWriter`: writes records to the files of a recording. It uses no threads and no clock.
 
 Records are collected until they fill a block, which is appended to the segment. So that a crash doesn't cost what was
 collected, `flush` appends it in small blocks to a second file, the tail, which is emptied when the large block has
@@ -22,9 +22,9 @@ from rbhq_stream._recording.segments import TAIL_SUFFIX, segment_path, segment_p
 _log = logging.getLogger("rbhq_stream")
 
 BLOCK_BYTES = 1024 * 1024
-"""A block is written when its values have so many bytes. Larger blocks would not be smaller on the disk."""
+"""A block is written when its values have this many bytes. Larger blocks would not compress better."""
 BLOCK_RECORDS = 50_000
-"""Or when it has so many records, however short they are."""
+"""A block is also written when it has this many records, however short they are."""
 
 
 class SegmentWriter:

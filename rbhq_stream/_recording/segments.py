@@ -1,4 +1,4 @@
-"""The files of a recording: how they are named, and which blocks each of them has, up to where it was cut off."""
+"""The files of a recording: their names, and which blocks each of them contains, up to where it was cut off."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RecordingCut:
     at: int
     """How many of its bytes can be read."""
     ignored: int
-    """How many bytes follow. They are the beginning of a block that was not written as a whole."""
+    """How many bytes follow. They are the beginning of an incomplete block."""
     reason: str
     """What is wrong with that block."""
 
@@ -58,7 +58,7 @@ class Block:
 
 @frozen
 class Segment:
-    """What a file and its tail have."""
+    """What a file and its tail contain."""
 
     topics: Mapping[str, str]
     """The names of the topics, by the fields of `Topics`."""
@@ -77,7 +77,7 @@ def segment_paths(folder: Path) -> list[Path]:
 
 
 def read_segment(path: Path) -> Segment:
-    """Reads which blocks a segment has. Its writer may be at work.
+    """Returns which blocks a segment contains. It can be read while it is written.
 
     Raises:
         RecordingError: it is not a file of a recording, or it is damaged before its last block.
@@ -101,7 +101,7 @@ def read_segment(path: Path) -> Segment:
 
 
 class BlockReader:
-    """Reads the records of blocks. It keeps the file of the last one open, until `close`."""
+    """Reads the records of blocks. Keeps the file of the last one open until `close`."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
