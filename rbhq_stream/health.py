@@ -276,7 +276,7 @@ class Gap:
     """
 
 
-MAX_BEFORE_JUMP = 86_400
+_MAX_BEFORE_JUMP = 86_400
 """Seconds."""
 
 Schedule = Callable[[datetime, datetime], Iterable[datetime]]
@@ -294,8 +294,8 @@ def _positive(_: Any, attribute: Any, value: Any) -> None:
 
 def _before_jump(_: Any, attribute: Any, value: Any) -> None:
     _positive(None, attribute, value)
-    if value > MAX_BEFORE_JUMP:
-        raise ValueError(f"{attribute.name}={value!r}: expected at most {MAX_BEFORE_JUMP} seconds, a day")
+    if value > _MAX_BEFORE_JUMP:
+        raise ValueError(f"{attribute.name}={value!r}: expected at most {_MAX_BEFORE_JUMP} seconds, a day")
 
 
 def _positive_or_none(_: Any, attribute: Any, value: Any) -> None:
