@@ -576,6 +576,15 @@ def test_old_races_leave_by_the_times_of_the_events() -> None:
     assert book.newest_at == after(3800)
 
 
+def test_a_race_whose_records_have_no_times_is_kept() -> None:
+    book, topics = RaceBook(keep=timedelta(days=1)), Topics()
+    other = RaceId(1397808, 8)
+    apply(book, topics.status("OPEN", race_id=other))
+    changes = apply(book, *(topics.prices(win(3, "2"), at=at) for at in range(0, 200_000, 3_600)))
+    assert not any(isinstance(change, RaceLeft) for change in changes)
+    assert other in book
+
+
 def test_one_record_from_the_future_does_not_empty_the_book() -> None:
     book, topics = RaceBook(keep=timedelta(hours=1)), Topics()
     old, new = RaceId(1, 1), RaceId(2, 1)

@@ -54,7 +54,7 @@ class RaceBook:
 
     Args:
         keep: How long a race is kept after the newest record about it, judged by the newest records of the whole book.
-            `None` keeps every race.
+            `None` keeps every race. A race whose records have no times is kept.
         history: How many updates of prices are kept of each race for `as_of`, at 28 bytes each.
 
     Raises:
@@ -434,7 +434,7 @@ class RaceBook:
                 changes += self._let_leave(oldest)
 
     def _let_leave(self, oldest: int) -> list[Change]:
-        old = sorted(key for key, race in self._races.items() if race.newest < oldest)
+        old = sorted(key for key, race in self._races.items() if BEGINNING < race.newest < oldest)
         self._departures.leave(*old)
         return [RaceLeft(self._races.pop(key).race_id, None) for key in old]
 
