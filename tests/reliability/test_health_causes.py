@@ -157,8 +157,9 @@ def test_each_cause_has_its_reason_within_its_limit_and_the_feed_recovers(
         watched.becomes(R.HANDLER_STUCK, 2.5)
         assert watched.told_since(began) == [], "in line it can't be told"
         if facade is SyncFacade:  # a blocked event loop runs no task
-            wait_for(lambda: watched.immediate[-1][0] >= began, "another thread has told it")
-            assert [reason for at, reason in watched.immediate if at >= began] == [R.HANDLER_STUCK]
+            # on a busy machine the recovery before it may be told that late, too
+            wait_for(lambda: watched.immediate[-1][1] is R.HANDLER_STUCK, "another thread has told it")
+            assert watched.immediate[-1][0] >= began
         watched.may_go_on.set()
         watched.becomes(R.UP_TO_DATE, 10)
 
