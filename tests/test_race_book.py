@@ -312,6 +312,18 @@ def test_events_made_by_hand_that_repeat_what_was_said_last_change_nothing() -> 
     ]
 
 
+def test_a_price_that_an_application_repeats_keeps_the_record_that_stated_it() -> None:
+    book, topics = RaceBook(), Topics()
+    event = topics.prices(win(3, "5"), at=1)
+    apply(book, event, PriceEvent(*IDS, (win(3, "5"),)))
+    assert book[RACE].prices[3, PriceType.WIN].recorded == mark_of(event)
+    apply(book, PriceEvent(*IDS, (win(3, "6"),)))
+    assert book[RACE].prices[3, PriceType.WIN].recorded is None
+    again = topics.prices(win(3, "6"), at=2)
+    apply(book, again)
+    assert book[RACE].prices[3, PriceType.WIN].recorded == mark_of(again), "a record confirms it"
+
+
 def test_each_event_of_a_record_with_several_is_applied_once() -> None:
     book, topics = RaceBook(), Topics()
     events = [topics.status(status, at=1, part=part, parts=2) for part, status in enumerate(("OPEN", "CLOSED"))]
