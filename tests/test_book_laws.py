@@ -19,6 +19,7 @@ from rbhq_stream import (
     RecordMark,
     Scratching,
 )
+from rbhq_stream._book.races import Races
 from tests.book_strategies import LAST, RACES, Day, days
 from tests.race_books import after, apply
 
@@ -60,6 +61,22 @@ def test_duplicates_in_between_change_nothing(day: Day, data: st.DataObject) -> 
 @given(days())
 def test_the_state_does_not_depend_on_how_the_topics_are_interleaved(day: Day) -> None:
     assert book_of(day.mixed).races() == book_of(day.other).races()
+
+
+@given(days(), st.integers(2, 12), st.data())
+def test_the_state_does_not_depend_on_whether_changes_of_prices_are_listed(
+    day: Day, history: int, data: st.DataObject
+) -> None:
+    """Prices are folded when they are read or listed, and after some updates, whatever comes first."""
+    races, seldom_read = Races(None, history), Races(None, history)
+    for event in day.mixed:
+        races.apply(event, lists_prices=data.draw(st.booleans()))
+        seldom_read.apply(event, lists_prices=False)
+        if data.draw(st.booleans()):
+            assert [race.state() for race in races.all()] == [race.state() for race in seldom_read.all()]
+    book = book_of(day.mixed)
+    for found in (races, seldom_read):
+        assert {race.race_id: race.state() for race in found.all()} == {state.race_id: state for state in book.races()}
 
 
 @given(days())

@@ -269,14 +269,6 @@ def test_an_application_that_ignores_a_fault_fails_and_a_right_one_survives_it(n
     assert_survives(right, day, [fault], seed=SCRATCHING_LAST)
 
 
-@pytest.mark.parametrize("seed", [1, 9])
-@pytest.mark.parametrize("other", [faults.outages(9), faults.topics_out_of_order(), faults.evictions(9)], ids=str)
-def test_records_expire_whatever_happens_before_and_after(other: Fault, seed: int) -> None:
-    for both in ([other, faults.expired_records()], [faults.expired_records(), other]):
-        with pytest.raises(AssertionError, match="no method resynchronise"):
-            assert_survives(Booking, ONE_RACE, both, seed=seed)
-
-
 def test_all_faults_together_are_survived() -> None:
     assert_survives(Board, DAY, [fault for fault, _, _ in EACH_FAULT.values()])
 

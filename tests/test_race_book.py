@@ -15,12 +15,14 @@ from rbhq_stream import (
     AnomalyKind,
     DeductionRevised,
     Event,
+    Feed,
     Finality,
     FinalityReason,
     HistoryError,
     Outcome,
     PriceChanged,
     PriceEvent,
+    PriceKey,
     PriceType,
     RaceBook,
     RaceEvent,
@@ -40,7 +42,8 @@ from rbhq_stream import (
     encode,
 )
 from rbhq_stream._book.departures import MAX_REMEMBERED, Departures
-from rbhq_stream.testing import MemoryRecord
+from rbhq_stream.testing import MemoryRecord, MemorySource
+from tests.memory_feeds import memory_config
 from tests.race_books import (
     IDS,
     RACE,
@@ -447,6 +450,58 @@ def test_a_reader_in_another_thread_sees_the_race_between_two_events() -> None:
     done.set()
     reader.join()
     assert not torn
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_readers_in_other_threads_see_whole_events_in_order_and_what_they_have_read_never_changes(
+    is_followed: bool,
+) -> None:
+    """The changes of prices are reported by `apply`, and not if the book follows a feed without handlers."""
+    topics, book = Topics(), RaceBook(history=700)
+    events: list[Event] = [topics.prices(win(3, "2"), win(4, "2"), at=0)]
+    for n in range(3, 2000):
+        events.append(topics.prices(win(3, str(n)), win(4, str(n)), at=n))
+        if n % 50 == 0:
+            events.append(topics.prices(win(3, str(n)), at=n, scratchings=[scratching(4)]))
+            events.append(topics.status("CLOSED" if n % 100 else "OPEN", at=n))
+            events.append(topics.prices(win(3, str(n)), win(4, str(n)), at=n, reinstated=[4]))
+    wrong: list[object] = []
+    done = threading.Event()
+
+    def read() -> None:
+        kept: list[tuple[RaceState, dict[PriceKey, Decimal | None]]] = []
+        newest = Decimal(0)
+        while not done.is_set():
+            state = book.get(RACE)
+            if state is None:
+                continue
+            one, other = state.price(3, PriceType.WIN), state.price(4, PriceType.WIN)
+            if one is None or one < newest or other != (None if 4 in state.scratched else one):
+                wrong.append(state)
+            else:
+                newest = one
+            if len(kept) < 500:
+                kept.append((state, {key: price.value for key, price in state.prices.items()}))
+        wrong.extend(state for state, values in kept if values != {key: p.value for key, p in state.prices.items()})
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    if is_followed:
+        source = MemorySource(memory_config().topics)
+        feed = Feed(memory_config(group_id=None), source=source)
+        book.follow(feed)
+        source.publish(*events)
+        feed.on(RaceEvent)(lambda _: feed.stop() if feed.stats.events + 1 == len(events) else None)
+        feed.run()
+    else:
+        for event in events:
+            book.apply(event)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+    assert book[RACE].price(3, PriceType.WIN) == 1999
 
 
 @pytest.mark.parametrize(

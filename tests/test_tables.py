@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +14,6 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from rbhq_stream import (
     Dividend,
@@ -38,14 +36,12 @@ from rbhq_stream import (
     to_arrow,
 )
 from rbhq_stream import _cli as cli
-from rbhq_stream._board.progress import tracked
 from rbhq_stream._tables.parquet import export
 from rbhq_stream._wire.names import FIELDS
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import TOPICS, TWO_EVENTS
 from tests.pages import PAGES, run_example
 from tests.recordings import Raw, written
-from tests.terminals import CLI, run_in_terminal
 
 AT = datetime(2022, 11, 27, 20, 25, 30, 440020, tzinfo=timezone.utc)
 HEAD = (
@@ -246,50 +242,7 @@ def test_what_cant_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert "there is no recording" in capsys.readouterr().err
     recorded_day(tmp_path / "day")
     assert cli.main(["export", str(tmp_path / "day"), str(tmp_path / "no" / "tables")]) == 1
-    assert f"can't write the tables in {tmp_path / 'no' / 'tables'}: No such file" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_an_export_that_does_not_end_leaves_the_files_of_an_earlier_one(
-    day: Recording, tmp_path: Path, error: type[BaseException]
-) -> None:
-    before = {path: path.read_bytes() for path in (tmp_path / "day-tables").iterdir()}
-
-    def interrupted() -> Iterator[Event]:
-        yield next(day.events(on_bad_record="skip"))
-        raise error
-
-    with pytest.raises(error):
-        export(interrupted(), tmp_path / "day-tables")
-    assert {path: path.read_bytes() for path in (tmp_path / "day-tables").iterdir()} == before
-
-
-def test_ctrl_c_during_an_export_is_no_success(
-    day: Recording, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("rbhq_stream._tables.export", interrupted)
-    assert cli.main(["export", "day", "day-tables"]) == 130
-    assert capsys.readouterr() == ("", "rbhq-stream: stopped\n")
-    assert day.partitions
-
-
-def test_in_a_terminal_an_export_shows_how_far_it_has_come() -> None:
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=100)
-    assert list(tracked(range(3000), "exporting", total=3000, console=console)) == list(range(3000))
-    assert "exporting" in out.getvalue()
-    assert "3000/3000" in out.getvalue()
-
-
-@pytest.mark.usefixtures("day")
-def test_the_bar_leaves_nothing_behind_in_the_terminal(tmp_path: Path) -> None:
-    status, written = run_in_terminal([*CLI, "export", str(tmp_path / "day"), str(tmp_path / "again")])
-    assert status == 0
-    assert "exporting" in written
-    assert "prices" in written.splitlines()[-6]
+    assert "No such file" in capsys.readouterr().err
 
 
 def test_the_pages_examples_run(day: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,14 +1,12 @@
-"""Progress bars on standard error: while a feed catches up, and while a recording is read. They need rich."""
+"""A progress bar on standard error while a feed catches up. It needs rich."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -16,9 +14,7 @@ from typing_extensions import Self
 
 from rbhq_stream import Health, HealthState
 
-_T = TypeVar("_T")
 _REFRESHES_PER_SECOND = 4
-_ITEMS_PER_STEP = 1000
 _COLUMNS = 40
 
 
@@ -64,21 +60,3 @@ class CatchUpBar:
             f"{left:,} records to go",
         )
         return row
-
-
-def tracked(items: Iterable[_T], what: str, *, total: int, console: Console | None = None) -> Iterator[_T]:
-    """Iterates over the items, and shows how far that has come. It leaves nothing behind.
-
-    Args:
-        items: The items.
-        what: What is being done with them.
-        total: About how many there are.
-        console: Where to draw; standard error by default.
-    """
-    columns = TextColumn("{task.description}"), BarColumn(_COLUMNS), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console or Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        for count, item in enumerate(items, 1):
-            yield item
-            if count % _ITEMS_PER_STEP == 0:
-                progress.update(task, completed=min(count, total))

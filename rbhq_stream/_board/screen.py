@@ -23,11 +23,6 @@ def has_rich() -> bool:
     return importlib.util.find_spec("rich") is not None
 
 
-def has_progress_bars() -> bool:
-    """Returns whether progress bars can be drawn: standard error is a terminal, and rich is installed."""
-    return sys.stderr.isatty() and has_rich()
-
-
 @contextmanager
 def log_not_shown() -> Iterator[None]:
     """Keeps Python from writing the library's warnings over a board, which shows the same facts."""

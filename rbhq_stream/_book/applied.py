@@ -44,7 +44,7 @@ class Applied:
 
     def admission(self, location: Location) -> Admission:
         """Returns what a record of the partition is, by the table above."""
-        _, _, offset, part, micros, _ = location
+        _, offset, part, micros, _ = location
         if offset > self.offset or (offset == self.offset and part > self.part):
             return Admission.NEW
         if micros is None or micros <= self.newest:
@@ -53,7 +53,7 @@ class Applied:
 
     def advance(self, location: Location) -> None:
         """Notes that the record was applied."""
-        _, _, offset, part, micros, _ = location
+        _, offset, part, micros, _ = location
         if offset < self.offset:
             self.is_restarted = True
         self.offset, self.part = offset, part

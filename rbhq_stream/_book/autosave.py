@@ -59,6 +59,8 @@ class Autosave:
     """Seconds."""
     _started_at: dict[TopicPartition, int]
     """The positions of the book at which the feed starts to read."""
+    _health: Callable[[], Health]
+    """Returns the health of the feed."""
     _before: dict[RaceId, Before] = field(factory=dict, init=False)
     """The races with changes that are not handled, each as it was before them."""
     _next: float = field(init=False)
@@ -77,7 +79,7 @@ class Autosave:
         for partition in partitions:
             self._started_at.pop(partition, None)
 
-    def handled(self, race_id: RaceId | None, health: Callable[[], Health]) -> None:
+    def handled(self, race_id: RaceId | None) -> None:
         """Notes that all changes of a race, or those without an event, are handled. Saves the book if it is due.
 
         A failure to save does not end the feed, because the book can be rebuilt from the topics.
@@ -87,7 +89,7 @@ class Autosave:
         if time.monotonic() < self._next:
             return
         try:
-            self._book.save(self._path, self._positions(health()), self._before)
+            self._book.save(self._path, self._positions(self._health()), self._before)
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from rbhq_stream._book.frozen_mapping import FrozenMapping
 from rbhq_stream._book.ledger import DeductionLedger
 from rbhq_stream._book.lifecycle import PostedResult, StatedStatus, Statements, newest_final
 from rbhq_stream._book.prices import Price, PriceKey
@@ -29,12 +29,12 @@ class Facts(NamedTuple):
         scratched = frozenset(self.ledger.scratched)
         return Statements(self.stated, newest, is_result_last, scratched, newest_final(self.posted[:-1]))
 
-    def state(self, race_id: RaceId, prices: dict[PriceKey, Price], *, is_complete: bool) -> RaceState:
+    def state(self, race_id: RaceId, prices: Mapping[PriceKey, Price], *, is_complete: bool) -> RaceState:
         """Returns the facts, and what follows from them, as a value for applications.
 
         Args:
             race_id: The race.
-            prices: Its prices. Nobody may write to this dictionary again.
+            prices: Its prices, which never change.
             is_complete: Whether everything that was published about the race is known.
         """
         standing = self.statements().standing(is_complete=is_complete)
@@ -43,7 +43,7 @@ class Facts(NamedTuple):
             standing.status,
             standing.finality,
             standing.reason,
-            FrozenMapping(prices),
+            prices,
             self.ledger,
             self.stated,
             self.posted,

@@ -11,13 +11,14 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from typing_extensions import TypeIs
 
 from rbhq_stream._book.autosave import Autosave, BookSaving
-from rbhq_stream._book.changes import Change
+from rbhq_stream._book.changes import Change, PriceChanged
+from rbhq_stream._book.races import Races
 from rbhq_stream._config import FeedConfig
 from rbhq_stream.events import Event, RaceEvent, RaceId
 from rbhq_stream.health import Health, HealthState
@@ -57,33 +58,19 @@ class Followable(Protocol):
     def may_await(self) -> bool: ...
 
 
-class Book(Protocol):
-    """What a follower does to a book."""
-
-    def apply(self, event: Event) -> tuple[Change, ...]: ...
-
-    def begin_catching_up(self) -> tuple[Change, ...]: ...
-
-    def caught_up(self) -> tuple[Change, ...]: ...
-
-    def drop(self, partitions: Collection[TopicPartition]) -> tuple[Change, ...]: ...
-
-    @property
-    def positions(self) -> Mapping[TopicPartition, int]: ...
-
-
 class Follower:
     """The handlers of a book's changes, and the feed that the book follows.
 
     Args:
-        book: the book.
+        races: the races of the book.
         saving: how it is saved.
     """
 
-    def __init__(self, book: Book, saving: BookSaving) -> None:
-        self._book = book
+    def __init__(self, races: Races, saving: BookSaving) -> None:
+        self._races = races
         self._saving = saving
         self._handlers: list[tuple[type[Change], Handler]] = []
+        self._wants_prices = False
         self._waiting: dict[RaceId | None, deque[Change]] = {}
         self._lock = threading.Lock()  # guards the book and its saving: with workers, several threads apply events
         self._feed: Followable | None = None
@@ -102,6 +89,7 @@ class Follower:
             if not callable(handler):
                 raise TypeError(f"on({kind.__name__}): {handler!r} can't be called")
             self._handlers.append((kind, handler))
+            self._wants_prices = self._wants_prices or issubclass(PriceChanged, kind)
             self._check_handlers()
             return handler
 
@@ -119,8 +107,9 @@ class Follower:
         self._check_handlers()
         self._is_whole = _is_whole(feed.config) if is_whole is None else is_whole
         if save_to is not None:
-            self._autosave = Autosave(self._saving, save_to, save_every, dict(self._book.positions))
-        self._handle(None, self._book.begin_catching_up())
+            started_at = {TopicPartition(*partition): at for partition, at in self._races.positions().items()}
+            self._autosave = Autosave(self._saving, save_to, save_every, started_at, lambda: feed.health)
+        self._handle(None, self._races.set_complete(is_complete=False))
         feed.on(HealthChanged)(self._health_changed)
         feed.on(PartitionsAssigned)(self._partitions_assigned)
         feed.on(PartitionsRevoked)(self._partitions_removed)
@@ -135,11 +124,20 @@ class Follower:
                 raise TypeError(f"on({kind.__name__}): {handler!r} is a coroutine function: that takes an AsyncFeed")
 
     def _apply(self, event: Event) -> Awaitable[None] | None:
+        if self._handlers:
+            return self._apply_and_handle(event)
+        with self._lock:
+            self._races.apply(event, lists_prices=False)
+            if self._autosave is not None:
+                self._autosave.handled(None)
+        return None
+
+    def _apply_and_handle(self, event: Event) -> Awaitable[None] | None:
         race_id = event.race_id
         with self._lock:
-            if self._autosave is not None and self._handlers:
+            if self._autosave is not None:
                 self._autosave.begin(race_id)
-            changes = self._book.apply(event)
+            changes = self._races.apply(event, lists_prices=self._wants_prices) or ()
         pending = self._handle(race_id, changes)
         if pending is None:
             self._handled(race_id)
@@ -164,9 +162,9 @@ class Follower:
         """Marks the book as complete if all partitions are caught up with, and as incomplete otherwise."""
         with self._lock:
             if not self._caught_up or not self._assigned <= self._caught_up:
-                changes = self._book.begin_catching_up()
+                changes = self._races.set_complete(is_complete=False)
             elif self._is_whole:
-                changes = self._book.caught_up()
+                changes = self._races.set_complete(is_complete=True)
             else:
                 return None
         pending = self._handle(None, changes)
@@ -178,12 +176,12 @@ class Follower:
         self._assigned.difference_update(signal.partitions)
         self._caught_up.difference_update(signal.partitions)
         with self._lock:
-            changes = self._book.drop(signal.partitions)
+            changes = self._races.drop(signal.partitions)
             if self._autosave is not None:
                 self._autosave.removed(signal.partitions)
         return self._handle(None, changes)
 
-    def _handle(self, race_id: RaceId | None, changes: tuple[Change, ...]) -> Awaitable[None] | None:
+    def _handle(self, race_id: RaceId | None, changes: Sequence[Change]) -> Awaitable[None] | None:
         """Calls the handlers for the changes; those of the race that are still waiting come first.
 
         Returns:
@@ -216,10 +214,9 @@ class Follower:
 
     def _handled(self, race_id: RaceId | None) -> None:
         """Notes that all changes of a race, or those that no event made, are handled."""
-        feed = self._feed
-        if self._autosave is not None and feed is not None:
+        if self._autosave is not None:
             with self._lock:
-                self._autosave.handled(race_id, lambda: feed.health)
+                self._autosave.handled(race_id)
 
 
 def _is_whole(config: FeedConfig) -> bool:

@@ -122,40 +122,35 @@ class GateRules:
 DEFAULT_GATE_RULES = GateRules()
 
 
-def accepting_bets(
-    race_id: RaceId,
-    race: RaceState | None,
-    *,
-    runner: int | None = None,
-    price_type: PriceType | None = None,
-    health: Health | None,
-    now: datetime,
-    card: RaceCard | None = None,
-    rules: GateRules = DEFAULT_GATE_RULES,
-) -> BettingDecision:
-    """Returns whether to take a bet, with every reason against it.
+@frozen(kw_only=True)
+class Inquiry:
+    """A bet that might be taken at a moment, and what is known then. `RaceBook.accepting_bets` describes the fields."""
 
-    Args:
-        race_id: The race.
-        race: Its state; `None` if the book does not have it.
-        runner: The runner to bet on; `None`: any runner.
-        price_type: The type of the price; `None`: any type.
-        health: The feed's health at this moment. `None` refuses the bet.
-        now: The present time, an aware time.
-        card: The card with the race's scheduled start. Without one, the status alone decides when betting ends.
-        rules: The limits.
+    runner: int | None
+    price_type: PriceType | None
+    health: Health | None
+    now: datetime
+    card: RaceCard | None
+    rules: GateRules
 
-    Raises:
-        TypeError: `now` is not a `datetime`.
-        ValueError: `now` has no time zone.
-    """
-    now = checks.aware("now", now)
-    against = [*_feed(health, now, rules), *_schedule(race_id, now, card, rules)]
-    if race is None:
-        against.append(Refusal(RefusalReason.UNKNOWN_RACE, f"the book does not have race {race_id}"))
-    else:
-        against += [*_race(race), *_prices(race, runner, price_type, now, rules)]
-    return BettingDecision(race_id, tuple(against), runner, price_type)
+    def decision(self, race_id: RaceId, race: RaceState | None) -> BettingDecision:
+        """Returns whether to take the bet, with every reason against it.
+
+        Args:
+            race_id: The race.
+            race: Its state; `None` if the book does not have it.
+
+        Raises:
+            TypeError: `now` is not a `datetime`.
+            ValueError: `now` has no time zone.
+        """
+        now = checks.aware("now", self.now)
+        against = [*_feed(self.health, now, self.rules), *_schedule(race_id, now, self.card, self.rules)]
+        if race is None:
+            against.append(Refusal(RefusalReason.UNKNOWN_RACE, f"the book does not have race {race_id}"))
+        else:
+            against += [*_race(race), *_prices(race, self.runner, self.price_type, now, self.rules)]
+        return BettingDecision(race_id, tuple(against), self.runner, self.price_type)
 
 
 def _feed(health: Health | None, now: datetime, rules: GateRules) -> Iterator[Refusal]:
@@ -196,7 +191,7 @@ def _prices(
     if runner is not None and runner in race.scratched:
         yield Refusal(RefusalReason.RUNNER_SCRATCHED, f"runner {runner} is scratched")
         return
-    of_runner = {key: price for key, price in race.prices.items() if runner is None or key[0] == runner}
+    of_runner = {key: race.prices[key] for key in race.prices if runner is None or key[0] == runner}
     if runner is not None and not of_runner:
         yield Refusal(RefusalReason.UNKNOWN_RUNNER, f"runner {runner} never had a price")
         return
@@ -274,16 +269,10 @@ class BettingGate:
             ValueError: `now` has no time zone.
         """
         before = self._decision
-        after = self._decision = accepting_bets(
-            self._race_id,
-            race,
-            runner=self._runner,
-            price_type=self._price_type,
-            health=health,
-            now=now,
-            card=card,
-            rules=self._rules,
+        inquiry = Inquiry(
+            runner=self._runner, price_type=self._price_type, health=health, now=now, card=card, rules=self._rules
         )
+        after = self._decision = inquiry.decision(self._race_id, race)
         if before is not None and _kinds(before) == _kinds(after):
             return None
         return BettingChanged(self._race_id, None, before, after)

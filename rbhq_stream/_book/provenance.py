@@ -7,7 +7,6 @@ from typing import Union
 
 from attrs import frozen
 
-from rbhq_stream._slots import open_class
 from rbhq_stream.events import RaceEvent
 from rbhq_stream.record import Record
 
@@ -27,7 +26,7 @@ class RecordMark:
     @classmethod
     def of(cls, event: RaceEvent) -> RecordMark | None:
         """Returns the mark of an event's record; `None` for an event without one."""
-        return mark_at(locate(event))
+        return mark_at(locate(event, {}))
 
     @property
     def coordinates(self) -> tuple[str, int, int]:
@@ -55,37 +54,51 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(0, 0, micros)
 
 
-Location = tuple[str, int, int, int, Union[int, None], int]
-"""Topic, partition, offset and part of a record, as in its `RecordMark`; its timestamp in microseconds since 1970; and
-the position in the partition once the event is processed. All of it is numbers, which are quick to make and to compare.
+Partition = tuple[str, int]
+"""Topic and partition number: equal to a `TopicPartition`, and faster to make."""
+
+Location = tuple[Partition, int, int, Union[int, None], int]
+"""The partition, the offset and the part of a record, as in its `RecordMark`; its timestamp in microseconds since 1970;
+and the position in the partition once the event is processed. It is quick to make and to compare, and a `RecordMark` is
+made of it only for a reader.
 """
 
-_OpenRecordMark = open_class(RecordMark)
 
+def locate(event: RaceEvent, partitions: dict[Partition, Partition]) -> Location | None:
+    """Returns the location of an event's record; `None` for an event without one. No `Record` is made.
 
-def locate(event: RaceEvent) -> Location | None:
-    """Returns the location of an event's record; `None` for an event without one. No `Record` is made."""
+    Args:
+        event: The event.
+        partitions: One object for each partition, which all locations share; a new partition is added.
+    """
     raw = event.raw_record
     if raw is None:
         return None
     if isinstance(raw, Record):
+        partition = raw.topic, raw.partition
         micros = None if raw.timestamp is None else to_micros(raw.timestamp)
-        return raw.topic, raw.partition, raw.offset, raw.part, micros, raw.next_offset
-    kind, milliseconds = raw.timestamp()
+        return partitions.setdefault(partition, partition), raw.offset, raw.part, micros, raw.next_offset
+    partition = raw.topic() or "", raw.partition() or 0
     offset = raw.offset() or 0
+    kind, milliseconds = raw.timestamp()
     micros = milliseconds * 1000 if kind and 0 <= milliseconds <= _MAX_MILLISECONDS else None
-    return raw.topic() or "", raw.partition() or 0, offset, 0, micros, offset + 1
+    return partitions.setdefault(partition, partition), offset, 0, micros, offset + 1
+
+
+def location_of(mark: RecordMark | None) -> Location | None:
+    """Returns the location of a marked record, which is not known to be the last event of its record."""
+    if mark is None:
+        return None
+    micros = None if mark.time is None else to_micros(mark.time)
+    return (mark.topic, mark.partition), mark.offset, mark.part, micros, mark.offset
 
 
 def mark_at(location: Location | None) -> RecordMark | None:
     """Returns the mark of the record at a location; `None` for no location."""
     if location is None:
         return None
-    mark = _OpenRecordMark()
-    mark.topic, mark.partition, mark.offset, mark.part, micros, _ = location
-    mark.time = None if micros is None else from_micros(micros)
-    mark.__class__ = RecordMark
-    return mark  # type: ignore[no-any-return]
+    (topic, partition), offset, part, micros, _ = location
+    return RecordMark(topic, partition, offset, part, None if micros is None else from_micros(micros))
 
 
 def precedes(one: RecordMark | None, other: RecordMark | None) -> bool:

@@ -1,14 +1,9 @@
-"""One race in the book: folds its events into facts, and reports what each changes.
-
-The facts of all three topics are in one immutable tuple that is replaced as a whole, so a reader in another thread sees
-the facts before an event or those after it, never a mixture. Unchanged parts are shared.
-"""
+"""One race in the book: folds its events into facts, and reports what each changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
-from decimal import Decimal
 from functools import partial
 
 import attrs
@@ -19,10 +14,10 @@ from rbhq_stream._book.changes import (
     Anomaly,
     Change,
     FinalityChanged,
+    PriceChanged,
     ResultAmended,
     ResultPosted,
     StatusChanged,
-    price_changed,
 )
 from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.history import BEGINNING, END
@@ -37,13 +32,15 @@ from rbhq_stream._book.lifecycle import (
     posted_again,
     transition,
 )
-from rbhq_stream._book.prices import Price, PriceKey, updated, withdrawn
-from rbhq_stream._book.provenance import Location, RecordMark, mark_at, precedes, to_micros
+from rbhq_stream._book.present import Present
+from rbhq_stream._book.price_log import Entry, PriceLog
+from rbhq_stream._book.prices import PriceTable, updated, withdrawn
+from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at, precedes, to_micros
 from rbhq_stream._book.race_history import RaceHistory
 from rbhq_stream._book.scratching_changes import scratching_changes
 from rbhq_stream._book.snapshots import SavedRace
 from rbhq_stream._book.state import RaceState
-from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatus, RaceStatusEvent
+from rbhq_stream.events import Event, PriceEvent, PriceUpdate, RaceId, RaceResultEvent, RaceStatus, RaceStatusEvent
 
 MAX_REVISIONS = 100
 """How many different results of a race are kept. Few have more than four."""
@@ -54,42 +51,34 @@ class BookedRace:
 
     Args:
         race_id: The race.
-        history: How many price updates are kept for `as_of`.
+        log: An empty log for its price updates.
         is_complete: Whether everything that was published about the race is known, or will be applied now.
     """
 
-    def __init__(self, race_id: RaceId, *, history: int, is_complete: bool) -> None:
+    def __init__(self, race_id: RaceId, log: PriceLog, *, is_complete: bool) -> None:
         self.race_id = race_id
         self.newest = BEGINNING
         """The time of the newest record about the race, in microseconds since 1970."""
         self._oldest = END
-        self._is_complete = is_complete
-        # Replaced as a whole: a reader sees the race before an event or after it. Nobody writes to the dictionary.
-        self._now: tuple[dict[PriceKey, Price], Facts] = {}, Facts()
-        self._snapshot: tuple[object, bool, RaceState] | None = None
-        self._applied: dict[tuple[str, int], Applied] = {}
+        self._present = Present(race_id, log, is_complete=is_complete)
+        self._applied: dict[Partition, Applied] = {}
         self._arrivals = 0
         self._scratched: frozenset[int] = frozenset()
         self._standing = Standing()
         self._contradictions: frozenset[tuple[AnomalyKind, int | None]] = frozenset()
         self._ended_at: int | None = None
-        self._history = RaceHistory(history)
+        self._history = RaceHistory()
 
     # reading
 
     @property
-    def partitions(self) -> Collection[tuple[str, int]]:
+    def partitions(self) -> Collection[Partition]:
         """The partitions that records about the race came from."""
         return self._applied.keys()
 
     def state(self) -> RaceState:
         """Returns the race as it is now: the same object until something changes."""
-        snapshot, now, is_complete = self._snapshot, self._now, self._is_complete
-        if snapshot is None or snapshot[0] is not now or snapshot[1] is not is_complete:
-            prices, facts = now
-            snapshot = now, is_complete, facts.state(self.race_id, prices, is_complete=is_complete)
-            self._snapshot = snapshot
-        return snapshot[2]
+        return self._present.state()
 
     def state_at(self, micros: int) -> RaceState | None:
         """Returns the race as it was at a time; `None` if that is before its first record.
@@ -99,54 +88,62 @@ class BookedRace:
         """
         if micros < self._oldest:
             return None
-        prices, facts = self._history.at(micros)
-        return facts.state(self.race_id, prices, is_complete=self._is_complete)
+        facts, prices = self._history.at(micros), self._present.log.at(micros)
+        table = PriceTable(prices | withdrawn(prices, facts.ledger.scratched))
+        return facts.state(self.race_id, table, is_complete=self._present.is_complete)
 
     # applying
 
-    def apply(self, event: Event, location: Location | None) -> list[Change] | None:
+    def apply(self, event: Event, location: Location | None, *, lists_prices: bool) -> list[Change] | None:
         """Applies an event.
+
+        Args:
+            event: The event.
+            location: Its record.
+            lists_prices: Whether to return the changes of prices too.
 
         Returns:
             What it changed; `None` if it was applied before.
         """
-        restarted = None
+        changes: list[Change] = []
         applied, micros = None, None
         if location is not None:
-            partition, offset, micros = location[:2], location[2], location[4]
-            applied = self._applied.get(partition)
+            micros = location[3]
+            applied = self._applied.get(location[0])
             if applied is None:
-                applied = self._applied[partition] = Applied()
-            elif offset <= applied.offset:
-                admission = applied.admission(location)
-                if admission is Admission.DUPLICATE:
-                    return None
-                if admission is Admission.RESTARTED:
-                    detail = f"offset {offset} after offset {applied.offset}"
-                    restarted = Anomaly(self.race_id, mark_at(location), AnomalyKind.OFFSETS_RESTARTED, detail=detail)
-        mark = mark_at(location)
+                applied = self._applied[location[0]] = Applied()
+            elif location[1] <= applied.offset and not self._admits(location, applied, changes):
+                return None
         if isinstance(event, PriceEvent):
-            changes = self._apply_prices(event, location, mark)
+            if (
+                event.scratchings
+                or event.unscratchings
+                or self._scratched
+                or self._ended_at is not None
+                or lists_prices
+            ):
+                changes += self._apply_prices(event, location, lists_prices=lists_prices)
+            else:  # nearly all events, if nobody wants to know the changes of prices
+                self._present.enter_prices(event.price_updates, location, self.newest if micros is None else micros)
         elif isinstance(event, RaceStatusEvent):
-            changes = self._apply_status(event, location, mark)
+            changes += self._apply_status(event, location, mark_at(location))
         else:
-            changes = self._apply_result(event, location, mark)
+            changes += self._apply_result(event, location, mark_at(location))
         if applied is not None and location is not None:
             # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
             applied.advance(location)
         if micros is None:
             micros = BEGINNING
-        # max() and min() take three times as long
-        if micros > self.newest:  # noqa: PLR1730
+        if micros > self.newest:  # noqa: PLR1730  # max() takes three times as long
             self.newest = micros
-        if micros < self._oldest:  # noqa: PLR1730
+        if micros < self._oldest:  # noqa: PLR1730  # min() takes three times as long
             self._oldest = micros
-        return changes if restarted is None else [restarted, *changes]
+        return changes
 
     def set_complete(self, *, is_complete: bool) -> list[Change]:
         """Sets whether everything that was published about the race is known."""
-        self._is_complete = is_complete
-        return self._restated(self._now[1], None)
+        self._present.set_complete(is_complete=is_complete)
+        return self._restated(self._present.facts, None)
 
     # saving
 
@@ -156,7 +153,7 @@ class BookedRace:
 
     def remembered(self) -> Callable[[], SavedRace]:
         """Returns a function that returns the race to be saved as it is now, whatever is applied until it is called."""
-        prices, facts = self._now
+        prices, facts = self._present.copied()
         ids = self.race_id.meeting_id, self.race_id.event_number
         applied = {partition: copy(one) for partition, one in self._applied.items()}
         return partial(SavedRace.of, ids, prices, facts, applied, (self._oldest, self.newest))
@@ -167,77 +164,104 @@ class BookedRace:
         self._applied, self.newest, self._oldest = saved.partitions(), saved.newest, saved.oldest
         self._arrivals = max(facts.stated_arrival, facts.posted_arrival)
         self._scratched = frozenset(facts.ledger.scratched)
-        self._history.begin_at(saved.newest, prices, facts)
+        self._history.begin_at(saved.newest, facts)
         self._restated(facts, None)
-        self._now = prices, facts
+        self._present.begin_at(saved.newest, prices, facts)
 
     # the parts of it
 
-    def _apply_prices(self, event: PriceEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
-        old_prices, facts = self._now
-        changes: list[Change] = []
-        ledger, scratched = facts.ledger, self._scratched
+    def _admits(self, location: Location, applied: Applied, changes: list[Change]) -> bool:
+        """Returns whether a record is to be applied whose offset is not higher than the last one."""
+        admission = applied.admission(location)
+        if admission is Admission.RESTARTED:
+            detail = f"offset {location[1]} after offset {applied.offset}"
+            kind = AnomalyKind.OFFSETS_RESTARTED
+            changes.append(Anomaly(self.race_id, mark_at(location), kind, detail=detail))
+        return admission is not Admission.DUPLICATE
+
+    def _apply_prices(self, event: PriceEvent, location: Location | None, *, lists_prices: bool) -> list[Change]:
         if event.scratchings or event.unscratchings:
-            ledger, changes = self._scratched_by(event, location, mark)
-            scratched = frozenset(ledger.scratched)
-        if scratched:
-            rows = self._rows(event, mark, scratched, changes)
-        else:
-            rows = [((update.runner_number, update.price_type), update.price) for update in event.price_updates]
-        if rows and self._ended_at is not None and self._is_after_end(location):
-            changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_AFTER_END))
-        prices = old_prices.copy()
-        for key, value in rows:
-            before = prices.get(key)
-            prices[key] = after = updated(before, value, mark)
-            old, new = None if before is None else before.value, after.value
-            if old is not new:  # equal prices are the same object
-                changes.append(price_changed(self.race_id, mark, key, old, new))
-        micros = None if location is None else location[4]
-        dated = self.newest if micros is None else micros
-        self._history.prices.add(dated, location, rows)
-        if ledger is facts.ledger:
-            self._now = prices, facts
-            return changes
-        self._withdraw_newer(prices, scratched, mark, changes)
-        new_facts = facts._replace(ledger=ledger)
-        self._scratched = scratched
-        newest = BEGINNING if location is None else self._applied[location[:2]].newest
-        self._history.ledgers.add(max(dated, newest), ledger)
-        changes += self._restated(new_facts, mark)
-        self._now = prices, new_facts
+            return self._apply_scratchings(event, location, lists_prices=lists_prices)
+        changes: list[Change] = []
+        updates: Sequence[PriceUpdate] = event.price_updates
+        if self._scratched:
+            updates = self._of_starters(updates, location, self._scratched, changes)
+        if updates and self._is_after_end(location):
+            changes.append(Anomaly(self.race_id, mark_at(location), AnomalyKind.PRICE_AFTER_END))
+        micros = self._dated(location)
+        if lists_prices:
+            changes += self._price_changes([Entry(updates, location, micros)], mark_at(location))
+        self._present.enter_prices(updates, location, micros)
         return changes
 
-    def _rows(
-        self, event: PriceEvent, mark: RecordMark | None, scratched: frozenset[int], changes: list[Change]
-    ) -> list[tuple[PriceKey, Decimal | None]]:
-        """Returns the prices that an event states or withdraws, where runners are scratched."""
-        rows: list[tuple[PriceKey, Decimal | None]] = []
+    def _apply_scratchings(self, event: PriceEvent, location: Location | None, *, lists_prices: bool) -> list[Change]:
+        """Applies an event that changes more than prices."""
+        facts, mark = self._present.facts, mark_at(location)
+        ledger, changes = self._scratched_by(event, location, mark)
+        scratched = frozenset(ledger.scratched)
+        updates = self._of_starters(event.price_updates, location, scratched, changes)
+        entries: list[Entry] = []
         if event.scratchings:
-            prices = self._now[0]
-            rows += [(key, None) for key, old in prices.items() if key[0] in scratched and old.value is not None]
-        for update in event.price_updates:
+            on_time, entries = self._withdrawals(scratched, location)
+            updates = [*on_time, *updates]
+        if updates:
+            entries = [Entry(updates, location, self._dated(location)), *entries]
+        if updates and self._is_after_end(location):
+            changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_AFTER_END))
+        if lists_prices:
+            changes += self._price_changes(entries, mark)
+        if ledger is not facts.ledger:
+            facts = facts._replace(ledger=ledger)
+            self._scratched = scratched
+            newest = BEGINNING if location is None else self._applied[location[0]].newest
+            self._history.ledgers.add(max(self._dated(location), newest), ledger)
+            changes += self._restated(facts, mark)
+        self._present.enter_facts(facts, entries)
+        return changes
+
+    def _price_changes(self, entries: Sequence[Entry], mark: RecordMark | None) -> list[PriceChanged]:
+        """Returns what price updates change, which are to be entered then."""
+        return [PriceChanged(self.race_id, mark, *key, old, new) for key, old, new in self._present.moves(entries)]
+
+    def _withdrawals(
+        self, scratched: Collection[int], location: Location | None
+    ) -> tuple[list[PriceUpdate], list[Entry]]:
+        """Returns the updates that withdraw the prices of scratched runners.
+
+        A price that a newer record of another partition stated is withdrawn by an entry of its own, as of that record.
+        """
+        on_time: list[PriceUpdate] = []
+        entries: list[Entry] = []
+        for key, price in self._present.prices().items():
+            value, _, _, last = price
+            if key[0] not in scratched or value is None:
+                continue
+            if last is None or updated(price, None, location)[0] is None:
+                on_time.append(PriceUpdate(*key))
+            else:
+                entries.append(Entry([PriceUpdate(*key)], last, self._dated(last)))
+        return on_time, entries
+
+    def _of_starters(
+        self,
+        updates: Sequence[PriceUpdate],
+        location: Location | None,
+        scratched: Collection[int],
+        changes: list[Change],
+    ) -> list[PriceUpdate]:
+        """Returns the updates without those of scratched runners, whose prices are an anomaly."""
+        kept = []
+        for update in updates:
             runner = update.runner_number
             if runner not in scratched:
-                rows.append(((runner, update.price_type), update.price))
+                kept.append(update)
             elif update.price is not None:
-                changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_OF_SCRATCHED_RUNNER, runner))
-        return rows
-
-    def _withdraw_newer(
-        self, prices: dict[PriceKey, Price], scratched: frozenset[int], mark: RecordMark | None, changes: list[Change]
-    ) -> None:
-        """Withdraws the prices of scratched runners that a newer record of another partition stated."""
-        for key, price in withdrawn(prices, scratched).items():
-            changes.append(price_changed(self.race_id, mark, key, prices[key].value, None))
-            prices[key] = price
-            if price.recorded is not None and price.recorded.time is not None:
-                micros = to_micros(price.recorded.time)
-                location = *price.recorded.coordinates, price.recorded.part, micros, 0
-                self._history.prices.add(micros, location, [(key, None)])
+                kind = AnomalyKind.PRICE_OF_SCRATCHED_RUNNER
+                changes.append(Anomaly(self.race_id, mark_at(location), kind, runner))
+        return kept
 
     def _apply_status(self, event: RaceStatusEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
-        prices, facts = self._now
+        facts = self._present.facts
         last = facts.stated
         if last is not None and _is_late(mark, last.repeated):
             return [self._late(mark, f"{event.status} after {last.status}")]
@@ -255,11 +279,11 @@ class BookedRace:
         new = facts._replace(stated=stated, stated_arrival=self._arrivals)
         self._history.stated.add(self._dated(location), (stated, self._arrivals))
         changes += self._restated(new, mark)
-        self._now = prices, new
+        self._present.enter_facts(new)
         return changes
 
     def _apply_result(self, event: RaceResultEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
-        prices, facts = self._now
+        facts = self._present.facts
         last = facts.posted[-1] if facts.posted else None
         if last is not None and _is_late(mark, last.repeated):
             return [self._late(mark, f"a result that is {event.status} after one that is {last.result.status}")]
@@ -281,19 +305,18 @@ class BookedRace:
         new = facts._replace(posted=posted, posted_arrival=self._arrivals)
         self._history.posted.add(self._dated(location), (posted, self._arrivals))
         changes += self._restated(new, mark)
-        self._now = prices, new
+        self._present.enter_facts(new)
         return changes
 
     def _scratched_by(
         self, event: PriceEvent, location: Location | None, mark: RecordMark | None
     ) -> tuple[DeductionLedger, list[Change]]:
         """Returns the ledger after the scratchings and unscratchings of an event, and what they change."""
-        prices, facts = self._now
-        before = facts.ledger
+        before = self._present.facts.ledger
         if self._is_restarted(location):
             event = attrs.evolve(event)  # without its record, whose offset would order it before earlier events
         after = before.with_event(event)
-        priced = frozenset(runner for runner, _ in prices)
+        priced = frozenset(runner for runner, _ in self._present.prices())
         changes = scratching_changes(self.race_id, mark, event, before=before, after=after, priced=priced)
         if changes and self._ended_at is not None and self._is_after_end(location):
             changes.append(Anomaly(self.race_id, mark, AnomalyKind.SCRATCHING_AFTER_END))
@@ -303,14 +326,14 @@ class BookedRace:
         """Whether the offsets of the partition restarted, now or before."""
         if location is None:
             return False
-        applied = self._applied[location[:2]]
-        return applied.is_restarted or location[2] < applied.offset
+        applied = self._applied[location[0]]
+        return applied.is_restarted or location[1] < applied.offset
 
     def _restated(self, facts: Facts, mark: RecordMark | None) -> list[Change]:
         """Returns the changes of status and finality that follow from new facts, or from a change of completeness."""
         race_id, before = self.race_id, self._standing
         statements = facts.statements()
-        after = statements.standing(is_complete=self._is_complete)
+        after = statements.standing(is_complete=self._present.is_complete)
         contradictions, ended_at = statements.contradictions(), statements.ended_at()
         changes: list[Change] = []
         if after.status is not None and after.status != before.status:
@@ -335,12 +358,12 @@ class BookedRace:
         return Anomaly(self.race_id, mark, AnomalyKind.OUT_OF_ORDER, detail=detail)
 
     def _is_after_end(self, location: Location | None) -> bool:
-        micros = None if location is None else location[4]
+        micros = None if location is None else location[3]
         return micros is not None and self._ended_at is not None and micros > self._ended_at
 
     def _dated(self, location: Location | None) -> int:
         """Returns the time from which a fact counts: without one of its own, that of the newest fact before it."""
-        micros = None if location is None else location[4]
+        micros = None if location is None else location[3]
         return self.newest if micros is None else micros
 
 

@@ -24,8 +24,8 @@ from rbhq_stream._book.applied import Applied
 from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.ledger import DeductionLedger
 from rbhq_stream._book.lifecycle import PostedResult, StatedStatus
-from rbhq_stream._book.prices import Price, PriceKey
-from rbhq_stream._book.provenance import RecordMark, mark_at, to_micros
+from rbhq_stream._book.prices import Price, PriceFact, PriceKey, fact_of, price_of
+from rbhq_stream._book.provenance import Partition, RecordMark, from_micros, to_micros
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.events import PriceEvent, PriceType, RaceResultEvent, RaceStatus, Scratching, Unscratching
@@ -88,15 +88,15 @@ class SavedRace:
     def of(
         cls,
         race: tuple[int, int],
-        prices: dict[PriceKey, Price],
+        prices: dict[PriceKey, PriceFact],
         facts: Facts,
-        applied: dict[tuple[str, int], Applied],
+        applied: dict[Partition, Applied],
         times: tuple[int, int],
     ) -> SavedRace:
         """Returns a race to be saved, with the times of its oldest and newest records."""
         return cls(
             *race,
-            tuple(SavedPrice(runner, price_type, price) for (runner, price_type), price in prices.items()),
+            tuple(SavedPrice(*key, price_of(fact)) for key, fact in prices.items()),
             facts.ledger,
             facts.stated,
             facts.stated_arrival,
@@ -106,12 +106,12 @@ class SavedRace:
             *times,
         )
 
-    def facts(self) -> tuple[dict[PriceKey, Price], Facts]:
+    def facts(self) -> tuple[dict[PriceKey, PriceFact], Facts]:
         """Returns the prices and what else was stated about the race."""
-        prices = {(saved.runner_number, saved.price_type): saved.price for saved in self.prices}
+        prices = {(saved.runner_number, saved.price_type): fact_of(saved.price) for saved in self.prices}
         return prices, Facts(self.ledger, self.stated, self.stated_arrival, self.posted, self.posted_arrival)
 
-    def partitions(self) -> dict[tuple[str, int], Applied]:
+    def partitions(self) -> dict[Partition, Applied]:
         """Returns how far each partition was applied."""
         return {
             (one.topic, one.partition): Applied(one.offset, one.part, one.newest, one.is_restarted)
@@ -189,9 +189,7 @@ def _write_mark(mark: RecordMark) -> list[Any]:
 
 def _read_mark(values: list[Any], _: object) -> RecordMark:
     topic, partition, offset, part, micros = values
-    mark = mark_at((topic, partition, offset, part, micros, 0))
-    assert mark is not None, "there is a location"
-    return mark
+    return RecordMark(topic, partition, offset, part, None if micros is None else from_micros(micros))
 
 
 def _write_fact(fact: _Fact) -> str:

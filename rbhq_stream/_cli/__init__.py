@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rbhq_stream._cli.arguments import parser
-from rbhq_stream._cli.commands import CONFIGURATION_WRONG, STOPPED, closed_pipe_allowed
+from rbhq_stream._cli.commands import CONFIGURATION_WRONG, closed_pipe_allowed
 from rbhq_stream.errors import RbhqStreamError
 
 __all__ = ["CONFIGURATION_WRONG", "main", "parser"]
@@ -21,8 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with closed_pipe_allowed():
             return command(options)
     except KeyboardInterrupt:
-        print("rbhq-stream: stopped", file=sys.stderr)
-        return STOPPED
+        print("stopped")
     except RbhqStreamError as error:
         print(f"rbhq-stream: {error}", file=sys.stderr)
         return 1

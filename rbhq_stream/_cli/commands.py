@@ -35,6 +35,9 @@ def check(options: argparse.Namespace) -> int:
         diagnosis = diagnose(_configuration(options), timeout=options.timeout)
     except ConfigError as error:
         return _refuse(error)
+    except KeyboardInterrupt:
+        print("rbhq-stream: stopped", file=sys.stderr)
+        return STOPPED
     text = json.dumps(diagnosis.to_dict(), indent=2) if options.json else diagnosis.as_text(colour=_is_coloured())
     with closed_pipe_allowed():
         print(text, flush=True)
@@ -88,22 +91,15 @@ def health(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     from rbhq_stream import _tables  # noqa: PLC0415  # other commands start faster without
-    from rbhq_stream._board import screen  # noqa: PLC0415  # other commands start faster without
     from rbhq_stream._recording import Recording  # noqa: PLC0415  # other commands start faster without
 
     recording = Recording(options.recording)
     bad: list[str] = []
-    events = recording.events(on_bad_record=lambda error: bad.append(str(error.record)))
     try:
-        if screen.has_progress_bars():
-            from rbhq_stream._board.progress import tracked  # noqa: PLC0415  # it needs rich, an optional extra
-
-            events = tracked(events, "exporting", total=sum(map(len, recording.partitions.values())))
-        rows = _tables.export(events, options.folder)
-    except OSError as error:
-        print(f"rbhq-stream: can't write the tables in {options.folder}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except (ImportError, ValueError) as error:
+        rows = _tables.export(
+            recording.events(on_bad_record=lambda error: bad.append(str(error.record))), options.folder
+        )
+    except (ImportError, OSError, ValueError) as error:
         print(f"rbhq-stream: {error}", file=sys.stderr)
         return 1
     for name, count in rows.items():

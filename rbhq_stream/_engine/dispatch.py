@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar, Union, overload
 
 from rbhq_stream._engine.unfinished_work import check_function
@@ -130,6 +131,7 @@ class Dispatcher:
         self._whole: dict[type[Any], list[Handler]] = {kind: [] for kind in _PARTS}
         self._parts: dict[type[Any], list[tuple[Handler, bool]]] = {kind: [] for kind in _KINDS}
         self._immediate: dict[type[Signal], list[Handler]] = {kind: [] for kind in SIGNALS}
+        self._has_parts = False
 
     def add(self, kind: type[Any], handler: Handler, *, immediately: bool = False) -> None:
         """Registers the handler.
@@ -161,6 +163,7 @@ class Dispatcher:
             takes_event = _positional(handler) >= 2  # the part and its event
             checked = _checked(handler, kind, 2 if takes_event else 1)
             self._parts[kind].append((checked, takes_event))
+            self._has_parts = True
 
     @property
     def has_immediate(self) -> bool:
@@ -172,9 +175,11 @@ class Dispatcher:
         return self._immediate.get(type(signal), [])
 
     def calls(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
-        """Yields each handler to call for the event or signal, with its arguments, in order."""
-        for handler in self._whole[type(event)]:
-            yield handler, (event,)
+        """Returns each handler to call for the event or signal, with its arguments, in order."""
+        calls = zip(self._whole[type(event)], repeat((event,)))  # the repetition has no end
+        return chain(calls, self._calls_for_parts(event)) if self._has_parts else calls
+
+    def _calls_for_parts(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
         for kind, attribute in _PARTS[type(event)]:
             handlers = self._parts[kind]
             if handlers:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.cursor import FeedStats, OnBadRecord
-from rbhq_stream._engine.dispatch import Handlers
+from rbhq_stream._engine.dispatch import Handler, Handlers
 from rbhq_stream._engine.immediate import Immediate
 from rbhq_stream._engine.session import FailedHandler, Session
 from rbhq_stream._engine.steps import Call, LetOthersRun, Raise, Steps, Wait
@@ -245,21 +245,33 @@ class Driver(Handlers):
             `False` when the feed was stopped before all of them had returned.
         """
         for handler, arguments in self._dispatcher.calls(item):
-            waits = None
             self._session.check_process()  # a handler before it may have forked
-            while (error := (yield Call(handler, arguments))) is not None:
-                waits = retry.waits() if waits is None else waits
-                wait = next(waits, None)
-                if wait is None:
-                    yield Raise(_not_an_end(error) if isinstance(item, Signal) else error)  # and is never resumed
-                else:
-                    _log.warning("handler %r failed and is called again in %.3g s: %r", handler, wait, error)
-                    deadline = self._clock() + wait
-                    while (left := deadline - self._clock()) > 0:
-                        if self._session.is_stopped:
-                            return False
-                        yield Wait(left)
+            error = yield Call(handler, arguments)
+            if error is not None and not (yield from self._call_again(item, handler, arguments, error, retry)):
+                return False
         return True
+
+    def _call_again(
+        self, item: Event | Signal, handler: Handler, arguments: tuple[object, ...], error: Exception, retry: Retry
+    ) -> Steps[bool]:
+        """Calls a handler that has raised an error again, as often as `retry` says. Then the error is raised.
+
+        Returns:
+            `False` when the feed was stopped before the handler had returned.
+        """
+        for wait in retry.waits():
+            _log.warning("handler %r failed and is called again in %.3g s: %r", handler, wait, error)
+            deadline = self._clock() + wait
+            while (left := deadline - self._clock()) > 0:
+                if self._session.is_stopped:
+                    return False
+                yield Wait(left)
+            again = yield Call(handler, arguments)
+            if again is None:
+                return True
+            error = again
+        yield Raise(_not_an_end(error) if isinstance(item, Signal) else error)  # and is never resumed
+        return False
 
     def _deliver_signal(self, retry: Retry) -> Steps[None]:
         """Calls the handlers for the oldest signal. The current event is processed first."""

@@ -17,6 +17,7 @@ from typing_extensions import Self
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.concurrent_driver import ConcurrentDriver, Job, Limits, Run
 from rbhq_stream._engine.cursor import OnBadRecord
+from rbhq_stream._engine.dispatch import Handler
 from rbhq_stream._engine.driver import check_batch
 from rbhq_stream._engine.immediate import ImmediateThread
 from rbhq_stream._engine.steps import Call, Raise, Start, Steps, Wait
@@ -253,7 +254,7 @@ class Feed(ConcurrentDriver):
 
     def _run(self, limits: Limits, retry: Retry) -> None:
         if limits.at_once == 1:
-            self._perform(self._handle_all(retry))
+            self._handle_each(retry)
             return
         run = self._new_run(limits, retry)
         self._threads = threads = WorkerThreads(limits.at_once, partial(self._work, run), self._ring)
@@ -267,6 +268,29 @@ class Feed(ConcurrentDriver):
             raise
         self._end_run()
         self._perform(self._conclude(run))
+
+    def _handle_each(self, retry: Retry) -> None:
+        """Does what the driver's `_handle_all` does, but without its steps while events are waiting: they take as long
+        as many a handler.
+        """
+        session, cursor, signals = self._session, self._cursor, self._signals
+        is_stopped = False
+        while not is_stopped:
+            event = None if signals or session.is_stopped else cursor.next(self._handed_over)
+            if event is None:
+                event = self._perform(self._next_event(None, retry))
+                if event is None:
+                    break
+            for handler, arguments in self._dispatcher.calls(event):
+                if session.is_forked:  # a handler before it may have forked
+                    session.check_process()
+                error = self._call(handler, arguments)
+                if error is not None and not self._perform(self._call_again(event, handler, arguments, error, retry)):
+                    is_stopped = True
+                    break
+            else:
+                self._handed_over = event  # not before: an event that was not handled is shown again
+        self._perform(self._finish())
 
     def _run_on(self, threads: WorkerThreads[Job], run: Run) -> None:
         try:
@@ -299,13 +323,7 @@ class Feed(ConcurrentDriver):
                 return returned
             outcome = None
             if isinstance(step, Call):
-                try:
-                    result = step.handler(*step.arguments)
-                except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
-                    outcome = error
-                else:
-                    if result is not None:
-                        check_result(result, f"the handler of {type(step.arguments[0]).__name__}", step.handler)
+                outcome = self._call(step.handler, step.arguments)
             elif isinstance(step, Wait):
                 self._wait(step.timeout)
             elif isinstance(step, Raise):
@@ -313,6 +331,24 @@ class Feed(ConcurrentDriver):
             elif isinstance(step, Start):
                 assert self._threads is not None, "it is a step of a run that has some"
                 self._threads.put(step.job)
+
+    @staticmethod
+    def _call(handler: Handler, arguments: tuple[object, ...]) -> Exception | None:
+        """Calls a handler.
+
+        Returns:
+            What it raised.
+
+        Raises:
+            TypeError: it returned without running its code.
+        """
+        try:
+            result = handler(*arguments)
+        except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
+            return error
+        if result is not None:
+            check_result(result, f"the handler of {type(arguments[0]).__name__}", handler)
+        return None
 
     def _wait(self, timeout: float | None) -> None:
         limit = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # no queue can wait longer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -16,7 +15,7 @@ EVENTS_AT_ONCE = 100_000
 
 
 def export(events: Iterable[Event], folder: Path) -> Mapping[str, int]:
-    """Writes events as Parquet files, one for each table. Files of that name are replaced when all are complete.
+    """Writes events as Parquet files, one for each table. Files of that name are replaced.
 
     Args:
         events: any events.
@@ -36,21 +35,14 @@ def export(events: Iterable[Event], folder: Path) -> Mapping[str, int]:
     folder.mkdir(exist_ok=True)
     rows = dict.fromkeys(ArrowTables._fields, 0)
     left = iter(events)
-    begun = {name: folder / f"{name}.parquet.{os.getpid()}.tmp" for name in rows}
-    try:
-        with ExitStack() as files:
-            writers = {
-                name: files.enter_context(pq.ParquetWriter(begun[name], table.schema, compression="zstd"))
-                for name, table in empty._asdict().items()
-            }
-            while chunk := list(islice(left, EVENTS_AT_ONCE)):
-                for name, table in to_arrow(chunk)._asdict().items():
-                    if len(table):
-                        writers[name].write_table(table)
-                        rows[name] += len(table)
-        for name, path in begun.items():
-            path.replace(folder / f"{name}.parquet")
-    finally:
-        for path in begun.values():
-            path.unlink(missing_ok=True)
+    with ExitStack() as files:
+        writers = {
+            name: files.enter_context(pq.ParquetWriter(folder / f"{name}.parquet", table.schema, compression="zstd"))
+            for name, table in empty._asdict().items()
+        }
+        while chunk := list(islice(left, EVENTS_AT_ONCE)):
+            for name, table in to_arrow(chunk)._asdict().items():
+                if len(table):
+                    writers[name].write_table(table)
+                    rows[name] += len(table)
     return rows

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from rbhq_stream import Event, Feed, FeedConfig, HealthChanged, RecordingError, RecordingFailed
+from rbhq_stream import Event, Feed, FeedConfig, HealthChanged
 from rbhq_stream._board import screen
 from rbhq_stream._interruption import Interruption
 from rbhq_stream._kinds import EVENT_KINDS
@@ -23,7 +23,7 @@ def record(config: FeedConfig, folder: Path) -> None:
     Raises:
         ConnectError: the feed could not connect, or has ended with a permanent error.
         DataLossError: records were deleted before they were read.
-        RecordingError: the folder can't be written to, or the disk is full. What was flushed before is there.
+        RecordingError: the folder can't be written to.
     """
     # a record that can't be decoded is recorded like any other
     feed = Feed(config, record_to=folder, on_bad_record=lambda _: None)
@@ -32,19 +32,11 @@ def record(config: FeedConfig, folder: Path) -> None:
     def report(signal: HealthChanged) -> None:
         print(signal.health, file=sys.stderr, flush=True)
 
-    failures: list[RecordingFailed] = []
-
-    @feed.on(RecordingFailed, immediately=True)
-    def end(signal: RecordingFailed) -> None:
-        failures.append(signal)
-        feed.stop()  # there is nothing left to do
-
     counts: Counter[type[Event]] = Counter()
     with ExitStack() as stack:
-        stack.enter_context(screen.log_not_shown())  # it has the same as what is printed
         interruption = stack.enter_context(Interruption())
         interruption.then(feed.stop)
-        if screen.has_progress_bars():
+        if sys.stderr.isatty() and screen.has_rich():
             from rbhq_stream._board.progress import CatchUpBar  # noqa: PLC0415  # it needs rich, an optional extra
 
             stack.enter_context(CatchUpBar(lambda: feed.health))
@@ -55,9 +47,3 @@ def record(config: FeedConfig, folder: Path) -> None:
         print(f"{counts[kind.event]:12,} {kind.name} events")
     if feed.stats.bad_records:
         print(f"{feed.stats.bad_records:12,} records that can't be decoded")
-    for failure in failures:
-        raise RecordingError(
-            failure.path,
-            f"{failure.problem}. {failure.missing:,} of the records that were read are not in it. Remove the cause and"
-            " run the command again: it continues the recording",
-        )

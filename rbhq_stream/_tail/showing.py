@@ -111,7 +111,7 @@ def _run(feed: Feed, *around: AbstractContextManager[Any]) -> None:
 
 def _progress(feed: Feed) -> AbstractContextManager[Any]:
     """Returns a bar on standard error while the feed catches up, if the lines go elsewhere than to the terminal."""
-    if sys.stdout.isatty() or not screen.has_progress_bars():
+    if sys.stdout.isatty() or not sys.stderr.isatty() or not screen.has_rich():
         return nullcontext()
     from rbhq_stream._board.progress import CatchUpBar  # noqa: PLC0415  # it needs rich, an optional extra
 

@@ -40,10 +40,7 @@ class DaySource(MemorySource):
         self._step = 0
         self._reached_at = time.monotonic()  # when the current step became the next one
         self._values: dict[TopicPartition, list[bytes | None]] = {TopicPartition(name, 0): [] for name in TOPICS.names}
-        # otherwise what expires before the first commit is no loss, because a new group starts at what is left
-        self.committed.update(dict.fromkeys(self._values, 0))
         self._is_live = not must_be_live
-        self._outages = 0
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         """Takes the next steps of the plan, and returns the records to read."""
@@ -52,17 +49,6 @@ class DaySource(MemorySource):
             return super().poll(min(timeout, _POLL_INTERVAL))
         is_waiting = not self._take_steps()
         return super().poll(min(timeout, _POLL_INTERVAL) if is_waiting else 0.0)
-
-    def cut_off(self, *topics: str) -> None:
-        """Begins an outage, which may be within another one."""
-        self._outages += 1
-        super().cut_off(*topics)
-
-    def reconnect(self) -> None:
-        """Ends an outage. The topics are reachable again when the last one has ended."""
-        self._outages -= 1
-        if not self._outages:
-            super().reconnect()
 
     def note_health(self, signal: HealthChanged) -> None:
         """Notes that the application was notified of a change of the feed's health."""
@@ -107,6 +93,7 @@ class DaySource(MemorySource):
         return not self._has_records() and all((owner.processed(p) or 0) >= end for p, end in self._next.items() if end)
 
     def _end_if_handled(self) -> None:
+        self.reconnect()
         if all(self.committed.get(partition, 0) >= len(values) for partition, values in self._values.items()) and (
             self._is_live or time.monotonic() > self._reached_at + _LIVE_TIMEOUT
         ):

@@ -95,12 +95,11 @@ def topics_out_of_order() -> Fault:
     """Each topic is delivered as a whole, one after the other, as may happen after a restart."""
 
     def change(plan: Plan, random: Random) -> Plan:
-        records = [step for step in plan if isinstance(step, DayRecord)]
-        topics = sorted({record.topic for record in records})
+        topics = sorted({step.topic for step in plan if isinstance(step, DayRecord)})
         random.shuffle(topics)
-        ordered = iter(sorted(records, key=lambda record: topics.index(record.topic)))
-        # what happens between the records stays where it is
-        return [next(ordered) if isinstance(step, DayRecord) else step for step in plan]
+        return [step for topic in topics for step in plan if isinstance(step, DayRecord) and step.topic == topic] + [
+            step for step in plan if isinstance(step, Action)
+        ]
 
     return Fault("one topic comes after the other", change)
 
@@ -157,8 +156,8 @@ def outages(count: int = 2, seconds: float = 0.0) -> Fault:
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            end = Action("end of the outage", lambda source: source.reconnect(), after=seconds)
-            plan = with_stretch(plan, random, [Action("outage", lambda source: source.cut_off())], [end])
+            end = Action("end of the outage", MemorySource.reconnect, after=seconds)
+            plan = with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], [end])
         return plan
 
     return Fault(f"{count} outages" + _lasting(seconds), change)
@@ -180,11 +179,8 @@ def expired_records(count: int = 1) -> Fault:
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            end = [
-                Action("retention", lambda source: source.expire()),
-                Action("end of the outage", lambda source: source.reconnect()),
-            ]
-            plan = with_stretch(plan, random, [Action("outage", lambda source: source.cut_off())], end)
+            end = [Action("retention", MemorySource.expire), Action("end of the outage", MemorySource.reconnect)]
+            plan = with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], end)
         return plan
 
     return Fault(f"{count} times, records expire before they were read", change)
