@@ -72,7 +72,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
         {"prices": names.map("p{}".format)},
         optional={"race_status": names.map("s{}".format), "race_results": names.map("r{}".format)},
     ),
-    "group_id": texts | st.none(),
+    "group_id": texts.filter(lambda text: text.casefold() != "none") | st.none(),
     "group_instance_id": names,
     "client_id": texts,
     "security": st.just("SASL_SSL"),
