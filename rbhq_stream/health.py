@@ -267,7 +267,7 @@ class Gap:
     """The time for which the feed was not live, and what it then caught up with."""
 
     began: datetime
-    """When the feed stopped being live (UTC)."""
+    """When the feed stopped being live (UTC). If the process stood still, this is when it was last known to be live."""
     ended: datetime
     """When it was live again (UTC)."""
     records: Mapping[TopicPartition, int] = field(hash=False)

@@ -405,6 +405,22 @@ def test_a_process_that_stood_still_has_to_catch_up() -> None:
     assert world.signals[-1].gap is not None
 
 
+def test_a_gap_by_a_standstill_began_when_the_feed_was_last_observed() -> None:
+    world = World().live()
+    last = world.wall
+    world.jump(60)
+    world.publish(PRICES, 4)
+    assert world.signals[-1].health.since == last
+    world.arrive(PRICES)
+    world.process(PRICES)
+    world.run(2)
+    gap = world.signals[-1].gap
+    assert gap is not None
+    assert gap.began == last
+    assert gap.ended == world.signals[-1].at
+    assert gap.records == {PRICES: 4, STATUS: 0}
+
+
 @pytest.mark.parametrize(
     ("clock", "text"),
     [("suspended", "the host was suspended for 3.3 s"), ("clock_error", "the host's clock went forward by 3.1 s")],

@@ -34,7 +34,17 @@ LOOK_INTERVAL = 0.2
 REPLY_TIMEOUT = 0.5
 """Maximum seconds that the poll thread waits until its failure has been observed."""
 
-_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+def _boot_clock() -> int | None:
+    """Returns the clock that runs on while the host is suspended, if there is one."""
+    try:
+        time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (AttributeError, OSError):  # not on Linux, or not in this sandbox
+        return None
+    return time.CLOCK_BOOTTIME
+
+
+_BOOT_CLOCK = _boot_clock()
 
 
 class HealthWatch:

@@ -129,7 +129,9 @@ class HealthMachine:
             for partition in self._unreachable(now) if is_partial else self._lags:
                 self._lags[partition].confirm_from(now)
         is_changed = reason is not previous.reason
-        since = seen.wall if is_changed else previous.since
+        since = previous.since
+        if is_changed:  # what stood still did so since it was last observed
+            since = previous.at if reason is HealthReason.SUSPENDED else seen.wall
         figures = self._figures(seen, progress)
         self.current = Health(reason=reason, detail=detail, since=since, at=seen.wall, figures=figures)
         if not is_changed:
@@ -137,7 +139,7 @@ class HealthMachine:
         gap = None
         if previous.ok:
             self._not_live_since = now
-            self._gap_from = seen.wall, self._processed()
+            self._gap_from = since, self._processed()
         elif self.current.ok and self._gap_from is not None:
             began, before = self._gap_from
             lasted = timedelta(seconds=now - self._not_live_since)  # it began earlier if this host's clock was set back
