@@ -93,7 +93,8 @@ def test_it_has_the_health_with_its_figures(feed: Feed, memory_source: MemorySou
     }
     assert set(health.to_dict()) < set(written)
     assert written["figures"]["partitions"]["prices[0]"] == {
-        "records": 1, "processed": 1, "end": 1, "lag": 0, "delay": 0.0, "unreachable": None,
+        "records": 1, "processed": 1, "end": 1, "lag": 0, "delay": 0.0, "is_caught_up": True,
+        "unreachable": None,
     }  # fmt: skip
     assert written["figures"]["topics"]["status"]["newest"] is None
     assert datetime.fromisoformat(written["figures"]["topics"]["prices"]["newest"]).tzinfo is not None
