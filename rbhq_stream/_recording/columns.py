@@ -98,7 +98,7 @@ class Run:
 
 @frozen
 class Columns:
-    """Some records as encoded columns. They have no references to the records."""
+    """Some records as columns. They have no references to the records, only to the bytes of their keys and values."""
 
     runs: tuple[Run, ...]
     since: int | None
@@ -108,8 +108,13 @@ class Columns:
     races: frozenset[RaceId]
     size: int
     """The bytes of the values."""
-    elements: tuple[bytes, ...]
-    """The elements of each column except the partitions, whose numbers are different in each block."""
+    offsets: list[int]
+    kinds: list[int]
+    """The kinds of the timestamps."""
+    times: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Sequence[Header] | None]
 
     @classmethod
     def of(cls, records: Sequence[RawRecord], races: RaceFinder) -> Columns:
@@ -118,27 +123,23 @@ class Columns:
         Raises:
             msgspec.ValidationError: a method of a record returns a value of another type than `RawRecord` promises.
         """
-        topic, partition, offset, timestamp, key, value, headers = _accessors(records)
+        topic, partition, offset, timestamp, key, value, header = _accessors(records)
         topics, partitions = list(map(topic, records)), list(map(partition, records))
-        offsets, values = list(map(offset, records)), list(map(value, records))
+        offsets, keys, values = list(map(offset, records)), list(map(key, records)), list(map(value, records))
         kinds_and_times = list(chain.from_iterable(map(timestamp, records)))
         kinds, times = kinds_and_times[::2], kinds_and_times[1::2]
         timed = times if 0 not in set(kinds) else [time for kind, time in zip(kinds, times, strict=True) if kind]
-        columns = offsets, kinds, times, list(map(key, records)), values, _all_headers(headers, records)
+        headers = _all_headers(header, records)
         if isinstance(offset, methodcaller):  # the Kafka client's own records need no check
-            msgspec.convert((topics, partitions, *columns), _Received, builtin_types=(bytes,))  # not base64
-        elements = tuple([_elements(column) for column in columns])
-        return cls(
-            tuple(_runs(topics, partitions, offsets)),
-            min(timed, default=None),
-            max(timed, default=None),
-            races.of_all(topics, values),
-            _size(values),
-            elements,
-        )
+            columns = topics, partitions, offsets, kinds, times, keys, values, headers
+            msgspec.convert(columns, _Received, builtin_types=(bytes,))  # not base64
+        runs = tuple(_runs(topics, partitions, offsets))
+        since, until = min(timed, default=None), max(timed, default=None)
+        found, size = races.of_all(topics, values), _size(values)
+        return cls(runs, since, until, found, size, offsets, kinds, times, keys, values, headers)
 
     def __len__(self) -> int:
-        return sum([run.count for run in self.runs])
+        return len(self.offsets)
 
     def newest(self) -> dict[tuple[str, int], int]:
         """Returns the last offset of each partition."""
@@ -152,13 +153,23 @@ def encoded(parts: Sequence[Columns], numbers: Mapping[tuple[str, int], int]) ->
         parts: its records, in the order in which they came.
         numbers: the number of each partition in the index of the block.
     """
-    count = sum(map(len, parts))
-    array = b"\xdd" + count.to_bytes(4, "big")  # the header of an array in MessagePack
-    body = [b"\x97", array]
-    body += [_encode(numbers[run.partition]) * run.count for part in parts for run in part.runs]
-    for column in zip(*[part.elements for part in parts], strict=True):
-        body += array, *column
-    return b"".join(body)
+    partitions: list[int] = []
+    offsets: list[int] = []
+    kinds: list[int] = []
+    times: list[int] = []
+    keys: list[bytes | None] = []
+    values: list[bytes | None] = []
+    headers: list[Sequence[Header] | None] = []
+    for part in parts:
+        for run in part.runs:
+            partitions += [numbers[run.partition]] * run.count
+        offsets += part.offsets
+        kinds += part.kinds
+        times += part.times
+        keys += part.keys
+        values += part.values
+        headers += part.headers
+    return _encode((partitions, offsets, kinds, times, keys, values, headers))
 
 
 def decoded(body: bytes, count: int, newest: Mapping[TopicPartition, int]) -> SummarisedRecords[RecordedRecord]:
@@ -205,12 +216,6 @@ def _runs(topics: Sequence[str], partitions: Sequence[int], offsets: Sequence[in
         count = len(list(run))
         yield Run(partition, offsets[at], offsets[at + count - 1], count)
         at += count
-
-
-def _elements(column: Sequence[object]) -> bytes:
-    """Returns the elements of an array in MessagePack, without its header."""
-    array = _encode(column)
-    return array[1 if len(column) < 1 << 4 else 3 if len(column) < 1 << 16 else 5 :]
 
 
 def _size(values: Sequence[bytes | None]) -> int:

@@ -52,7 +52,7 @@ class RaceFinder:
             starts = set(map(_start, values))  # type: ignore[arg-type]  # there are tombstones rarely
         except TypeError:
             starts = set(map(_start, filter(None, values)))
-        for start in starts - self._of_start.keys():
+        for start in starts.difference(self._of_start):
             self._plain(start)
         of_start = self._of_start.get
         found = frozenset(map(of_start, starts))

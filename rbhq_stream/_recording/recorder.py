@@ -1,8 +1,8 @@
 """`Recorder`: writes records on a thread of its own.
 
-The poll thread encodes the records that it has polled, while they are in the processor's cache, and appends them to a
-queue. The writer thread makes blocks of them, compresses and writes them. The queue is bounded in bytes; while it is
-full, the poll thread waits, for `STALL_TIMEOUT` at most.
+The poll thread makes columns of the records that it has polled, while they are in the processor's cache, and appends
+them to a queue. The writer thread makes blocks of them, compresses and writes them. The queue is bounded in bytes;
+while it is full, the poll thread waits, for `STALL_TIMEOUT` at most.
 """
 
 from __future__ import annotations
