@@ -68,6 +68,19 @@ def test_a_part_of_it_can_be_shown(recorded: Path, capsys: Captured, arguments: 
     assert [minute for minute, _, _ in shown(capsys)] == minutes
 
 
+def test_that_nothing_is_of_the_meeting_is_said(recorded: Path, capsys: Captured) -> None:
+    assert cli.main(["replay", str(recorded), "2", "--speed", "max"]) == 0
+    assert "4 events were replayed" in (out := capsys.readouterr().out)
+    assert "none of them is of meeting 2" in out
+    assert cli.main(["replay", str(recorded), "1", "--speed", "max"]) == 0
+    assert "none of them" not in capsys.readouterr().out
+
+
+def test_now_is_the_end_of_the_recording(recorded: Path, capsys: Captured) -> None:
+    assert cli.main(["replay", str(recorded), "--since", "now", "--speed", "max"]) == 0
+    assert [kind for _, _, kind in shown(capsys)] == ["CLOSED"]
+
+
 def test_json_has_the_recorded_coordinates(recorded: Path, capsys: Captured) -> None:
     assert cli.main(["replay", str(recorded), "--speed", "max", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -105,7 +118,12 @@ def test_a_recording_that_was_cut_off_is_shown_up_to_the_cut(recorded: Path, cap
     [
         (["/nowhere"], "/nowhere"),
         (["{recorded}", "--since", "yesterday"], "expected a time such as 14:03"),
-        (["{recorded}", "--card", "/nowhere/card.json"], "No such file"),
+        (["{recorded}", "--card", "/nowhere/card.json"], "--card /nowhere/card.json: No such file"),
+        (["{recorded}", "--since", "2030-01-01"], "expected a time up to 20"),
+        (
+            ["{recorded}", "1-9", "--since", "2m"],
+            "has no records of race 1-9 since 2m; it has records from 2026-11-03 03:30:00 to 2026-11-03 03:33:00 UTC",
+        ),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(

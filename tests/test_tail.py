@@ -21,6 +21,7 @@ from rbhq_stream import (
     CardRace,
     CardRunner,
     Event,
+    Feed,
     Health,
     HealthFigures,
     HealthReason,
@@ -50,6 +51,14 @@ Captured = pytest.CaptureFixture[str]
 
 def prices(event_number: int, *values: str) -> list[PriceEvent]:
     return [PriceEvent(1, event_number, (PriceUpdate(3, PriceType.WIN, price=value),)) for value in values]
+
+
+def recorded_in(folder: Path) -> None:
+    """Makes a recording of one event in the folder `recorded`."""
+    source = MemorySource(memory_config().topics)
+    source.publish(RaceStatusEvent(1, 7, RaceStatus.OPEN))
+    with Feed(memory_config(), source=source, record_to=folder / "recorded") as feed:
+        next(feed)
 
 
 def run_until(is_enough: Callable[[str], object], run: Callable[[], None]) -> list[str]:
@@ -94,10 +103,26 @@ def test_a_start_is_a_time_or_how_long_ago(text: str, start: object) -> None:
     assert parse_since(text, NOW) == start
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "25:00", "14:61", "3 h", "-5m", "2026-13-01T00:00", "latest"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "25:00", "14:61", "3 h", "-5m", "2026-13-01T00:00", "latest", "999999d"]
+)
 def test_what_is_no_start_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(ValueError, match="expected a time such as 14:03"):
         parse_since(text, NOW)
+
+
+def test_a_start_that_is_still_to_come_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a time up to 2026-11-03T14:30:00\+11:00, got '2026-11-04'"):
+        parse_since("2026-11-04", NOW)
+
+
+def test_a_terminal_that_is_too_small_for_the_board_gets_lines_and_a_hint(tmp_path: Path) -> None:
+    recorded_in(tmp_path)
+    command = [*CLI, "replay", str(tmp_path / "recorded"), "--speed", "max"]
+    _, written = run_in_terminal(command, lines=17, columns=90)
+    assert "a terminal of at least 70 columns and 18 lines; this one has 90 and 17" in written
+    _, written = run_in_terminal([*command, "--plain"], lines=17, columns=90)
+    assert "at least 70 columns" not in written
 
 
 # lines
@@ -202,7 +227,7 @@ def test_in_a_terminal_it_draws_a_board_that_fits_in(
     ("arguments", "complaint"),
     [
         (["--since", "yesterday"], "expected a time such as 14:03"),
-        (["--card", "/nowhere/card.json"], "No such file"),
+        (["--card", "/nowhere/card.json"], "--card /nowhere/card.json: No such file"),
         (["--config", "/nowhere/feed.toml"], "/nowhere/feed.toml"),
     ],
 )
@@ -215,7 +240,7 @@ def test_a_card_that_is_none_is_refused(tmp_path: Path, capsys: Captured) -> Non
     card = tmp_path / "card.json"
     card.write_text("[{}]", encoding="utf-8")
     assert cli.main(["tail", "--card", str(card)]) == cli.CONFIGURATION_WRONG
-    assert "RaceCard" in capsys.readouterr().err
+    assert f"--card {card}: not a RaceCard" in capsys.readouterr().err
 
 
 def test_what_selects_no_race_is_refused(capsys: Captured) -> None:

@@ -35,6 +35,13 @@ class Selection:
             return cls(int(text))
         return cls(*RaceId.parse(text))
 
+    def __str__(self) -> str:
+        if self.meeting_id is None:
+            return "any race"
+        if self.event_number is None:
+            return f"meeting {self.meeting_id}"
+        return f"race {RaceId(self.meeting_id, self.event_number)}"
+
     def __contains__(self, race_id: RaceId) -> bool:
         return self.meeting_id in (None, race_id.meeting_id) and self.event_number in (None, race_id.event_number)
 

@@ -54,10 +54,15 @@ _COLOURS = {
 }
 
 
-def is_large_enough() -> bool:
-    """Returns whether the terminal has room for the picture."""
+def too_small() -> str | None:
+    """Returns what to do if the terminal has no room for the picture."""
     size = Console().size
-    return size.width >= _MIN_COLUMNS and size.height >= _MIN_LINES
+    if size.width >= _MIN_COLUMNS and size.height >= _MIN_LINES:
+        return None
+    return (
+        f"For a picture instead of lines: a terminal of at least {_MIN_COLUMNS} columns and {_MIN_LINES} lines;"
+        f" this one has {size.width} and {size.height}"
+    )
 
 
 class Picture:

@@ -32,9 +32,10 @@ def choose_view(watch: Watch, caption: Caption, *, plain: bool) -> View:
     hint = None
     if not plain and screen.can_draw():
         if screen.has_rich():
-            from rbhq_stream._board.picture import Picture, is_large_enough  # noqa: PLC0415  # rich is an optional extra
+            from rbhq_stream._board.picture import Picture, too_small  # noqa: PLC0415  # rich is an optional extra
 
-            if is_large_enough():
+            hint = too_small()
+            if hint is None:
                 return Picture(watch, caption)
         else:
             hint = screen.RICH_HINT

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from rbhq_stream.errors import ConfigError, DecodeError, RecordingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rbhq_stream._config import FeedConfig
+    from rbhq_stream._race_card import RaceCard
     from rbhq_stream._tail import Look
 
 CONFIGURATION_WRONG = 2
@@ -51,7 +54,7 @@ def tail(options: argparse.Namespace) -> int:
         look = _look(options)
         start = parse_since(options.since, datetime.now().astimezone())
         origin = live(_configuration(options, group_id=None, start=start))
-    except (ConfigError, DecodeError, OSError, ValueError) as error:
+    except (ConfigError, OSError, ValueError) as error:
         return _refuse(error)
     show(origin, look)
     return 0
@@ -63,7 +66,7 @@ def replay(options: argparse.Namespace) -> int:
     try:
         look = _look(options)
         origin = recorded(options.file, speed=options.speed, since=options.since, selection=look.selection)
-    except (ConfigError, DecodeError, OSError, RecordingError, ValueError) as error:
+    except (ConfigError, OSError, RecordingError, ValueError) as error:
         return _refuse(error)
     show(origin, look)
     return 0
@@ -118,11 +121,22 @@ def _look(options: argparse.Namespace) -> Look:
 
     return Look(
         selection=options.selection or ALL_RACES,
-        card=RaceCard() if options.card is None else RaceCard.decode(options.card.read_bytes()),
+        card=RaceCard() if options.card is None else _card(options.card),
         as_json=options.json,
         plain=options.plain,
         with_prices=not options.no_prices,
     )
+
+
+def _card(path: Path) -> RaceCard:
+    from rbhq_stream._race_card import RaceCard  # noqa: PLC0415  # other commands start faster without
+
+    try:
+        return RaceCard.decode(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"--card {path}: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise ValueError(f"--card {path}: {error}") from error
 
 
 def _configuration(options: argparse.Namespace, **overrides: Any) -> FeedConfig:

@@ -54,16 +54,31 @@ def recorded(path: Path, *, speed: float = 1.0, since: str = "earliest", selecti
     Raises:
         ConfigError: the path is not valid.
         RecordingError: there is no recording, or it can't be read.
-        ValueError: `since` is not understood, or the speed is not positive.
+        ValueError: `since` is not understood, the speed is not positive, or nothing is left to show.
     """
-    recording = Recording(path)
+    recording = whole = Recording(path)
     for cut in recording.cuts:
         print(f"rbhq-stream: {cut.path} ends in the middle of a write: {cut.reason}", file=sys.stderr)
-    start = parse_since(since, (recording.ended or datetime.now(timezone.utc)).astimezone())
-    if isinstance(start, datetime):
-        recording = recording.between(start)
+    ended = (whole.ended or datetime.now(timezone.utc)).astimezone()
+    start = parse_since(since, ended)
+    if start != "earliest":
+        recording = recording.between(ended if start == "latest" else start)
     if selection.meeting_id is not None and selection.event_number is not None:
         recording = recording.races(RaceId(selection.meeting_id, selection.event_number))
+    if next(iter(recording), None) is None:
+        raise ValueError(f"recording {path} has no records {_described(selection, since)}; {_extent(whole)}")
     # nothing connects to it
     config = FeedConfig(bootstrap_servers="recording", security="PLAINTEXT", topics=recording.topics, group_id=None)
     return Origin(config=config, name=str(path), source=recording.at(speed), speed=speed)
+
+
+def _described(selection: Selection, since: str) -> str:
+    return f"of {selection}" + ("" if since == "earliest" else f" since {since}")
+
+
+def _extent(recording: Recording) -> str:
+    """Returns what there is in a recording, for people."""
+    began, ended = recording.began, recording.ended
+    if began is None or ended is None:
+        return "nothing of it can be read"
+    return f"it has records from {began:%Y-%m-%d %H:%M:%S} to {ended:%Y-%m-%d %H:%M:%S} UTC"

@@ -81,7 +81,10 @@ def _show_board(origin: Origin, look: Look) -> None:
     view = choose_view(watch, caption, plain=look.plain)
     _run(feed, screen.log_not_shown() if view.is_drawn else _progress(feed), view)
     if origin.speed is not None:
-        view.end([f"{feed.stats.events:,} events were replayed from {origin.name}"])
+        summary = [f"{feed.stats.events:,} events were replayed from {origin.name}"]
+        if not any(map(watch.is_known, watch.races())):
+            summary.append(f"none of them is of {look.selection}")
+        view.end(summary)
 
 
 def _show_json(origin: Origin, look: Look) -> None:
