@@ -27,7 +27,10 @@ from rbhq_stream import (
     encode,
 )
 from rbhq_stream._recording.blocks import encode_file_header
+from rbhq_stream._recording.columns import Columns, decoded, encoded
 from rbhq_stream._recording.folder import FolderLock
+from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._summaries import newest_offsets, size_of
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import BAD, TOPICS, TWO_EVENTS
 from tests.recordings import Raw, add, offsets, status_record, writer_for, written
@@ -97,6 +100,18 @@ def test_a_part_of_a_recording_is_what_a_plain_filter_leaves(
         part = recording.between(*times).races(*(RaceId(1, race) for race in races))
         assert list(part) == expected
         assert list(part.write_to(Path(name) / "copy")) == expected
+
+
+@given(raw_records().filter(len))
+def test_the_summary_that_comes_with_records_is_what_the_feed_would_find_out(records: list[Raw]) -> None:
+    columns = Columns.of(records, RaceFinder(TOPICS.kinds))
+    assert columns.newest() == newest_offsets(records)
+    assert columns.size == size_of(records)
+    newest = {TopicPartition(*partition): offset for partition, offset in columns.newest().items()}
+    body = encoded([columns], {partition: number for number, partition in enumerate(newest)})
+    read = decoded(body, len(records), newest)
+    assert newest_offsets(read) == newest_offsets([*read])
+    assert size_of(read) == size_of([*read])
 
 
 def test_a_simulated_day_takes_less_than_a_fifth_of_its_bytes(tmp_path: Path) -> None:
