@@ -140,6 +140,20 @@ def test_only_the_chosen_races_are_returned(collect: Collect, source: MemorySour
     assert events == [price(3), status(3), price(7), status(7)]
 
 
+@pytest.mark.parametrize("races", ["1-7", RaceId(1, 7), ["1-7"], [(1, 7)]])
+def test_races_that_are_no_race_ids_are_refused_because_nothing_would_be_found(
+    source: MemorySource, races: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"races.*expected .*RaceIds"):
+        read(memory_config(), since=datetime(2026, 11, 3, tzinfo=timezone.utc), races=races, source=source)
+
+
+@pytest.mark.parametrize("since", [None, "2026-11-03"])
+def test_a_beginning_that_is_no_time_is_refused(source: MemorySource, since: Any) -> None:
+    with pytest.raises(TypeError, match=r"since=.*expected an aware datetime"):
+        read(memory_config(), since=since, source=source)
+
+
 def test_a_reading_may_be_iterated_again_and_knows_how_far_it_is(source: MemorySource) -> None:
     a_few(source)
     reading = read(memory_config(), since=at(0), until=at(20), source=source, races={RaceId(1, n) for n in range(5)})

@@ -373,6 +373,14 @@ def test_a_recording_tells_what_it_has(tmp_path: Path) -> None:
     assert (empty.began, empty.partitions, list(empty)) == (None, {}, [])
 
 
+def test_what_is_no_race_and_no_list_of_paths_is_refused(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(0)]])
+    with pytest.raises(TypeError, match=r"expected RaceIds, got '1-1'; RaceId\.parse reads"):
+        recording.races("1-1")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(TypeError, match="expected several paths"):
+        Recording.join(str(tmp_path / "day"))
+
+
 def test_a_time_of_a_part_must_have_a_time_zone(tmp_path: Path) -> None:
     recording = written(tmp_path / "day", [[status_record(0)]])
     with pytest.raises(ValueError, match="time zone"):

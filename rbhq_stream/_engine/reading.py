@@ -21,6 +21,7 @@ from rbhq_stream._engine.feed import Feed
 from rbhq_stream._engine.time_order import Window
 from rbhq_stream._timestamps import to_milliseconds
 from rbhq_stream.events import Event, RaceId
+from rbhq_stream.events._race_id import race_ids
 from rbhq_stream.source import Source
 
 CLOCK_MARGIN = timedelta(minutes=1)
@@ -69,11 +70,14 @@ def _stretch(
     """Checks the arguments of a reading.
 
     Raises:
+        TypeError: a time is not a datetime, or a race is not a `RaceId`.
         ValueError: there is no such stretch of time, or some of it is still to come.
     """
     now = datetime.now(timezone.utc)
     until = now if until is None else until
     for name, time in (("since", since), ("until", until)):
+        if not isinstance(time, datetime):
+            raise TypeError(f"{name}={time!r}: expected an aware datetime")
         if time.tzinfo is None:
             raise ValueError(f"{name}={time!r}: has no time zone; give an aware datetime")
     if until > now:
@@ -81,7 +85,7 @@ def _stretch(
     if since >= until:
         raise ValueError(f"since={since!r}: is not before until={until!r}")
     bounded = attrs.evolve(config, group_id=None, start=since - CLOCK_MARGIN)
-    return _Stretch(bounded, since, until, None if races is None else frozenset(races), **options)
+    return _Stretch(bounded, since, until, None if races is None else race_ids(races), **options)
 
 
 class _Meter:
@@ -227,6 +231,7 @@ def read(
         source: the source of the records, if it is not Kafka. It must state the ends of its partitions.
 
     Raises:
+        TypeError: a time is not a datetime, or a race is not a `RaceId`.
         ValueError: a time has no zone, `since` is not before `until`, or `until` is in the future.
     """
     return Reading(config, since=since, until=until, races=races, on_bad_record=on_bad_record, source=source)
@@ -252,6 +257,7 @@ def aread(
         source: as for `read`.
 
     Raises:
+        TypeError: a time is not a datetime, or a race is not a `RaceId`.
         ValueError: a time has no zone, `since` is not before `until`, or `until` is in the future.
     """
     return AsyncReading(config, since=since, until=until, races=races, on_bad_record=on_bad_record, source=source)

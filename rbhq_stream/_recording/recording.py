@@ -30,6 +30,7 @@ from rbhq_stream._timestamps import from_milliseconds
 from rbhq_stream._wire import decode
 from rbhq_stream.errors import DecodeError, RecordingError
 from rbhq_stream.events import Event, RaceId
+from rbhq_stream.events._race_id import race_ids as checked_races
 from rbhq_stream.record import Record
 from rbhq_stream.source import Source, TopicPartition
 
@@ -76,6 +77,8 @@ class Recording:
             RecordingError: one of them can't be read, or they have different kinds of events in one topic.
             ValueError: no path is given.
         """
+        if isinstance(paths, (str, os.PathLike)):
+            raise TypeError(f"paths={paths!r}: expected several paths, such as ['monday', 'tuesday']")
         parts = tuple(Part.at(to_folder(path)) for path in paths)
         if not parts:
             raise ValueError("there is no recording to join")
@@ -141,8 +144,11 @@ class Recording:
         """Returns the records that have an event of these races. Records that can't be decoded are left out.
 
         A record with a list of events is kept if one of them is of these races, with all of its events.
+
+        Raises:
+            TypeError: a race is not a `RaceId`.
         """
-        return _PartialRecording(self._parts, evolve(self._selection, races=frozenset(race_ids)))
+        return _PartialRecording(self._parts, evolve(self._selection, races=checked_races(race_ids)))
 
     # reading
 

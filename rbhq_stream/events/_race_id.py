@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import field, frozen
 
@@ -36,6 +36,21 @@ class RaceId:
         if separator and _digits(meeting_id) and _digits(event_number):
             return cls(int(meeting_id), int(event_number))
         raise ValueError(f"not a race id: {checks.shown(text)}; expected e.g. '1397808-7' or '1377868:8'")
+
+
+def race_ids(races: Iterable[RaceId]) -> frozenset[RaceId]:
+    """Returns a set of races. Anything else in it would silently be no race at all.
+
+    Raises:
+        TypeError: they are not `RaceId`s.
+    """
+    if isinstance(races, (str, RaceId)):
+        raise TypeError(f"races={checks.shown(races)}: expected a collection of RaceIds, such as [RaceId(1397808, 7)]")
+    found = frozenset(races)
+    for race_id in found:
+        if not isinstance(race_id, RaceId):
+            raise TypeError(f"races: expected RaceIds, got {checks.shown(race_id)}; RaceId.parse reads '1397808-7'")
+    return found
 
 
 def _digits(text: str) -> bool:
