@@ -9,7 +9,9 @@ from attrs import frozen
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
 from rbhq_stream._book.finality import Finality
 from rbhq_stream._book.lifecycle import FinalityReason, PostedResult, Transition, transition
+from rbhq_stream._book.prices import PriceKey
 from rbhq_stream._book.provenance import RecordMark
+from rbhq_stream._slots import open_class
 from rbhq_stream.events import PriceType, RaceId, RaceStatus, Scratching
 
 
@@ -34,6 +36,24 @@ class PriceChanged(Change):
     """`None`: there was no price."""
     after: Decimal | None
     """`None`: there is no price any more, for example because the runner is scratched."""
+
+
+_OpenPriceChanged = open_class(PriceChanged)
+
+
+def price_changed(
+    race_id: RaceId, mark: RecordMark | None, key: PriceKey, before: Decimal | None, after: Decimal | None
+) -> PriceChanged:
+    """Returns the change of a price, faster than the constructor does, because prices change all day."""
+    change = _OpenPriceChanged()
+    change.race_id = race_id
+    change.recorded = mark
+    change.runner_number, change.price_type = key
+    change.before = before
+    change.after = after
+    change.__class__ = PriceChanged
+    made: PriceChanged = change
+    return made
 
 
 @frozen

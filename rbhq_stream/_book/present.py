@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rbhq_stream._book.facts import Facts
-from rbhq_stream._book.price_log import Entry, Move, PriceLog
+from rbhq_stream._book.price_log import Entry, Known, Move, PriceLog
 from rbhq_stream._book.prices import PriceFact, PriceKey, PriceTable, updated
 from rbhq_stream._book.provenance import Location
 from rbhq_stream._book.state import RaceState
@@ -99,11 +99,15 @@ class Present:
             self._current = current = position, log.prices(position, current)
         return current[1]
 
-    def moves(self, entries: Sequence[Entry]) -> list[Move]:
-        """Returns how the values of prices will change when these are entered, which is the next thing to do."""
+    def moves(self, entries: Sequence[Entry]) -> tuple[list[Move], Known]:
+        """Returns how the values of prices will change when these are entered, which is the next thing to do.
+
+        It also returns the prices there, to be passed on when they are entered: if an interrupt comes before that, they
+        are forgotten.
+        """
         position, prices = self._now[1].position, self.prices()
         entries = [entry for entry in entries if entry.updates]
-        self._current = None  # if an interrupt comes now, they are folded anew
+        self._current = None  # they are about to be changed
         moves: list[Move] = []
         for updates, location, _ in entries:
             for update in updates:
@@ -113,22 +117,40 @@ class Present:
                 old, new = None if before is None else before[0], after[0]
                 if old is not new:  # equal prices are the same object
                     moves.append((key, old, new))
-        self._current = position + len(entries), prices
-        return moves
+        return moves, (position + len(entries), prices)
 
-    def enter_prices(self, updates: Sequence[PriceUpdate], location: Location | None, micros: int) -> None:
-        """Enters the fields of an `Entry`, of an event that changes nothing else."""
+    def enter_prices(
+        self, updates: Sequence[PriceUpdate], location: Location | None, micros: int, known: Known | None = None
+    ) -> None:
+        """Enters the fields of an `Entry`, of an event that changes nothing else.
+
+        Args:
+            updates: The updates.
+            location: Their record.
+            micros: Their date.
+            known: What `moves` has returned, if it was called.
+        """
         if not updates:
             return
         facts, log = self._now
-        following = log.append(updates, location, micros)
+        following = log.append(updates, location, micros, known)
         if following is not log:
             self._now = facts, following
+        if known is not None:
+            self._current = known
 
-    def enter_facts(self, facts: Facts, entries: Sequence[Entry] = ()) -> None:
-        """Replaces the facts, and enters the price updates of the same event, if it has any."""
+    def enter_facts(self, facts: Facts, entries: Sequence[Entry] = (), known: Known | None = None) -> None:
+        """Replaces the facts, and enters the price updates of the same event, if it has any.
+
+        Args:
+            facts: The facts.
+            entries: The price updates.
+            known: What `moves` has returned, if it was called.
+        """
         log = self._now[1]
         self._now = facts, log.followed_by(entries) if entries else log
+        if known is not None:
+            self._current = known
 
     def set_complete(self, *, is_complete: bool) -> None:
         """Sets whether everything that was published about the race is known."""

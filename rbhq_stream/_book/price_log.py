@@ -36,6 +36,10 @@ Move = tuple[PriceKey, Union[Decimal, None], Union[Decimal, None]]
 """A price whose value changed, with the values before and after."""
 
 
+Known = tuple[int, dict[PriceKey, PriceFact]]
+"""A position in a log, and the prices there."""
+
+
 class Entry(NamedTuple):
     """The price updates of one record."""
 
@@ -84,8 +88,17 @@ class PriceLog:
 
     # the thread that appends
 
-    def append(self, updates: Sequence[PriceUpdate], location: Location | None, micros: int) -> PriceLog:
-        """Appends the fields of an `Entry`, which readers of this log see at once."""
+    def append(
+        self, updates: Sequence[PriceUpdate], location: Location | None, micros: int, known: Known | None = None
+    ) -> PriceLog:
+        """Appends the fields of an `Entry`, which readers of this log see at once.
+
+        Args:
+            updates: The updates.
+            location: Their record.
+            micros: Their date.
+            known: A position and the prices there, which may save work.
+        """
         recent, rows, shared = self._recent, self._rows, self._shared
         end = recent[-1]
         if len(rows) != end:
@@ -105,7 +118,7 @@ class PriceLog:
         end = len(rows)
         recent += (micros, -1 if location is None else location[1], end)
         if len(recent) > _MAX_RECENT or end > self._max_length:
-            return self._with_packed()
+            return self._with_packed(known)
         return self
 
     def _note_source(self, location: Location | None) -> None:
@@ -134,12 +147,12 @@ class PriceLog:
         """Returns this log, which is empty, with the prices that it begins with: nothing before that time is known."""
         return evolve(self, since=micros, base=prices, folded=prices)
 
-    def _with_packed(self) -> PriceLog:
+    def _with_packed(self, known: Known | None) -> PriceLog:
         """Returns the log to go on with when there are many newest events: they are packed, and old ones forgotten."""
         numbers, packed = self._recent[1:], self._packed
         del packed[self._packed_length :]  # an interrupt may have ended an earlier call
         packed.frombytes(pack(f"{len(numbers)}q", *numbers))
-        log = evolve(self, packed_length=len(packed), recent=self._recent[-1:], folded=self.prices())
+        log = evolve(self, packed_length=len(packed), recent=self._recent[-1:], folded=self.prices(earlier=known))
         return log.halved() if len(self._rows) > self._max_length else log
 
     def halved(self) -> PriceLog:
@@ -170,9 +183,7 @@ class PriceLog:
         """How many events were ever appended. It counts on in the logs that follow."""
         return self._before + self._events()
 
-    def prices(
-        self, position: int | None = None, earlier: tuple[int, dict[PriceKey, PriceFact]] | None = None
-    ) -> dict[PriceKey, PriceFact]:
+    def prices(self, position: int | None = None, earlier: Known | None = None) -> dict[PriceKey, PriceFact]:
         """Returns the prices, in a new dictionary.
 
         Args:

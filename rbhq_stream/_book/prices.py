@@ -14,6 +14,7 @@ from attrs import frozen
 
 from rbhq_stream._book.frozen_mapping import FrozenMapping
 from rbhq_stream._book.provenance import Location, RecordMark, location_of, mark_at
+from rbhq_stream._slots import open_class
 from rbhq_stream.events import PriceType
 
 PriceKey = tuple[int, PriceType]
@@ -82,11 +83,18 @@ def withdrawn(prices: Mapping[PriceKey, PriceFact], runners: Collection[int]) ->
     }
 
 
+_OpenPrice = open_class(Price)
+
+
 def price_of(fact: PriceFact) -> Price:
     """Returns a price for a reader."""
-    value, opening, moved, recorded = fact
-    mark = mark_at(recorded)
-    return Price(value, opening, mark if moved is recorded else mark_at(moved), mark)
+    price = _OpenPrice()
+    price.value, price.opening, moved, recorded = fact
+    price.recorded = mark_at(recorded)
+    price.moved = price.recorded if moved is recorded else mark_at(moved)
+    price.__class__ = Price
+    made: Price = price
+    return made
 
 
 def fact_of(price: Price) -> PriceFact:

@@ -7,6 +7,7 @@ from typing import Union
 
 from attrs import frozen
 
+from rbhq_stream._slots import open_class
 from rbhq_stream.events import RaceEvent
 from rbhq_stream.record import Record
 
@@ -93,12 +94,19 @@ def location_of(mark: RecordMark | None) -> Location | None:
     return (mark.topic, mark.partition), mark.offset, mark.part, micros, mark.offset
 
 
+_OpenRecordMark = open_class(RecordMark)
+
+
 def mark_at(location: Location | None) -> RecordMark | None:
     """Returns the mark of the record at a location; `None` for no location."""
     if location is None:
         return None
-    (topic, partition), offset, part, micros, _ = location
-    return RecordMark(topic, partition, offset, part, None if micros is None else from_micros(micros))
+    mark = _OpenRecordMark()
+    (mark.topic, mark.partition), mark.offset, mark.part, micros, _ = location
+    mark.time = None if micros is None else from_micros(micros)
+    mark.__class__ = RecordMark
+    made: RecordMark = mark
+    return made
 
 
 def precedes(one: RecordMark | None, other: RecordMark | None) -> bool:

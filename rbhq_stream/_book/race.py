@@ -14,10 +14,10 @@ from rbhq_stream._book.changes import (
     Anomaly,
     Change,
     FinalityChanged,
-    PriceChanged,
     ResultAmended,
     ResultPosted,
     StatusChanged,
+    price_changed,
 )
 from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.history import BEGINNING, END
@@ -33,7 +33,7 @@ from rbhq_stream._book.lifecycle import (
     transition,
 )
 from rbhq_stream._book.present import Present
-from rbhq_stream._book.price_log import Entry, PriceLog
+from rbhq_stream._book.price_log import Entry, Known, PriceLog
 from rbhq_stream._book.prices import PriceTable, updated, withdrawn
 from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at, precedes, to_micros
 from rbhq_stream._book.race_history import RaceHistory
@@ -189,9 +189,10 @@ class BookedRace:
         if updates and self._is_after_end(location):
             changes.append(Anomaly(self.race_id, mark_at(location), AnomalyKind.PRICE_AFTER_END))
         micros = self._dated(location)
+        known = None
         if lists_prices:
-            changes += self._price_changes([Entry(updates, location, micros)], mark_at(location))
-        self._present.enter_prices(updates, location, micros)
+            known = self._add_moves(changes, [Entry(updates, location, micros)], mark_at(location))
+        self._present.enter_prices(updates, location, micros, known)
         return changes
 
     def _apply_scratchings(self, event: PriceEvent, location: Location | None, *, lists_prices: bool) -> list[Change]:
@@ -208,20 +209,21 @@ class BookedRace:
             entries = [Entry(updates, location, self._dated(location)), *entries]
         if updates and self._is_after_end(location):
             changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_AFTER_END))
-        if lists_prices:
-            changes += self._price_changes(entries, mark)
+        known = self._add_moves(changes, entries, mark) if lists_prices else None
         if ledger is not facts.ledger:
             facts = facts._replace(ledger=ledger)
             self._scratched = scratched
             newest = BEGINNING if location is None else self._applied[location[0]].newest
             self._history.ledgers.add(max(self._dated(location), newest), ledger)
             changes += self._restated(facts, mark)
-        self._present.enter_facts(facts, entries)
+        self._present.enter_facts(facts, entries, known)
         return changes
 
-    def _price_changes(self, entries: Sequence[Entry], mark: RecordMark | None) -> list[PriceChanged]:
-        """Returns what price updates change, which are to be entered then."""
-        return [PriceChanged(self.race_id, mark, *key, old, new) for key, old, new in self._present.moves(entries)]
+    def _add_moves(self, changes: list[Change], entries: Sequence[Entry], mark: RecordMark | None) -> Known:
+        """Adds what price updates change, which are to be entered next with what is returned."""
+        moves, known = self._present.moves(entries)
+        changes += [price_changed(self.race_id, mark, key, old, new) for key, old, new in moves]
+        return known
 
     def _withdrawals(
         self, scratched: Collection[int], location: Location | None

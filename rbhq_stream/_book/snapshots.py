@@ -25,7 +25,7 @@ from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.ledger import DeductionLedger
 from rbhq_stream._book.lifecycle import PostedResult, StatedStatus
 from rbhq_stream._book.prices import Price, PriceFact, PriceKey, fact_of, price_of
-from rbhq_stream._book.provenance import Partition, RecordMark, from_micros, to_micros
+from rbhq_stream._book.provenance import Partition, RecordMark, mark_at, to_micros
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.events import PriceEvent, PriceType, RaceResultEvent, RaceStatus, Scratching, Unscratching
@@ -189,7 +189,9 @@ def _write_mark(mark: RecordMark) -> list[Any]:
 
 def _read_mark(values: list[Any], _: object) -> RecordMark:
     topic, partition, offset, part, micros = values
-    return RecordMark(topic, partition, offset, part, None if micros is None else from_micros(micros))
+    mark = mark_at(((topic, partition), offset, part, micros, offset))
+    assert mark is not None, "there is a location"
+    return mark
 
 
 def _write_fact(fact: _Fact) -> str:
