@@ -13,6 +13,7 @@ import pytest
 
 from rbhq_stream import (
     AsyncFeed,
+    ConfigError,
     Feed,
     FeedClosedError,
     HealthChanged,
@@ -23,8 +24,10 @@ from rbhq_stream import (
     PartitionsLost,
     PartitionsRevoked,
     PriceEvent,
+    RaceStatusEvent,
     Signal,
     TopicPartition,
+    Topics,
     UnreachableError,
 )
 from rbhq_stream._engine.schedule_thread import SCHEDULE_INTERVAL, ScheduleThread
@@ -320,6 +323,20 @@ def test_immediate_handlers_are_kept_from_one_event_loop_to_the_next(memory_sour
     wait_for(lambda: feed.health.state is HealthState.DOWN, "the feed is down")
     asyncio.run(read_until(HealthState.DOWN))
     asyncio.run(feed.close())
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        (HealthRules(max_silence={RaceStatusEvent: 60.0}), r"health: max_silence.*RaceStatusEvent.*topics\.race_status"),
+        (HealthRules(schedule=lambda _since, _until: ()), r"health: schedule.*PriceEvent.*topics\.prices"),
+    ],
+)
+def test_a_limit_for_the_silence_of_a_topic_that_is_not_read_is_refused(rules: HealthRules, problem: str) -> None:
+    config = memory_config(topics=Topics(race_results="results"))
+    for facade in Feed, AsyncFeed:
+        with pytest.raises(ConfigError, match=problem):
+            facade(config, source=MemorySource(config.topics), health=rules)
 
 
 def test_a_schedule_that_exits_does_not_end_the_health(make_facade: MakeFacade) -> None:

@@ -61,6 +61,10 @@ class Feed(ConcurrentDriver):
             while the feed catches up, the records of all partitions are merged by their times, so that a scratching
             comes before the result that followed it; from then on as they arrive. While it catches up, up to six times
             `config.buffer_records` may wait in memory, within `config.buffer_bytes`.
+
+    Raises:
+        ConfigError: `record_to` can't be written to, or `health` limits the silence of a topic that is not read.
+        ValueError: an argument is not one of those above.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from rbhq_stream._config import FeedConfig, feed_name, read_ahead_bytes
+from rbhq_stream._config import FeedConfig, Topics, feed_name, read_ahead_bytes
 from rbhq_stream._engine.buffer import Buffer
 from rbhq_stream._engine.cursor import Cursor, OnBadRecord
 from rbhq_stream._engine.health_watch import HealthWatch
@@ -21,8 +21,8 @@ from rbhq_stream._engine.unfinished_work import check_function
 from rbhq_stream._forks import forks
 from rbhq_stream._kafka import kafka_source
 from rbhq_stream._recording import RecordTo, recorded
-from rbhq_stream.errors import FeedClosedError, ForkedFeedError
-from rbhq_stream.events import Event, RaceEvent
+from rbhq_stream.errors import ConfigError, FeedClosedError, ForkedFeedError
+from rbhq_stream.events import Event, PriceEvent, RaceEvent
 from rbhq_stream.health import Health, HealthRules
 from rbhq_stream.positions import Positions
 from rbhq_stream.signals import Signal
@@ -70,6 +70,7 @@ class Session:
         if order not in ("arrival", "time"):
             raise ValueError(f"order={order!r}: expected 'arrival' or 'time'")
         check_function(on_bad_record, "on_bad_record")
+        _check_silences(rules, config.topics)
         self._config = config
         self._manual = commit == "manual"
         self.raises_bad_records = on_bad_record == "raise"
@@ -279,3 +280,19 @@ class Session:
         self._buffer.raise_failure()
         if self._buffer.is_ended and not self.is_closed:
             raise FeedClosedError("the feed's poll thread has ended")
+
+
+def _check_silences(rules: HealthRules, topics: Topics) -> None:
+    """Checks that the feed reads every topic whose silence has a limit.
+
+    Raises:
+        ConfigError: it does not, so the silence would never be noticed.
+    """
+    limited = {kind: "max_silence" for kind in rules.max_silence}
+    if rules.schedule is not None:
+        limited.setdefault(PriceEvent, "schedule")
+    for kind, rule in limited.items():
+        try:
+            topics.of(kind)
+        except ValueError as error:
+            raise ConfigError("health", f"{rule} is about the silence of {kind.__name__}, but {error}") from None
