@@ -328,7 +328,10 @@ def test_immediate_handlers_are_kept_from_one_event_loop_to_the_next(memory_sour
 @pytest.mark.parametrize(
     ("rules", "problem"),
     [
-        (HealthRules(max_silence={RaceStatusEvent: 60.0}), r"health: max_silence.*RaceStatusEvent.*topics\.race_status"),
+        (
+            HealthRules(max_silence={RaceStatusEvent: 60.0}),
+            r"health: max_silence.* RaceStatusEvent.*topics\.race_s",
+        ),
         (HealthRules(schedule=lambda _since, _until: ()), r"health: schedule.*PriceEvent.*topics\.prices"),
     ],
 )

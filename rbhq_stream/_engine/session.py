@@ -288,7 +288,7 @@ def _check_silences(rules: HealthRules, topics: Topics) -> None:
     Raises:
         ConfigError: it does not, so the silence would never be noticed.
     """
-    limited = {kind: "max_silence" for kind in rules.max_silence}
+    limited = dict.fromkeys(rules.max_silence, "max_silence")
     if rules.schedule is not None:
         limited.setdefault(PriceEvent, "schedule")
     for kind, rule in limited.items():
