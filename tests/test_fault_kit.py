@@ -332,6 +332,18 @@ def test_an_application_that_counts_twice_is_found(application: Any) -> None:
         assert_survives(application, DAY, [faults.duplicates(0.9)], seed=5)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_few_duplicates_have_one_of_each_kind(seed: int) -> None:
+    with pytest.raises(AssertionError, match="the state differs"):
+        assert_survives(Deducting, DAY, [faults.duplicates(0.001)], seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_records_expire_whatever_outage_ends_before(seed: int) -> None:
+    with pytest.raises(AssertionError, match="no method resynchronise"):
+        assert_survives(Counting, DAY, [faults.outages(1), faults.expired_records()], seed=seed)
+
+
 def test_an_application_that_relies_on_the_order_of_topics_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AssertionError, match="one topic comes after the other") as failed:
         assert_survives(Settling, ONE_RACE, [faults.topics_out_of_order()], seed=SCRATCHING_LAST)

@@ -41,6 +41,18 @@ class DaySource(MemorySource):
         self._reached_at = time.monotonic()  # when the current step became the next one
         self._values: dict[TopicPartition, list[bytes | None]] = {TopicPartition(name, 0): [] for name in TOPICS.names}
         self._is_live = not must_be_live
+        self._outages = 0
+
+    def cut_off(self, *topics: str) -> None:
+        """Makes topics unreachable. Outages may overlap: each needs a `reconnect` of its own."""
+        self._outages += 1
+        super().cut_off(*topics)
+
+    def reconnect(self) -> None:
+        """Ends an outage. All topics are reachable again with the end of the last one."""
+        self._outages -= 1
+        if self._outages <= 0:
+            super().reconnect()
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         """Takes the next steps of the plan, and returns the records to read."""
@@ -93,7 +105,7 @@ class DaySource(MemorySource):
         return not self._has_records() and all((owner.processed(p) or 0) >= end for p, end in self._next.items() if end)
 
     def _end_if_handled(self) -> None:
-        self.reconnect()
+        super().reconnect()  # the last outages may have no end
         if all(self.committed.get(partition, 0) >= len(values) for partition, values in self._values.items()) and (
             self._is_live or time.monotonic() > self._reached_at + _LIVE_TIMEOUT
         ):

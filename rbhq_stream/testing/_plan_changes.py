@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from random import Random
 
 from attrs import evolve
 
 from rbhq_stream.testing._plan import Action, DayRecord, Plan
 
+_LISTS = re.compile(rb'"(\w+)":\[[^\]]')
+
 
 def some_topic(plan: Plan, random: Random) -> str:
     """Returns one of the topics that have records."""
     return random.choice(sorted({step.topic for step in plan if isinstance(step, DayRecord)}) or ["prices"])
+
+
+def by_contents(plan: Plan) -> Collection[list[int]]:
+    """Returns the indexes of the records, in groups that have the same topic and the same lists that are not empty."""
+    groups: dict[tuple[str, frozenset[bytes]], list[int]] = {}
+    for index, step in enumerate(plan):
+        if isinstance(step, DayRecord):
+            lists = frozenset(_LISTS.findall(step.value or b""))
+            groups.setdefault((step.topic, lists), []).append(index)
+    return groups.values()
 
 
 def with_stretch(

@@ -13,7 +13,7 @@ from random import Random
 from rbhq_stream.testing._fault_checks import check_counts, check_delay, check_seconds, check_share, check_size
 from rbhq_stream.testing._memory import MemorySource
 from rbhq_stream.testing._plan import Action, DayRecord, Fault, Plan, Step
-from rbhq_stream.testing._plan_changes import some_topic, sprinkled, with_stretch
+from rbhq_stream.testing._plan_changes import by_contents, some_topic, sprinkled, with_stretch
 
 __all__ = [
     "ALL",
@@ -40,6 +40,8 @@ __all__ = [
 def duplicates(share: float = 0.1) -> Fault:
     """Some records are published twice in a row, as by a producer that missed the acknowledgement and sent them again.
 
+    Among them is at least one of each kind, such as prices with scratchings, so that a short day has them all.
+
     Args:
         share: the share of the records, from 0 to 1.
 
@@ -49,11 +51,10 @@ def duplicates(share: float = 0.1) -> Fault:
     check_share(share)
 
     def change(plan: Plan, random: Random) -> Plan:
-        return [
-            copy
-            for step in plan
-            for copy in ((step, step) if isinstance(step, DayRecord) and random.random() < share else (step,))
-        ]
+        chosen = {index for index, step in enumerate(plan) if isinstance(step, DayRecord) and random.random() < share}
+        if share:
+            chosen.update(random.choice(alike) for alike in by_contents(plan))
+        return [copy for index, step in enumerate(plan) for copy in ((step, step) if index in chosen else (step,))]
 
     return Fault(f"{share:.0%} of the records come twice", change)
 
@@ -156,8 +157,8 @@ def outages(count: int = 2, seconds: float = 0.0) -> Fault:
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            end = Action("end of the outage", MemorySource.reconnect, after=seconds)
-            plan = with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], [end])
+            end = Action("end of the outage", _reconnect, after=seconds)
+            plan = with_stretch(plan, random, [Action("outage", _cut_off)], [end])
         return plan
 
     return Fault(f"{count} outages" + _lasting(seconds), change)
@@ -179,8 +180,8 @@ def expired_records(count: int = 1) -> Fault:
 
     def change(plan: Plan, random: Random) -> Plan:
         for _ in range(count):
-            end = [Action("retention", MemorySource.expire), Action("end of the outage", MemorySource.reconnect)]
-            plan = with_stretch(plan, random, [Action("outage", MemorySource.cut_off)], end)
+            end = [Action("retention", MemorySource.expire), Action("end of the outage", _reconnect)]
+            plan = with_stretch(plan, random, [Action("outage", _cut_off)], end)
         return plan
 
     return Fault(f"{count} times, records expire before they were read", change)
@@ -274,6 +275,14 @@ def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fau
         return plan
 
     return Fault(f"{count} times, {responses} responses of the broker take {seconds:g} s each", change)
+
+
+def _cut_off(source: MemorySource) -> None:
+    source.cut_off()
+
+
+def _reconnect(source: MemorySource) -> None:
+    source.reconnect()
 
 
 def _call(method: Callable[[MemorySource, str], None], topic: str, source: MemorySource) -> None:
