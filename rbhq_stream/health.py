@@ -82,8 +82,9 @@ class HealthReason(Enum):
         "the timestamps of new records agree with this host's clock",
     )
     """The timestamps of new records differ from this host's clock by more than `max_clock_skew`."""
-    NO_PARTITIONS = ("no_partitions", HealthState.STALE, "the consumer group assigns a partition to this process")
-    """The consumer group has assigned no partition to this process, so nothing that it knows is kept up to date."""
+    NO_PARTITIONS = ("no_partitions", HealthState.STALE, "a partition is assigned to this feed")
+    """No partition is assigned to this feed, by its consumer group or by its source, so nothing that it knows is kept
+    up to date."""
     BROKERS_UNREACHABLE = ("brokers_unreachable", HealthState.DOWN, "a broker responds again")
     """None of the partitions that are assigned to this process can be read."""
     PARTITIONS_UNREACHABLE = (

@@ -83,10 +83,11 @@ def test_every_record_is_read_as_it_was_recorded_however_it_was_cut_into_blocks(
 
 
 @on_disk
-@given(raw_records(), st.integers(0, 10**12), st.integers(0, 10**12), st.sets(st.integers(1, 3)))
+@given(raw_records(), st.tuples(*[st.integers(0, 10**12)] * 2).map(sorted), st.sets(st.integers(1, 3)))
 def test_a_part_of_a_recording_is_what_a_plain_filter_leaves(
-    records: list[Raw], since: int, until: int, races: set[int]
+    records: list[Raw], between: list[int], races: set[int]
 ) -> None:
+    since, until = between
     with TemporaryDirectory() as name:
         recording = written(Path(name) / "day", [[record] for record in records])
         times = [EPOCH + timedelta(milliseconds=time) for time in (since, until)]
@@ -381,7 +382,7 @@ def test_what_is_no_race_and_no_list_of_paths_is_refused(tmp_path: Path) -> None
         Recording.join(str(tmp_path / "day"))
 
 
-def test_a_time_of_a_part_must_have_a_time_zone(tmp_path: Path) -> None:
+def test_times_and_speeds_that_can_not_be_meant_are_refused(tmp_path: Path) -> None:
     recording = written(tmp_path / "day", [[status_record(0)]])
     with pytest.raises(ValueError, match="time zone"):
         recording.between(datetime(2026, 1, 1))  # noqa: DTZ001
@@ -389,6 +390,10 @@ def test_a_time_of_a_part_must_have_a_time_zone(tmp_path: Path) -> None:
         recording.at(0)
     with pytest.raises(ValueError, match="speed=nan"):
         recording.at(math.nan)
+    with pytest.raises(TypeError, match="speed='60'"):
+        recording.at("60")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(ValueError, match="is after until="):
+        recording.between(EPOCH + timedelta(seconds=2), EPOCH + timedelta(seconds=1))
 
 
 def test_an_event_of_a_recording_has_its_record(tmp_path: Path) -> None:

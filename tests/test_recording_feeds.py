@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from rbhq_stream import (
+    ConfigError,
     Event,
     Feed,
     HealthChanged,
@@ -31,6 +32,7 @@ from rbhq_stream import (
     RecordingFailed,
     RecordTo,
     TopicPartition,
+    Topics,
 )
 from rbhq_stream._recording import recorder, segment_writer
 from rbhq_stream._recording.recorder import Recorder
@@ -321,6 +323,12 @@ def test_a_replay_can_be_recorded(tmp_path: Path, recording: Recording) -> None:
         events = list(feed)
     assert list(Recording(tmp_path / "copy")) == list(recording)
     assert events == list(recording.events())
+
+
+def test_a_replay_has_no_topic_that_the_feed_does_not_have(make_facade: MakeFacade, recording: Recording) -> None:
+    facade = make_facade(config=memory_config(topics=Topics(prices="prices")), source=recording.at())
+    with pytest.raises(ConfigError, match=r"topics: the source has \['status'\], .*topics=recording\.topics"):
+        facade.enter()
 
 
 def test_a_damaged_recording_ends_the_feed_with_its_error(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rbhq_stream.source import TopicPartition
 
 MAX_OFFSET = 2**63 - 1
 MAX_PARTITION = 2**31 - 1
+_SAME = "configure all topics of the source, such as topics=recording.topics for a recording"
 
 
 class StartingPositions:
@@ -19,6 +20,7 @@ class StartingPositions:
     def __init__(self, positions: Positions | None, topics: Collection[str]) -> None:
         self._callable: Callable[[Collection[TopicPartition]], Mapping[tuple[str, int], int]] | None = None
         self._mapping: dict[TopicPartition, int] = {}
+        self._topics = topics
         if isinstance(positions, Mapping):
             self._mapping = _checked(positions)
             for partition in self._mapping:
@@ -38,11 +40,15 @@ class StartingPositions:
         A callable is not checked: it is called for assigned partitions, and may return more than these.
 
         Args:
-            existing: all partitions of the feed's topics.
+            existing: all partitions of the source.
 
         Raises:
-            ConfigError: the mapping names a partition that does not exist.
+            ConfigError: the mapping names a partition that does not exist, or the source has a topic that the feed does
+                not have.
         """
+        unknown = sorted({partition.topic for partition in existing}.difference(self._topics))
+        if unknown:
+            raise ConfigError("topics", f"the source has {unknown}, and the feed {sorted(self._topics)}: {_SAME}")
         for partition in self._mapping:
             if partition not in existing:
                 last = max((other.partition for other in existing if other.topic == partition.topic), default=-1)

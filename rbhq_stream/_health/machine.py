@@ -219,7 +219,7 @@ class HealthMachine:
             text = f"{len(unreachable)} of {len(self._lags)} partitions can't be read: {_listed(reasons)}"
             return HealthReason.PARTITIONS_UNREACHABLE, text
         if not self._lags:
-            return HealthReason.NO_PARTITIONS, "the consumer group has assigned no partition to this process"
+            return HealthReason.NO_PARTITIONS, "no partition is assigned to this feed"
         return None
 
     def _of_the_application(self, seen: Observation, progress: Progress) -> _Verdict | None:

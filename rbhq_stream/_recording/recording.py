@@ -75,6 +75,7 @@ class Recording:
         Raises:
             ConfigError: a path is not valid.
             RecordingError: one of them can't be read, or they have different kinds of events in one topic.
+            TypeError: `paths` is a single path.
             ValueError: no path is given.
         """
         if isinstance(paths, (str, os.PathLike)):
@@ -134,10 +135,12 @@ class Recording:
 
         Raises:
             TypeError: one of them is not a time.
-            ValueError: one of them has no time zone.
+            ValueError: one of them has no time zone, or `since` is after `until`.
         """
         since = None if since is None else checks.aware("since", since)
         until = None if until is None else checks.aware("until", until)
+        if since is not None and until is not None and since > until:
+            raise ValueError(f"since={since!r}: is after until={until!r}")
         return _PartialRecording(self._parts, evolve(self._selection, since=since, until=until))
 
     def races(self, *race_ids: RaceId) -> Recording:
@@ -197,8 +200,11 @@ class Recording:
                 fast as the application takes them.
 
         Raises:
-            ValueError: the speed is not positive.
+            TypeError: the speed is not a number.
+            ValueError: it is not positive.
         """
+        if isinstance(speed, bool) or not isinstance(speed, (int, float)):
+            raise TypeError(f"speed={speed!r}: expected a number, such as 1, 60 or math.inf")
         return Replay(self._chunks, self.partitions, self.began, speed)
 
     def write_to(self, path: str | os.PathLike[str]) -> Recording:
