@@ -51,6 +51,10 @@ class Applied:
             return Admission.DUPLICATE
         return Admission.RESTARTED
 
+    def advance_to(self, offset: int, micros: int) -> None:
+        """Notes that a record was applied that is newer than all before, in its offset and its time."""
+        self.offset, self.part, self.newest = offset, 0, micros
+
     def advance(self, location: Location) -> None:
         """Notes that the record was applied."""
         _, offset, part, micros, _ = location

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rbhq_stream._book.facts import Facts
-from rbhq_stream._book.price_log import Entry, Known, Move, PriceLog
-from rbhq_stream._book.prices import PriceFact, PriceKey, PriceTable, updated
+from rbhq_stream._book.price_log import Entry, Move, PriceLog
+from rbhq_stream._book.prices import Prices, PriceTable, updated
 from rbhq_stream._book.provenance import Location
 from rbhq_stream._book.state import RaceState
 from rbhq_stream.events import PriceUpdate, RaceId
-
-_Prices = dict[PriceKey, PriceFact]
 
 
 class Present:
@@ -34,10 +32,10 @@ class Present:
         # Only the writing thread assigns these.
         self._now: tuple[Facts, PriceLog] = Facts(), log
         self._is_complete = is_complete
-        # The writing thread's own: a position in the log, and the prices there.
-        self._current: tuple[int, _Prices] | None = None
+        # The writing thread's own: the prices now, if they are known. They are forgotten before the log changes.
+        self._current: Prices | None = None
         # Any thread assigns this. An older one in place of a newer one does no harm.
-        self._snapshot: tuple[tuple[Facts, int, bool], _Prices, PriceTable, RaceState] | None = None
+        self._snapshot: tuple[tuple[Facts, int, bool], Prices, PriceTable, RaceState] | None = None
 
     # any thread
 
@@ -75,7 +73,7 @@ class Present:
         self._snapshot = (facts, position, is_complete), prices, table, state
         return state
 
-    def copied(self) -> tuple[_Prices, Facts]:
+    def copied(self) -> tuple[Prices, Facts]:
         """Returns the prices and what else was stated, to keep."""
         facts, log, position = self._between_events()
         return log.prices(position), facts
@@ -91,36 +89,34 @@ class Present:
 
     # the writing thread
 
-    def prices(self) -> _Prices:
+    def prices(self) -> Prices:
         """Returns the prices, which the caller does not keep."""
-        log = self._now[1]
-        position, current = log.position, self._current
-        if current is None or current[0] != position:
-            self._current = current = position, log.prices(position, current)
-        return current[1]
+        if self._current is None:
+            self._current = self._now[1].prices()
+        return self._current
 
-    def moves(self, entries: Sequence[Entry]) -> tuple[list[Move], Known]:
+    def moves(self, entries: Sequence[Entry]) -> tuple[list[Move], Prices]:
         """Returns how the values of prices will change when these are entered, which is the next thing to do.
 
         It also returns the prices there, to be passed on when they are entered: if an interrupt comes before that, they
         are forgotten.
         """
-        position, prices = self._now[1].position, self.prices()
-        entries = [entry for entry in entries if entry.updates]
+        prices = self.prices()
         self._current = None  # they are about to be changed
         moves: list[Move] = []
+        get = prices.get
         for updates, location, _ in entries:
             for update in updates:
                 key = update.runner_number, update.price_type
-                before = prices.get(key)
+                before = get(key)
                 prices[key] = after = updated(before, update.price, location)
                 old, new = None if before is None else before[0], after[0]
                 if old is not new:  # equal prices are the same object
                     moves.append((key, old, new))
-        return moves, (position + len(entries), prices)
+        return moves, prices
 
     def enter_prices(
-        self, updates: Sequence[PriceUpdate], location: Location | None, micros: int, known: Known | None = None
+        self, updates: Sequence[PriceUpdate], location: Location | None, micros: int, known: Prices | None = None
     ) -> None:
         """Enters the fields of an `Entry`, of an event that changes nothing else.
 
@@ -132,14 +128,30 @@ class Present:
         """
         if not updates:
             return
+        self._current = None
         facts, log = self._now
         following = log.append(updates, location, micros, known)
         if following is not log:
             self._now = facts, following
-        if known is not None:
-            self._current = known
+        self._current = known
 
-    def enter_facts(self, facts: Facts, entries: Sequence[Entry] = (), known: Known | None = None) -> None:
+    def enter_next(self, updates: Sequence[PriceUpdate], offset: int, micros: int, known: Prices | None) -> None:
+        """Enters the price updates of an event that changes nothing else, whose record is like the one before.
+
+        Args:
+            updates: The updates.
+            offset: The record's offset.
+            micros: Their date.
+            known: What `moves` has returned, if it was called.
+        """
+        self._current = None
+        facts, log = self._now
+        following = log.append_next(updates, offset, micros, known)
+        if following is not log:
+            self._now = facts, following
+        self._current = known
+
+    def enter_facts(self, facts: Facts, entries: Sequence[Entry] = (), known: Prices | None = None) -> None:
         """Replaces the facts, and enters the price updates of the same event, if it has any.
 
         Args:
@@ -148,7 +160,10 @@ class Present:
             known: What `moves` has returned, if it was called.
         """
         log = self._now[1]
-        self._now = facts, log.followed_by(entries) if entries else log
+        if entries:
+            self._current = None
+            log = log.followed_by(entries)
+        self._now = facts, log
         if known is not None:
             self._current = known
 
@@ -156,6 +171,6 @@ class Present:
         """Sets whether everything that was published about the race is known."""
         self._is_complete = is_complete
 
-    def begin_at(self, micros: int, prices: _Prices, facts: Facts) -> None:
+    def begin_at(self, micros: int, prices: Prices, facts: Facts) -> None:
         """Makes these facts, which were those at a time, the first ones: nothing before that time is known."""
         self._now = facts, self._now[1].begun_at(micros, prices)

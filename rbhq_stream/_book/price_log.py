@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Union
 from attrs import Factory, evolve, frozen
 
 from rbhq_stream._book.history import BEGINNING, END, TooEarlyError
-from rbhq_stream._book.prices import PriceFact, PriceKey, updated
+from rbhq_stream._book.prices import PriceKey, Prices, updated
 from rbhq_stream._book.provenance import Location, Partition
 from rbhq_stream.events import PriceUpdate
 
@@ -36,7 +36,7 @@ Move = tuple[PriceKey, Union[Decimal, None], Union[Decimal, None]]
 """A price whose value changed, with the values before and after."""
 
 
-Known = tuple[int, dict[PriceKey, PriceFact]]
+Known = tuple[int, Prices]
 """A position in a log, and the prices there."""
 
 
@@ -70,7 +70,7 @@ class PriceLog:
     """How many events were forgotten."""
     _since: int = BEGINNING
     """From when on the log is complete."""
-    _base: dict[PriceKey, PriceFact] = Factory(dict)
+    _base: Prices = Factory(dict)
     """The prices before the first event."""
     _packed: array[int] = Factory(lambda: array("q"))
     """Of each event its date, in microseconds since 1970; the offset of its record; and the number of entries of
@@ -83,13 +83,13 @@ class PriceLog:
     """For each update the key of the price, and its value. What is behind the end of the last event does not count."""
     _sources: list[tuple[int, Location | None]] = Factory(list)
     """From which event on the updates are from another partition, or another part of their records."""
-    _folded: dict[PriceKey, PriceFact] = Factory(dict)
+    _folded: Prices = Factory(dict)
     """The prices before the newest events. Nobody writes to it."""
 
     # the thread that appends
 
     def append(
-        self, updates: Sequence[PriceUpdate], location: Location | None, micros: int, known: Known | None = None
+        self, updates: Sequence[PriceUpdate], location: Location | None, micros: int, known: Prices | None = None
     ) -> PriceLog:
         """Appends the fields of an `Entry`, which readers of this log see at once.
 
@@ -97,34 +97,36 @@ class PriceLog:
             updates: The updates.
             location: Their record.
             micros: Their date.
-            known: A position and the prices there, which may save work.
+            known: The prices after these updates, which saves work if they are known. They are copied.
+        """
+        if not self._sources or not _is_like(location, self._sources[-1][1]):
+            self._sources.append((self._events(), location))
+        return self.append_next(updates, -1 if location is None else location[1], micros, known)
+
+    def append_next(
+        self, updates: Sequence[PriceUpdate], offset: int, micros: int, known: Prices | None = None
+    ) -> PriceLog:
+        """Appends the updates of a record that is like the one before: of the same partition, the same part of its
+        record, and with a time if that has one.
+
+        Args:
+            updates: The updates.
+            offset: The record's offset.
+            micros: Their date.
+            known: As for `append`.
         """
         recent, rows, shared = self._recent, self._rows, self._shared
         end = recent[-1]
         if len(rows) != end:
             del rows[end:]
         for update in updates:
-            rows += (shared[update.runner_number, update.price_type], update.price)
-        sources = self._sources
-        source = sources[-1][1] if sources else None
-        if (
-            location is None
-            or source is None
-            or location[0] is not source[0]
-            or location[2] != source[2]
-            or not (location[3] and source[3])
-        ):
-            self._note_source(location)
+            rows.append(shared[update.runner_number, update.price_type])
+            rows.append(update.price)
         end = len(rows)
-        recent += (micros, -1 if location is None else location[1], end)
+        recent += (micros, offset, end)
         if len(recent) > _MAX_RECENT or end > self._max_length:
             return self._with_packed(known)
         return self
-
-    def _note_source(self, location: Location | None) -> None:
-        """Notes that an event is about to be appended whose record may not be like the one before."""
-        if not self._sources or not _is_like(location, self._sources[-1][1]):
-            self._sources.append((self._events(), location))
 
     def followed_by(self, entries: Iterable[Entry]) -> PriceLog:
         """Returns another log, with some more entries. Readers of this log do not see them."""
@@ -143,16 +145,17 @@ class PriceLog:
         """
         return cls(_ROW * limit, shared)
 
-    def begun_at(self, micros: int, prices: dict[PriceKey, PriceFact]) -> PriceLog:
+    def begun_at(self, micros: int, prices: Prices) -> PriceLog:
         """Returns this log, which is empty, with the prices that it begins with: nothing before that time is known."""
         return evolve(self, since=micros, base=prices, folded=prices)
 
-    def _with_packed(self, known: Known | None) -> PriceLog:
+    def _with_packed(self, known: Prices | None) -> PriceLog:
         """Returns the log to go on with when there are many newest events: they are packed, and old ones forgotten."""
         numbers, packed = self._recent[1:], self._packed
         del packed[self._packed_length :]  # an interrupt may have ended an earlier call
         packed.frombytes(pack(f"{len(numbers)}q", *numbers))
-        log = evolve(self, packed_length=len(packed), recent=self._recent[-1:], folded=self.prices(earlier=known))
+        folded = self.prices() if known is None else known.copy()
+        log = evolve(self, packed_length=len(packed), recent=self._recent[-1:], folded=folded)
         return log.halved() if len(self._rows) > self._max_length else log
 
     def halved(self) -> PriceLog:
@@ -183,7 +186,7 @@ class PriceLog:
         """How many events were ever appended. It counts on in the logs that follow."""
         return self._before + self._events()
 
-    def prices(self, position: int | None = None, earlier: Known | None = None) -> dict[PriceKey, PriceFact]:
+    def prices(self, position: int | None = None, earlier: Known | None = None) -> Prices:
         """Returns the prices, in a new dictionary.
 
         Args:
@@ -196,7 +199,7 @@ class PriceLog:
             return self._fold(earlier[1], earlier[0] - self._before, end)
         return self._fold(self._folded, folded, end)
 
-    def at(self, micros: int) -> dict[PriceKey, PriceFact]:
+    def at(self, micros: int) -> Prices:
         """Returns the prices at a time.
 
         Raises:
@@ -233,9 +236,7 @@ class PriceLog:
             if max(first, begin) < min(last, end):
                 yield max(first, begin), min(last, end), source
 
-    def _fold(
-        self, prices: dict[PriceKey, PriceFact], begin: int, end: int, until: int = END
-    ) -> dict[PriceKey, PriceFact]:
+    def _fold(self, prices: Prices, begin: int, end: int, until: int = END) -> Prices:
         """Returns the prices after the event before `end`, from those after the event before `begin`.
 
         Of these, only those events count that have a date of at most `until`, and come before any later one of their

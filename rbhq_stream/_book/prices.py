@@ -39,6 +39,9 @@ PriceFact = tuple[Union[Decimal, None], Union[Decimal, None], Union[Location, No
 """The same four as in a `Price`, with the locations of the records."""
 
 
+Prices = dict[PriceKey, PriceFact]
+
+
 def updated(before: PriceFact | None, value: Decimal | None, location: Location | None) -> PriceFact:
     """Returns the price after an update. It is `before` if the update changes nothing, not even `recorded`.
 

@@ -39,7 +39,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _EXACT_AS_FLOAT = 2**52
 """Below this, in the year 2112, a float of seconds is nearest to the right microsecond; it makes a time much faster."""
-_MAX_MILLISECONDS = 253_402_300_799_999
+MAX_MILLISECONDS = 253_402_300_799_999
 """The last millisecond of the year 9999, where the calendar ends."""
 
 
@@ -82,7 +82,7 @@ def locate(event: RaceEvent, partitions: dict[Partition, Partition]) -> Location
     partition = raw.topic() or "", raw.partition() or 0
     offset = raw.offset() or 0
     kind, milliseconds = raw.timestamp()
-    micros = milliseconds * 1000 if kind and 0 <= milliseconds <= _MAX_MILLISECONDS else None
+    micros = milliseconds * 1000 if kind and 0 <= milliseconds <= MAX_MILLISECONDS else None
     return partitions.setdefault(partition, partition), offset, 0, micros, offset + 1
 
 

@@ -33,8 +33,8 @@ from rbhq_stream._book.lifecycle import (
     transition,
 )
 from rbhq_stream._book.present import Present
-from rbhq_stream._book.price_log import Entry, Known, PriceLog
-from rbhq_stream._book.prices import PriceTable, updated, withdrawn
+from rbhq_stream._book.price_log import Entry, PriceLog
+from rbhq_stream._book.prices import Prices, PriceTable, updated, withdrawn
 from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at, precedes, to_micros
 from rbhq_stream._book.race_history import RaceHistory
 from rbhq_stream._book.scratching_changes import scratching_changes
@@ -62,6 +62,10 @@ class BookedRace:
         self._oldest = END
         self._present = Present(race_id, log, is_complete=is_complete)
         self._applied: dict[Partition, Applied] = {}
+        self._plain: tuple[Partition, Applied] | None = None
+        """The partition of the last event, if all it had was prices and a time, and all prices count: no runner is
+        scratched, and the race has not ended.
+        """
         self._arrivals = 0
         self._scratched: frozenset[int] = frozenset()
         self._standing = Standing()
@@ -94,6 +98,40 @@ class BookedRace:
 
     # applying
 
+    def apply_next(
+        self, updates: Sequence[PriceUpdate], topic: str, number: int, offset: int, micros: int, *, lists_prices: bool
+    ) -> list[Change] | None:
+        """Applies an event that has nothing but prices, if it is like the last one and follows it: nearly all are.
+
+        It does what `apply` does, in half of the time.
+
+        Args:
+            updates: The updates of prices.
+            topic: The topic of the record.
+            number: The partition of the record.
+            offset: The offset of the record, of which the event is the only one.
+            micros: The time of the record.
+            lists_prices: Whether to return the changes of prices.
+
+        Returns:
+            What it changed; `None` if it has not applied the event, which is left to `apply`.
+        """
+        plain = self._plain
+        if plain is None or micros < self.newest or not updates:
+            return None
+        partition, applied = plain
+        if partition[1] != number or partition[0] != topic or offset <= applied.offset:
+            return None
+        changes: list[Change] = []
+        known = None
+        if lists_prices:
+            location = partition, offset, 0, micros, offset + 1
+            known = self._add_moves(changes, (Entry(updates, location, micros),), location)
+        self._present.enter_next(updates, offset, micros, known)
+        applied.advance_to(offset, micros)
+        self.newest = micros
+        return changes
+
     def apply(self, event: Event, location: Location | None, *, lists_prices: bool) -> list[Change] | None:
         """Applies an event.
 
@@ -106,7 +144,8 @@ class BookedRace:
             What it changed; `None` if it was applied before.
         """
         changes: list[Change] = []
-        applied, micros = None, None
+        applied, micros, is_plain = None, None, False
+        self._plain = None
         if location is not None:
             micros = location[3]
             applied = self._applied.get(location[0])
@@ -115,16 +154,9 @@ class BookedRace:
             elif location[1] <= applied.offset and not self._admits(location, applied, changes):
                 return None
         if isinstance(event, PriceEvent):
-            if (
-                event.scratchings
-                or event.unscratchings
-                or self._scratched
-                or self._ended_at is not None
-                or lists_prices
-            ):
-                changes += self._apply_prices(event, location, lists_prices=lists_prices)
-            else:  # nearly all events, if nobody wants to know the changes of prices
-                self._present.enter_prices(event.price_updates, location, self.newest if micros is None else micros)
+            has_more = event.scratchings or event.unscratchings or self._scratched or self._ended_at is not None
+            is_plain = bool(event.price_updates) and not has_more
+            changes += self._apply_prices(event, location, lists_prices=lists_prices)
         elif isinstance(event, RaceStatusEvent):
             changes += self._apply_status(event, location, mark_at(location))
         else:
@@ -132,6 +164,8 @@ class BookedRace:
         if applied is not None and location is not None:
             # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
             applied.advance(location)
+            if is_plain and micros is not None and location[2] == 0:
+                self._plain = location[0], applied
         if micros is None:
             micros = BEGINNING
         if micros > self.newest:  # noqa: PLR1730  # max() takes three times as long
@@ -191,7 +225,7 @@ class BookedRace:
         micros = self._dated(location)
         known = None
         if lists_prices:
-            known = self._add_moves(changes, [Entry(updates, location, micros)], mark_at(location))
+            known = self._add_moves(changes, [Entry(updates, location, micros)], location)
         self._present.enter_prices(updates, location, micros, known)
         return changes
 
@@ -209,7 +243,7 @@ class BookedRace:
             entries = [Entry(updates, location, self._dated(location)), *entries]
         if updates and self._is_after_end(location):
             changes.append(Anomaly(self.race_id, mark, AnomalyKind.PRICE_AFTER_END))
-        known = self._add_moves(changes, entries, mark) if lists_prices else None
+        known = self._add_moves(changes, entries, location) if lists_prices else None
         if ledger is not facts.ledger:
             facts = facts._replace(ledger=ledger)
             self._scratched = scratched
@@ -219,10 +253,12 @@ class BookedRace:
         self._present.enter_facts(facts, entries, known)
         return changes
 
-    def _add_moves(self, changes: list[Change], entries: Sequence[Entry], mark: RecordMark | None) -> Known:
+    def _add_moves(self, changes: list[Change], entries: Sequence[Entry], location: Location | None) -> Prices:
         """Adds what price updates change, which are to be entered next with what is returned."""
         moves, known = self._present.moves(entries)
-        changes += [price_changed(self.race_id, mark, key, old, new) for key, old, new in moves]
+        if moves:
+            race_id, mark = self.race_id, mark_at(location)
+            changes += [price_changed(race_id, mark, key, old, new) for key, old, new in moves]
         return known
 
     def _withdrawals(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
@@ -14,10 +15,11 @@ from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
 from rbhq_stream._book.departures import Departures
 from rbhq_stream._book.history import BEGINNING
 from rbhq_stream._book.price_log import PriceLog, SharedKeys
-from rbhq_stream._book.provenance import Location, Partition, locate, mark_at
+from rbhq_stream._book.provenance import MAX_MILLISECONDS, Location, Partition, locate, mark_at
 from rbhq_stream._book.race import BookedRace
 from rbhq_stream._book.snapshots import SavedBook, SavedRace
 from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatusEvent
+from rbhq_stream.record import Record
 from rbhq_stream.source import TopicPartition
 
 _RaceKey = tuple[int, int]
@@ -83,6 +85,10 @@ class Races:
         Raises:
             TypeError: it is not an event.
         """
+        if type(event) is PriceEvent:
+            changes = self._apply_next(event, lists_prices=lists_prices)
+            if changes is not None:
+                return changes
         if not isinstance(event, (PriceEvent, RaceStatusEvent, RaceResultEvent)):
             raise TypeError(f"apply({checks.shown(event)}): expected an event")
         location = locate(event, self._partitions)
@@ -161,6 +167,29 @@ class Races:
             self._races[one.meeting_id, one.event_number] = race
 
     # the parts of it
+
+    def _apply_next(self, event: PriceEvent, *, lists_prices: bool) -> list[Change] | None:
+        """Applies an event in the quickest way, if it is one of those for which that will do: nearly all are.
+
+        Returns:
+            What it changed; `None` if it was not applied by this.
+        """
+        race = self._races.get((event.meeting_id, event.event_number))
+        raw: Any = event.raw_record
+        if race is None or event.scratchings or event.unscratchings or raw is None or isinstance(raw, Record):
+            return None
+        kind, milliseconds = raw.timestamp()
+        micros = milliseconds * 1000
+        if not kind or not 0 <= micros < self._departures.look_at or milliseconds > MAX_MILLISECONDS:
+            return None
+        topic, number, offset = raw.topic(), raw.partition(), raw.offset()
+        changes = race.apply_next(event.price_updates, topic, number, offset, micros, lists_prices=lists_prices)
+        if changes is None:
+            return None
+        self._positions[topic, number] = offset + 1
+        if micros > self._newest:  # noqa: PLR1730  # max() takes three times as long
+            self._newest = micros
+        return changes
 
     def _entered(self, key: _RaceKey, race_id: RaceId, location: Location | None, changes: list[Change]) -> BookedRace:
         """Adds a race. One that had left before is never complete again."""

@@ -288,10 +288,17 @@ class Feed(ConcurrentDriver):
             for handler, arguments in self._dispatcher.calls(event):
                 if session.is_forked:  # a handler before it may have forked
                     session.check_process()
-                error = self._call(handler, arguments)
-                if error is not None and not self._perform(self._call_again(event, handler, arguments, error, retry)):
-                    is_stopped = True
-                    break
+                failed = result = None
+                try:
+                    result = handler(*arguments)
+                except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
+                    failed = error
+                if failed is not None:
+                    if not self._perform(self._call_again(event, handler, arguments, failed, retry)):
+                        is_stopped = True
+                        break
+                elif result is not None:
+                    check_result(result, f"the handler of {type(arguments[0]).__name__}", handler)
             else:
                 self._handed_over = event  # not before: an event that was not handled is shown again
         self._perform(self._finish())

@@ -68,7 +68,10 @@ class RaceEvent:
         """The same record as its source handed it over: for code that needs its coordinates or its time only, and is
         not to spend the time to make a `Record`.
         """
-        return getattr(self, "_record", None)
+        try:
+            return self._record
+        except AttributeError:  # a subclass of the application's may have no such argument
+            return None
 
     def require_record(self) -> Record:
         """Returns the Kafka record, for code that knows that its events came from a feed.
