@@ -112,6 +112,10 @@ class TopicOperations(ClusterCore):
         key = TopicPartition(topic, partition, before_offset)
         self.admin.delete_records([key])[key].result()
 
+    def groups(self) -> set[str]:
+        """Returns the consumer groups that there are."""
+        return {group.group_id for group in self.admin.list_consumer_groups().result(30).valid}
+
     def committed(self, group: str | None, topic: str) -> dict[int, int]:
         """Partition -> offset the group committed; partitions without a commit are left out."""
         assert group is not None, "there is no group"
