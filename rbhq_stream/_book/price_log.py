@@ -2,7 +2,8 @@
 them.
 
 Prices change all day, and few of them are read. So applying an event only appends its updates here. They are folded
-into prices when somebody reads them, and in any case after `PACKED_EVENTS` events, so that no reader has to fold more.
+into prices when somebody reads them, and in any case after `FOLDED_EVENTS` events, so that no reader has to fold many
+more. Most of them are never read, and `fold_many` folds many in much less time than one by one.
 
 One thread appends, any thread may read. A reader goes by the numbers of events, which are appended last, in one call.
 So it sees all updates of an event or none, and an event that an interrupt has left half appended does not count.
@@ -11,6 +12,7 @@ So it sees all updates of an event or none, and an event that an interrupt has l
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from struct import pack
@@ -19,12 +21,17 @@ from typing import Any, NamedTuple, Union
 from attrs import Factory, evolve, frozen
 
 from rbhq_stream._book.history import BEGINNING, END, TooEarlyError
+from rbhq_stream._book.price_folding import fold_many
 from rbhq_stream._book.prices import PriceKey, Prices, updated
 from rbhq_stream._book.provenance import Location, Partition
 from rbhq_stream.events import PriceUpdate
 
 PACKED_EVENTS = 256
 """How many events are packed together: their numbers take a third of the memory then."""
+FOLDED_EVENTS = 1_024
+"""After how many events the prices are folded, if nobody has read them."""
+MANY_EVENTS = 256
+"""From how many events on it is faster to fold them at once."""
 MAX_KEYS = 10_000
 """How many keys of prices are shared. Races have some 120 different ones."""
 
@@ -84,7 +91,8 @@ class PriceLog:
     _sources: list[tuple[int, Location | None]] = Factory(list)
     """From which event on the updates are from another partition, or another part of their records."""
     _folded: Prices = Factory(dict)
-    """The prices before the newest events. Nobody writes to it."""
+    """The prices after the first `_folded_events` events. Nobody writes to it."""
+    _folded_events: int = 0
 
     # the thread that appends
 
@@ -154,12 +162,14 @@ class PriceLog:
         numbers, packed = self._recent[1:], self._packed
         del packed[self._packed_length :]  # an interrupt may have ended an earlier call
         packed.frombytes(pack(f"{len(numbers)}q", *numbers))
-        folded = self.prices() if known is None else known.copy()
-        log = evolve(self, packed_length=len(packed), recent=self._recent[-1:], folded=folded)
-        return log.halved() if len(self._rows) > self._max_length else log
+        log = evolve(self, packed_length=len(packed), recent=self._recent[-1:])
+        is_too_long, events = len(self._rows) > self._max_length, len(packed) // _WIDTH
+        if known is not None or is_too_long or events - self._folded_events >= FOLDED_EVENTS:
+            log = evolve(log, folded=self.prices() if known is None else known.copy(), folded_events=events)
+        return log.halved() if is_too_long else log
 
     def halved(self) -> PriceLog:
-        """Returns the log without the older half. All of it is packed."""
+        """Returns the log without the older half. All of it is packed, and folded."""
         ends = self._packed[_WIDTH - 1 : self._packed_length : _WIDTH]
         count = next(number for number, end in enumerate(ends, 1) if end >= ends[-1] - self._max_length // 2)
         row = ends[count - 1]
@@ -174,6 +184,7 @@ class PriceLog:
             base=self._fold(self._base, 0, count),
             packed=kept,
             packed_length=len(kept),
+            folded_events=len(kept) // _WIDTH,
             recent=[ends[-1] - row],
             rows=self._rows[row : ends[-1]],
             sources=sources[max(sum(event == 0 for event, _ in sources) - 1, 0) :],
@@ -193,7 +204,7 @@ class PriceLog:
             position: How many events count; one that `position` has returned since the log was made.
             earlier: A smaller position and the prices there, which saves work if it is the newest that is known.
         """
-        folded = self._packed_length // _WIDTH
+        folded = self._folded_events
         end = self._events() if position is None else position - self._before
         if earlier is not None and earlier[0] - self._before > folded:
             return self._fold(earlier[1], earlier[0] - self._before, end)
@@ -212,7 +223,7 @@ class PriceLog:
     def _events(self) -> int:
         return self._packed_length // _WIDTH + len(self._recent) // _WIDTH
 
-    def _numbers(self, begin: int, end: int) -> Iterable[int]:
+    def _numbers(self, begin: int, end: int) -> list[int]:
         """Returns the numbers of the events from `begin` to before `end`, in a row."""
         packed, recent = self._packed_length, self._recent
         first, last = begin * _WIDTH, end * _WIDTH
@@ -249,6 +260,9 @@ class PriceLog:
             if partition in ended:
                 continue
             part, has_time = (0, False) if source is None else (source[2], source[3] is not None)
+            is_many = until == END and last - first >= MANY_EVENTS
+            if is_many and source is not None and self._fold_many(prices, first, last, source):
+                continue
             numbers = iter(self._numbers(first, last))
             row = self._end(first)
             for date, offset, row_end in zip(numbers, numbers, numbers, strict=True):
@@ -261,6 +275,20 @@ class PriceLog:
                     prices[key] = updated(get(key), rows[row + 1], location)
                     row += _ROW
         return prices
+
+    def _fold_many(self, prices: Prices, begin: int, end: int, source: Location) -> bool:
+        """Changes the prices as `fold_many` does, by events whose records are like one of them."""
+        numbers, first_row, end_row = self._numbers(begin, end), self._end(begin), self._end(end)
+        partition, _, part, time, _ = source
+        row_ends = numbers[_WIDTH - 1 :: _WIDTH]
+
+        def location_of(update: int) -> Location:
+            event = bisect_right(row_ends, first_row + _ROW * update)
+            date, offset = numbers[_WIDTH * event : _WIDTH * event + 2]
+            return partition, offset, part, None if time is None else date, offset
+
+        keys, values = self._rows[first_row:end_row:_ROW], self._rows[first_row + 1 : end_row : _ROW]
+        return fold_many(prices, keys, values, location_of, partition)
 
 
 def _is_like(location: Location | None, source: Location | None) -> bool:
