@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar, Union, overload
 
@@ -131,7 +131,8 @@ class Dispatcher:
         self._whole: dict[type[Any], list[Handler]] = {kind: [] for kind in _PARTS}
         self._parts: dict[type[Any], list[tuple[Handler, bool]]] = {kind: [] for kind in _KINDS}
         self._immediate: dict[type[Signal], list[Handler]] = {kind: [] for kind in SIGNALS}
-        self._has_parts = False
+        self.has_parts = False
+        """Whether there are handlers for parts of events."""
 
     def add(self, kind: type[Any], handler: Handler, *, immediately: bool = False) -> None:
         """Registers the handler.
@@ -163,7 +164,7 @@ class Dispatcher:
             takes_event = _positional(handler) >= 2  # the part and its event
             checked = _checked(handler, kind, 2 if takes_event else 1)
             self._parts[kind].append((checked, takes_event))
-            self._has_parts = True
+            self.has_parts = True
 
     @property
     def has_immediate(self) -> bool:
@@ -177,9 +178,14 @@ class Dispatcher:
     def calls(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
         """Returns each handler to call for the event or signal, with its arguments, in order."""
         calls = zip(self._whole[type(event)], repeat((event,)))  # the repetition has no end
-        return chain(calls, self._calls_for_parts(event)) if self._has_parts else calls
+        return chain(calls, self.calls_for_parts(event)) if self.has_parts else calls
 
-    def _calls_for_parts(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
+    def whole(self, event: Event) -> Sequence[Handler]:
+        """Returns the first of these handlers: those that are called with the event itself."""
+        return self._whole[type(event)]
+
+    def calls_for_parts(self, event: Event | Signal) -> Iterator[tuple[Handler, tuple[object, ...]]]:
+        """Returns each handler to call after those, for a part of the event, with its arguments, in order."""
         for kind, attribute in _PARTS[type(event)]:
             handlers = self._parts[kind]
             if handlers:

@@ -277,31 +277,46 @@ class Feed(ConcurrentDriver):
         """Does what the driver's `_handle_all` does, but without its steps while events are waiting: they take as long
         as many a handler.
         """
-        session, cursor, signals = self._session, self._cursor, self._signals
-        is_stopped = False
-        while not is_stopped:
+        session, cursor, signals, dispatcher = self._session, self._cursor, self._signals, self._dispatcher
+        is_handled = True
+        while is_handled:
             event = None if signals or session.is_stopped else cursor.next(self._handed_over)
             if event is None:
                 event = self._perform(self._next_event(None, retry))
                 if event is None:
                     break
-            for handler, arguments in self._dispatcher.calls(event):
+            for handler in dispatcher.whole(event):
                 if session.is_forked:  # a handler before it may have forked
                     session.check_process()
                 failed = result = None
                 try:
-                    result = handler(*arguments)
+                    result = handler(event)
                 except Exception as error:  # noqa: BLE001  # the driver decides whether it is called again
                     failed = error
                 if failed is not None:
-                    if not self._perform(self._call_again(event, handler, arguments, failed, retry)):
-                        is_stopped = True
+                    is_handled = self._perform(self._call_again(event, handler, (event,), failed, retry))
+                    if not is_handled:
                         break
                 elif result is not None:
-                    check_result(result, f"the handler of {type(arguments[0]).__name__}", handler)
-            else:
+                    check_result(result, f"the handler of {type(event).__name__}", handler)
+            if is_handled and dispatcher.has_parts:
+                is_handled = self._handle_parts(event, retry)
+            if is_handled:
                 self._handed_over = event  # not before: an event that was not handled is shown again
         self._perform(self._finish())
+
+    def _handle_parts(self, event: Event, retry: Retry) -> bool:
+        """Calls the handlers for the parts of an event.
+
+        Returns:
+            `False` when the feed was stopped before all of them had returned.
+        """
+        for handler, arguments in self._dispatcher.calls_for_parts(event):
+            self._session.check_process()  # a handler before it may have forked
+            error = self._call(handler, arguments)
+            if error is not None and not self._perform(self._call_again(event, handler, arguments, error, retry)):
+                return False
+        return True
 
     def _run_on(self, threads: WorkerThreads[Job], run: Run) -> None:
         try:
