@@ -126,14 +126,11 @@ class Present:
             micros: Their date.
             known: What `moves` has returned, if it was called.
         """
-        if not updates:
-            return
-        self._current = None
-        facts, log = self._now
-        following = log.append(updates, location, micros, known)
-        if following is not log:
-            self._now = facts, following
-        self._current = known
+        if updates:
+            self._current = None
+            facts, log = self._now
+            self._now = facts, log.append(updates, location, micros, known)
+            self._current = known
 
     def enter_next(self, updates: Sequence[PriceUpdate], offset: int, micros: int, known: Prices | None) -> None:
         """Enters the price updates of an event that changes nothing else, whose record is like the one before.
