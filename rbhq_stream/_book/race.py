@@ -14,36 +14,23 @@ from rbhq_stream._book.changes import (
     Anomaly,
     Change,
     FinalityChanged,
-    ResultAmended,
-    ResultPosted,
     StatusChanged,
     price_changed,
 )
 from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.history import BEGINNING, END
 from rbhq_stream._book.ledger import DeductionLedger
-from rbhq_stream._book.lifecycle import (
-    PostedResult,
-    Standing,
-    StatedStatus,
-    Transition,
-    is_amendment,
-    is_same_result,
-    posted_again,
-    transition,
-)
+from rbhq_stream._book.lifecycle import Standing, Transition, transition
 from rbhq_stream._book.present import Present
 from rbhq_stream._book.price_log import Entry, PriceLog
 from rbhq_stream._book.prices import Prices, PriceTable, updated, withdrawn
-from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at, precedes, to_micros
+from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at, to_micros
 from rbhq_stream._book.race_history import RaceHistory
 from rbhq_stream._book.scratching_changes import scratching_changes
 from rbhq_stream._book.snapshots import SavedRace
 from rbhq_stream._book.state import RaceState
-from rbhq_stream.events import Event, PriceEvent, PriceUpdate, RaceId, RaceResultEvent, RaceStatus, RaceStatusEvent
-
-MAX_REVISIONS = 100
-"""How many different results of a race are kept. Few have more than four."""
+from rbhq_stream._book.statement_changes import with_result, with_status
+from rbhq_stream.events import Event, PriceEvent, PriceUpdate, RaceId, RaceResultEvent, RaceStatusEvent
 
 
 class BookedRace:
@@ -158,9 +145,9 @@ class BookedRace:
             is_plain = bool(event.price_updates) and not has_more
             changes += self._apply_prices(event, location, lists_prices=lists_prices)
         elif isinstance(event, RaceStatusEvent):
-            changes += self._apply_status(event, location, mark_at(location))
+            changes += self._apply_status(event, location)
         else:
-            changes += self._apply_result(event, location, mark_at(location))
+            changes += self._apply_result(event, location)
         if applied is not None and location is not None:
             # Only now: if an interrupt comes before this, the event can be applied again, which does no harm.
             applied.advance(location)
@@ -298,52 +285,28 @@ class BookedRace:
                 changes.append(Anomaly(self.race_id, mark_at(location), kind, runner))
         return kept
 
-    def _apply_status(self, event: RaceStatusEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
-        facts = self._present.facts
-        last = facts.stated
-        if last is not None and _is_late(mark, last.repeated):
-            return [self._late(mark, f"{event.status} after {last.status}")]
-        if last is not None and last.status == event.status:
-            if mark is None:
-                return []
-            stated = attrs.evolve(last, repeated=mark)
-            changes: list[Change] = []
-        else:
-            stated = StatedStatus(event.status, mark, mark)
-            changes = self._peculiarities(event.status, mark)
-        if event.runner_number is not None:
-            changes.append(Anomaly(self.race_id, mark, AnomalyKind.STATUS_OF_A_RUNNER, event.runner_number))
-        self._arrivals += 1
-        new = facts._replace(stated=stated, stated_arrival=self._arrivals)
-        self._history.stated.add(self._dated(location), (stated, self._arrivals))
-        changes += self._restated(new, mark)
-        self._present.enter_facts(new)
+    def _apply_status(self, event: RaceStatusEvent, location: Location | None) -> list[Change]:
+        facts, mark = self._present.facts, mark_at(location)
+        new, changes = with_status(self.race_id, facts, event, mark, self._arrivals + 1)
+        if new is not facts:
+            assert new.stated is not None, "it is the status of this event"
+            self._history.stated.add(self._dated(location), (new.stated, new.stated_arrival))
+            changes += self._arrived(new, mark)
         return changes
 
-    def _apply_result(self, event: RaceResultEvent, location: Location | None, mark: RecordMark | None) -> list[Change]:
-        facts = self._present.facts
-        last = facts.posted[-1] if facts.posted else None
-        if last is not None and _is_late(mark, last.repeated):
-            return [self._late(mark, f"a result that is {event.status} after one that is {last.result.status}")]
-        if last is not None and is_same_result(last.result, event):
-            again = posted_again(last, event, mark)
-            if again is last:
-                return []
-            posted = (*facts.posted[:-1], again)
-            changes: list[Change] = []
-        else:
-            result = PostedResult(attrs.evolve(event), 1 if last is None else last.revision + 1, mark, mark)
-            posted = (*facts.posted[1 - MAX_REVISIONS :], result)
-            changes = self._peculiarities(event.status, mark)
-            if last is not None and is_amendment(facts.posted, event):
-                changes.append(ResultAmended(self.race_id, mark, last, result))
-            else:
-                changes.append(ResultPosted(self.race_id, mark, last, result))
+    def _apply_result(self, event: RaceResultEvent, location: Location | None) -> list[Change]:
+        facts, mark = self._present.facts, mark_at(location)
+        new, changes = with_result(self.race_id, facts, event, mark, self._arrivals + 1)
+        if new is not facts:
+            self._history.posted.add(self._dated(location), (new.posted, new.posted_arrival))
+            changes += self._arrived(new, mark)
+        return changes
+
+    def _arrived(self, facts: Facts, mark: RecordMark | None) -> list[Change]:
+        """Enters the facts after a status or a result, and returns what follows from them."""
         self._arrivals += 1
-        new = facts._replace(posted=posted, posted_arrival=self._arrivals)
-        self._history.posted.add(self._dated(location), (posted, self._arrivals))
-        changes += self._restated(new, mark)
-        self._present.enter_facts(new)
+        changes = self._restated(facts, mark)
+        self._present.enter_facts(facts)
         return changes
 
     def _scratched_by(
@@ -387,14 +350,6 @@ class BookedRace:
         self._ended_at = None if ended_at is None else to_micros(ended_at)
         return changes
 
-    def _peculiarities(self, status: RaceStatus, mark: RecordMark | None) -> list[Change]:
-        if status.is_known:
-            return []
-        return [Anomaly(self.race_id, mark, AnomalyKind.UNKNOWN_STATUS, detail=str(status))]
-
-    def _late(self, mark: RecordMark | None, detail: str) -> Anomaly:
-        return Anomaly(self.race_id, mark, AnomalyKind.OUT_OF_ORDER, detail=detail)
-
     def _is_after_end(self, location: Location | None) -> bool:
         micros = None if location is None else location[3]
         return micros is not None and self._ended_at is not None and micros > self._ended_at
@@ -403,8 +358,3 @@ class BookedRace:
         """Returns the time from which a fact counts: without one of its own, that of the newest fact before it."""
         micros = None if location is None else location[3]
         return self.newest if micros is None else micros
-
-
-def _is_late(mark: RecordMark | None, last: RecordMark | None) -> bool:
-    """Whether a record is older than another one of its topic, in another partition."""
-    return mark is not None and last is not None and mark.partition != last.partition and precedes(mark, last)
