@@ -43,10 +43,6 @@ Move = tuple[PriceKey, Union[Decimal, None], Union[Decimal, None]]
 """A price whose value changed, with the values before and after."""
 
 
-Known = tuple[int, Prices]
-"""A position in a log, and the prices there."""
-
-
 class Entry(NamedTuple):
     """The price updates of one record."""
 
@@ -197,7 +193,7 @@ class PriceLog:
         """How many events were ever appended. It counts on in the logs that follow."""
         return self._before + self._events()
 
-    def prices(self, position: int | None = None, earlier: Known | None = None) -> Prices:
+    def prices(self, position: int | None = None, earlier: tuple[int, Prices] | None = None) -> Prices:
         """Returns the prices, in a new dictionary.
 
         Args:

@@ -73,7 +73,7 @@ class Resynchronises(Protocol):
 
         Args:
             loss: the error with which the feed has ended. It has the partition and the offsets.
-            missed: the events of those records. In production they come from RBHQ by other means, or from a recording
+            missed: the events of those records. In production they come from RBHQ outside the feed, or from a recording
                 that another process made.
         """
         ...

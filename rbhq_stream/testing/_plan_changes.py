@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 
 from attrs import evolve
@@ -11,6 +11,17 @@ from attrs import evolve
 from rbhq_stream.testing._plan import Action, DayRecord, Plan
 
 _LISTS = re.compile(rb'"(\w+)":\[[^\]]')
+
+
+def repeated(count: int, once: Callable[[Plan, Random], Plan]) -> Callable[[Plan, Random], Plan]:
+    """Returns a change that makes another one so many times, each time in the plan that the last one has changed."""
+
+    def change(plan: Plan, random: Random) -> Plan:
+        for _ in range(count):
+            plan = once(plan, random)
+        return plan
+
+    return change
 
 
 def some_topic(plan: Plan, random: Random) -> str:

@@ -13,7 +13,7 @@ from random import Random
 from rbhq_stream.testing._fault_checks import check_counts, check_delay, check_seconds, check_share, check_size
 from rbhq_stream.testing._memory import MemorySource
 from rbhq_stream.testing._plan import Action, DayRecord, Fault, Plan, Step
-from rbhq_stream.testing._plan_changes import by_contents, some_topic, sprinkled, with_stretch
+from rbhq_stream.testing._plan_changes import by_contents, repeated, some_topic, sprinkled, with_stretch
 
 __all__ = [
     "ALL",
@@ -155,13 +155,11 @@ def outages(count: int = 2, seconds: float = 0.0) -> Fault:
     check_counts(count=count)
     check_seconds(seconds, may_be_zero=True)
 
-    def change(plan: Plan, random: Random) -> Plan:
-        for _ in range(count):
-            end = Action("end of the outage", _reconnect, after=seconds)
-            plan = with_stretch(plan, random, [Action("outage", _cut_off)], [end])
-        return plan
+    def once(plan: Plan, random: Random) -> Plan:
+        end = Action("end of the outage", _reconnect, after=seconds)
+        return with_stretch(plan, random, [Action("outage", _cut_off)], [end])
 
-    return Fault(f"{count} outages" + _lasting(seconds), change)
+    return Fault(f"{count} outages" + _lasting(seconds), repeated(count, once))
 
 
 def expired_records(count: int = 1) -> Fault:
@@ -178,13 +176,11 @@ def expired_records(count: int = 1) -> Fault:
     """
     check_counts(count=count)
 
-    def change(plan: Plan, random: Random) -> Plan:
-        for _ in range(count):
-            end = [Action("retention", MemorySource.expire), Action("end of the outage", _reconnect)]
-            plan = with_stretch(plan, random, [Action("outage", _cut_off)], end)
-        return plan
+    def once(plan: Plan, random: Random) -> Plan:
+        end = [Action("retention", MemorySource.expire), Action("end of the outage", _reconnect)]
+        return with_stretch(plan, random, [Action("outage", _cut_off)], end)
 
-    return Fault(f"{count} times, records expire before they were read", change)
+    return Fault(f"{count} times, records expire before they were read", repeated(count, once))
 
 
 def evictions(count: int = 3) -> Fault:
@@ -197,16 +193,14 @@ def evictions(count: int = 3) -> Fault:
     """
     check_counts(count=count)
 
-    def change(plan: Plan, random: Random) -> Plan:
-        for _ in range(count):
-            topic = some_topic(plan, random)
-            begin = Action(f"no commits of {topic}", partial(_call, MemorySource.ignore_commits, topic))
-            evict = Action(f"eviction ({topic})", partial(_call, MemorySource.lose, topic), once_handled=True)
-            rejoin = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
-            plan = with_stretch(plan, random, [begin], [evict, rejoin], topic)
-        return plan
+    def once(plan: Plan, random: Random) -> Plan:
+        topic = some_topic(plan, random)
+        begin = Action(f"no commits of {topic}", partial(_call, MemorySource.ignore_commits, topic))
+        evict = Action(f"eviction ({topic})", partial(_call, MemorySource.lose, topic), once_handled=True)
+        rejoin = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
+        return with_stretch(plan, random, [begin], [evict, rejoin], topic)
 
-    return Fault(f"{count} evictions", change)
+    return Fault(f"{count} evictions", repeated(count, once))
 
 
 def rebalances(count: int = 3) -> Fault:
@@ -217,17 +211,15 @@ def rebalances(count: int = 3) -> Fault:
     """
     check_counts(count=count)
 
-    def change(plan: Plan, random: Random) -> Plan:
-        for _ in range(count):
-            topic = some_topic(plan, random)
-            # the application has handled what was before, and perhaps not all of the stretch
-            begin = Action("all is handled", lambda _: None, once_handled=True)
-            revoke = Action(f"revocation ({topic})", partial(_call, MemorySource.revoke, topic))
-            assign = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
-            plan = with_stretch(plan, random, [begin], [revoke, assign], topic)
-        return plan
+    def once(plan: Plan, random: Random) -> Plan:
+        topic = some_topic(plan, random)
+        # the application has handled what was before, and perhaps not all of the stretch
+        begin = Action("all is handled", lambda _: None, once_handled=True)
+        revoke = Action(f"revocation ({topic})", partial(_call, MemorySource.revoke, topic))
+        assign = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
+        return with_stretch(plan, random, [begin], [revoke, assign], topic)
 
-    return Fault(f"{count} rebalances", change)
+    return Fault(f"{count} rebalances", repeated(count, once))
 
 
 def silences(count: int = 1, seconds: float = 0.3) -> Fault:
@@ -243,13 +235,11 @@ def silences(count: int = 1, seconds: float = 0.3) -> Fault:
     check_counts(count=count)
     check_seconds(seconds)
 
-    def change(plan: Plan, random: Random) -> Plan:
-        for _ in range(count):
-            at = random.randint(0, len(plan))
-            plan = [*plan[:at], Action("silence", lambda _: None, after=seconds, once_handled=True), *plan[at:]]
-        return plan
+    def once(plan: Plan, random: Random) -> Plan:
+        at = random.randint(0, len(plan))
+        return [*plan[:at], Action("silence", lambda _: None, after=seconds, once_handled=True), *plan[at:]]
 
-    return Fault(f"{count} silences" + _lasting(seconds), change)
+    return Fault(f"{count} silences" + _lasting(seconds), repeated(count, once))
 
 
 def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fault:
@@ -266,15 +256,14 @@ def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fau
     check_counts(count=count, responses=responses)
     check_seconds(seconds)
 
-    def change(plan: Plan, random: Random) -> Plan:
-        for _ in range(count):
-            begin = Action("slow broker", lambda source: source.slow_down(seconds))
-            # half a response more, so that the last one is not a question of luck
-            end = Action("end of the slow broker", lambda source: source.slow_down(0), (responses + 0.5) * seconds)
-            plan = with_stretch(plan, random, [begin], [end], at_least=responses)
-        return plan
+    def once(plan: Plan, random: Random) -> Plan:
+        begin = Action("slow broker", lambda source: source.slow_down(seconds))
+        # half a response more, so that the last one is not a question of luck
+        end = Action("end of the slow broker", lambda source: source.slow_down(0), (responses + 0.5) * seconds)
+        return with_stretch(plan, random, [begin], [end], at_least=responses)
 
-    return Fault(f"{count} times, {responses} responses of the broker take {seconds:g} s each", change)
+    what = f"{count} times, {responses} responses of the broker take {seconds:g} s each"
+    return Fault(what, repeated(count, once))
 
 
 def _cut_off(source: MemorySource) -> None:
