@@ -74,7 +74,7 @@ class ConnectError(RbhqStreamError):
 
 
 class UnreachableError(ConnectError):
-    """No broker answered in time: its name does not resolve, nothing listens there, or the network drops packets."""
+    """No broker responded in time: its name does not resolve, nothing listens there, or the network drops packets."""
 
     hint = (
         "Check bootstrap_servers, that outbound TCP to the broker port (9196 for RBHQ) is open, and that RBHQ has"
@@ -83,7 +83,7 @@ class UnreachableError(ConnectError):
 
 
 class TlsError(ConnectError):
-    """The broker answered, but the TLS handshake failed: its certificate is not trusted, or it does not use TLS."""
+    """The broker responded, but the TLS handshake failed: its certificate is not trusted, or it does not use TLS."""
 
     hint = (
         "Check that ca_file or ca_pem contains the authority that signed the broker's certificate, that"
@@ -94,13 +94,13 @@ class TlsError(ConnectError):
 
 
 class AuthenticationError(ConnectError):
-    """The broker refused the user name or the password."""
+    """The broker refused the username or the password."""
 
     hint = "Compare username and password with what RBHQ gave you. Retrying with the same ones may lock the account."
 
 
 class AuthorizationError(ConnectError):
-    """The user name and the password are right, but the user may not read a topic or use a consumer group.
+    """The username and the password are right, but the user may not read a topic or use a consumer group.
 
     Attributes:
         resource: The name of the topic or of the group.

@@ -94,7 +94,7 @@ class FeedMetrics:
                 elif other.health.state is not HealthState.CLOSED:
                     raise ValueError(
                         f"another {feed_name(feed.config)} has the same attributes: give one of them others, such as"
-                        " add(feed, {'service.part': 'settlement'})"
+                        " add(feed, {'app.part': 'settlement'})"
                     )
             self._feeds = (*kept, (weakref.ref(feed), given))
 

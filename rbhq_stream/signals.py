@@ -13,7 +13,7 @@ from rbhq_stream.source import TopicPartition
 
 @frozen(kw_only=True)
 class Signal:
-    """An event about the feed itself. Handlers that are registered with `on` are called however the feed is read."""
+    """What the feed reports about itself. Handlers registered with `on` are called however the feed is read."""
 
     at: datetime
     """When the feed detected it (UTC)."""
@@ -73,7 +73,7 @@ class HealthChanged(Signal):
 
 @frozen(kw_only=True)
 class RecordingFailed(Signal):
-    """The recording of this feed (`record_to`) has ended, for example because the disk is full. The feed goes on.
+    """The recording of this feed (`record_to`) has ended, for example because the disk is full. The feed continues.
 
     It is logged as an ERROR as well. A handler that calls `stop` makes the feed end with its recording.
     """

@@ -235,7 +235,7 @@ def test_handlers_of_changes_may_be_coroutine_functions_of_an_async_feed(
         run_until_live(facade)
         assert handled == [(n, p) for p in ("4.40", "4.60") for n in (1, 2, 1)]
     else:
-        with pytest.raises(TypeError, match="that takes an AsyncFeed"):
+        with pytest.raises(TypeError, match="only an AsyncFeed can call it"):
             book.follow(facade.feed)
 
 

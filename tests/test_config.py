@@ -242,7 +242,7 @@ def test_a_missing_field_is_named() -> None:
 def test_a_group_cannot_have_the_name_that_stands_for_no_group(name: str) -> None:
     error = refused(group_id=name)
     assert error.field == "group_id"
-    assert "give None in code" in error.problem
+    assert "give None for that" in error.problem
 
 
 def test_fields_about_groups_may_be_set_without_a_group() -> None:

@@ -151,7 +151,7 @@ def test_a_coroutine_function_is_for_an_async_feed() -> None:
     async def handler(event: PriceEvent) -> None: ...
 
     config = FeedConfig(bootstrap_servers="nowhere", topics=Topics(prices="p"), group_id="g", security="PLAINTEXT")
-    with pytest.raises(TypeError, match=r"on\(PriceEvent\): .* is a coroutine function: that takes an AsyncFeed"):
+    with pytest.raises(TypeError, match=r"on\(PriceEvent\): .* is a coroutine function: only an AsyncFeed can call it"):
         Feed(config).on(PriceEvent)(handler)
     AsyncFeed(config).on(PriceEvent)(handler)
 

@@ -110,8 +110,8 @@ class RaceBook(ReadableBook):
     def on(self, kind: type[_C]) -> OnChange[_C]:
         """Returns a decorator that registers a handler for changes: `@book.on(StatusChanged)`.
 
-        The handlers are called for what the feed changes that the book follows, in the order of their registration. If
-        the feed is an `AsyncFeed`, they may be coroutine functions. A handler that raises ends `run` like a handler of
+        While the book follows a feed, they are called for each change, in the order of their registration. If the feed
+        is an `AsyncFeed`, they may be coroutine functions. A handler that raises ends `run` like a handler of
         an event; the change is handled again when the event is delivered again.
 
         Args:
@@ -132,11 +132,11 @@ class RaceBook(ReadableBook):
     ) -> None:
         """Applies every event that the feed's `run` handles, and calls the handlers of the changes.
 
-        The book is complete while the feed has caught up with all of its partitions, also if nothing new comes
-        (`STALE`) or the application is late (`DELAYED`), and reads every race from its first record on. So the feed
-        has no consumer group: `group_id=None`. A member of a group starts where the group was, and meets races in the
-        middle, with earlier scratchings that it does not know of. Then the book is never complete. When partitions are
-        revoked or lost, the races with records from them leave the book.
+        The book is complete while the feed has caught up with all of its partitions (also if it is `STALE` or
+        `DELAYED`), provided that it reads every race from its first record on. So give the feed no consumer group:
+        `group_id=None`. A member of a group starts at the group's committed offsets, in the middle of races, and does
+        not know of earlier scratchings. Then the book is never complete. When partitions are revoked or lost, the races
+        with records from them leave the book.
 
         Follow the feed before it is entered. If you iterate over the feed instead of calling `run`, call `apply` for
         each event yourself.
@@ -144,8 +144,8 @@ class RaceBook(ReadableBook):
         Args:
             feed: A `Feed` or an `AsyncFeed`.
             save_to: Where to save the book, with the positions up to which the feed has processed everything. Give the
-                positions of a loaded book to the feed: `Feed(config, positions=book.positions)`. If it can't be saved,
-                an ERROR is logged and it is tried again the next time.
+                positions of a loaded book to the feed: `Feed(config, positions=book.positions)`. If that
+                fails, an ERROR is logged, and the book is saved the next time.
             save_every: How often, in seconds. It is saved after an event, so not while nothing comes.
             is_whole: Whether the feed hands over all records about each of its races. `None`: if it has no group, and
                 `start` is not `"latest"`. Pass `True` for a group only if all records of a race are in partitions that
@@ -160,14 +160,14 @@ class RaceBook(ReadableBook):
     # saving
 
     def save(self, path: str | os.PathLike[str], *, positions: Mapping[TopicPartition, int] | None = None) -> None:
-        """Saves the states of all races, and the positions to go on from, in a file.
+        """Saves the states of all races, and the positions to continue at, in a file.
 
-        It is called by the thread that applies events, between two of them. The file is replaced as a whole: a crash
-        leaves the old one or the new one. The history for `as_of` is not saved, and begins anew after `load`.
+        Call it on the thread that applies events, between two of them. The file is replaced as a whole: a crash leaves
+        the old one or the new one. The history for `as_of` is not saved, and begins anew after `load`.
 
         Args:
             path: The file; its folder must exist.
-            positions: The positions to go on from, if they are not those of the last records that were applied. With
+            positions: The positions to continue at, if they are not those of the last records that were applied. With
                 concurrent handlers they are not, as records are applied out of order.
 
         Raises:

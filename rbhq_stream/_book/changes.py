@@ -141,7 +141,8 @@ class FinalityChanged(Change):
 
 @frozen
 class RaceLeft(Change):
-    """A race left the book, because nothing was published about it for as long as the book keeps races."""
+    """A race left the book: nothing was published about it for as long as the book keeps races, or one of its
+    partitions is no longer read here."""
 
 
 @frozen

@@ -121,7 +121,9 @@ class Follower:
             return
         for kind, handler in self._handlers:
             if inspect.iscoroutinefunction(handler):
-                raise TypeError(f"on({kind.__name__}): {handler!r} is a coroutine function: that takes an AsyncFeed")
+                raise TypeError(
+                    f"on({kind.__name__}): {handler!r} is a coroutine function: only an AsyncFeed can call it"
+                )
 
     def _apply(self, event: Event) -> Awaitable[None] | None:
         if self._handlers:

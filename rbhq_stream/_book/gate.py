@@ -112,7 +112,7 @@ class GateRules:
     stop_after_jump: timedelta | None = field(
         default=timedelta(0), validator=checks.optional(checks.instance_of(timedelta))
     )
-    """How long after its scheduled start a race takes no more bets, even if it is still OPEN; negative: so long before
+    """How long after its scheduled start a race stops taking bets, even if it is still OPEN; negative: how long before
     it. Default: at its scheduled start. `None`: the status alone decides, for races that start late.
     """
     max_health_age: timedelta = field(default=timedelta(seconds=10), validator=_not_negative)

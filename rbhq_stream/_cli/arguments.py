@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_json(check)
     check.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds that it may take (default: 30)"
+        "--timeout", type=_seconds, default=30.0, metavar="S", help="maximum time, in seconds (default: 30)"
     )
     _add_configuration(check)
     tail = add(
@@ -66,9 +66,13 @@ def parser() -> argparse.ArgumentParser:
         "Shows what a feed has recorded, as tail would have shown it. Nothing is read from Kafka. Ctrl-C ends it"
         " early.",
     )
-    replay.add_argument("file", metavar="FILE", type=Path, help="the folder of the recording, or one of its files")
+    _add_recording(replay)
     replay.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="N", help="60: a minute in a second; max: no waiting (default: 1)"
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="N",
+        help="60 shows a minute in a second; max shows everything at once (default: 1)",
     )
     _add_look(replay, since="earliest")
     record = add(
@@ -79,34 +83,44 @@ def parser() -> argparse.ArgumentParser:
         " in the folder already is continued. The configuration is read from environment variables, or from a TOML"
         " file.",
     )
-    record.add_argument("folder", metavar="DIR", type=Path, help="where to record")
+    record.add_argument("folder", metavar="DIR", type=Path, help="the folder of the recording")
     _add_since(record, "now")
     _add_configuration(record)
     health = add(
         "health",
         commands.health,
-        "whether a running feed is ready, or alive, by its HealthFile",
+        "report whether a running feed is ready or alive",
         "Reads the file that a HealthFile keeps, for a probe of Kubernetes or of another supervisor. Exit status: 0 the"
         " feed is ready (or alive, with --live), 1 it is not, or the file is missing or too old.",
     )
     health.add_argument("file", metavar="FILE", type=Path, help="the path that was given to HealthFile")
     kind = health.add_mutually_exclusive_group()
-    kind.add_argument("--ready", action="store_true", help="whether it can serve what it knows (the default)")
-    kind.add_argument("--live", action="store_true", help="whether a restart of the process would be pointless")
+    kind.add_argument("--ready", action="store_true", help="report whether its data are up to date (the default)")
+    kind.add_argument("--live", action="store_true", help="report whether it is alive; if not, a restart can help")
     _add_json(health)
     health.add_argument(
-        "--max-age", type=_seconds, default=10.0, metavar="S", help="seconds a file is believed (default: 10)"
+        "--max-age",
+        type=_seconds,
+        default=10.0,
+        metavar="S",
+        help="maximum age of the file, in seconds (default: 10)",
     )
     export = add(
         "export",
         commands.export,
         "write a recording as Parquet files",
-        "Writes the events of a recording, made with Feed(record_to=…), as one Parquet file for each kind of row:"
-        " prices, scratchings, statuses, results and dividends. Records that can't be decoded are left out.",
+        "Writes the events of a recording as one Parquet file for each table: prices, scratchings,"
+        " statuses, results and dividends. Records that can't be decoded are left out.",
     )
-    export.add_argument("recording", metavar="RECORDING", type=Path, help="the folder of the recording")
+    _add_recording(export)
     export.add_argument("folder", metavar="DIR", type=Path, help="where to write; files of the same names are replaced")
     return parser
+
+
+def _add_recording(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recording", metavar="RECORDING", type=Path, help="the folder of the recording, or one of its files"
+    )
 
 
 def _add_look(parser: argparse.ArgumentParser, since: str) -> None:

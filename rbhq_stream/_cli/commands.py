@@ -65,7 +65,7 @@ def replay(options: argparse.Namespace) -> int:
 
     try:
         look = _look(options)
-        origin = recorded(options.file, speed=options.speed, since=options.since, selection=look.selection)
+        origin = recorded(options.recording, speed=options.speed, since=options.since, selection=look.selection)
     except (ConfigError, OSError, RecordingError, ValueError) as error:
         return _refuse(error)
     show(origin, look)

@@ -70,7 +70,8 @@ def group(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None
     text(instance, attribute, value)
     if is_no_group(str(value)):
         raise ConfigError(
-            attribute.name, "means in a setting that there is no consumer group: give None in code, or another name"
+            attribute.name,
+            f"is {value!r}, which means no consumer group in a variable or a file: give None for that, or another name",
         )
 
 

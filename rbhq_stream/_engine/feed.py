@@ -233,7 +233,7 @@ class Feed(ConcurrentDriver):
                 more than 1. Events that wait for an earlier one of their race count too. The default is 1,000, or twice
                 `workers` if that is more.
             drain_timeout: when the run ends, the maximum time to wait for the handlers that are running, in seconds, if
-                `workers` is more than 1. Handlers that have not returned by then are abandoned: they go on running, but
+                `workers` is more than 1. Handlers that have not returned by then are abandoned: they keep running, but
                 their events are not acknowledged. A second interrupt (Ctrl-C) abandons them at once.
 
         Raises:

@@ -41,7 +41,8 @@ def check_function(function: object, role: str, *, may_await: bool = False) -> N
     called = _called(function)
     if _is_coroutine_function(function, called):
         if not may_await:
-            remedy = "that takes an AsyncFeed" if role.startswith("on(") else "nothing awaits it. Pass a plain function"
+            is_handler = role.startswith("on(")
+            remedy = "only an AsyncFeed can call it" if is_handler else "nothing awaits it. Pass a plain function"
             raise TypeError(f"{role}: {function!r} is a coroutine function: {remedy}")
     elif inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         raise TypeError(

@@ -23,7 +23,7 @@ class HealthReport:
     content: dict[str, Any] | None
     """The document; `None` if there is none."""
     problem: str | None = None
-    """Why the document can't be read, or can't be believed."""
+    """Why the document can't be read, or is not valid."""
     age: float | None = None
     """For how many seconds the file has not been written."""
 
@@ -33,7 +33,7 @@ class HealthReport:
 
         Args:
             path: the file.
-            max_age: seconds after which a file that was not written again is not believed.
+            max_age: seconds after which a file that was not written again counts as stale.
             now: the time now, an aware time; by default that of this host's clock.
         """
         try:

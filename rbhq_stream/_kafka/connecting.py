@@ -22,7 +22,7 @@ from rbhq_stream.errors import FeedClosedError
 from rbhq_stream.source import TopicPartition
 
 UNKNOWN_TOPIC_TIMEOUT = 2.0
-"""Seconds that brokers may say that there is no such topic before that is believed."""
+"""Seconds for which brokers may report that there is no such topic before the feed accepts it."""
 
 
 def check(

@@ -27,7 +27,8 @@ MAX_RECORD_BYTES = 1_000_000_000
 """The client's own limit for a record, as high as it goes: the brokers decide. By default it would refuse records that
 the feed accepts."""
 UNKNOWN_TOPIC_TIMEOUT_MS = 5_000
-"""How long the brokers may say that there is no such topic before that is believed. The client's default is 30 s."""
+"""How long the brokers may report that there is no such topic before the producer accepts it. The client's default is
+30 s."""
 
 
 def close_producer(producer: Producer) -> None:

@@ -209,7 +209,7 @@ class Recorder:
         self._failed(RecordingFailed(at=datetime.now(timezone.utc), path=path, problem=problem, missing=missing))
         _log.error(
             "the recording %s has failed: %s. %d records that were read are not in it, and those that are read from now"
-            " on are not either. The feed goes on",
+            " on are not either. The feed continues",
             path,
             problem,
             missing,

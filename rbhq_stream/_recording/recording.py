@@ -112,14 +112,14 @@ class Recording:
 
     @property
     def began(self) -> datetime | None:
-        """A time that none of its records is before, by the index: exact, unless it is a part of a recording."""
+        """The time of its earliest record (UTC), or for a part of a recording perhaps an earlier time; `None` without one."""
         times = [block.index.since for block in self._selected() if block.index.since is not None]
         since = from_milliseconds(min(times)) if times else None
         return max(filter(None, (since, self._selection.since)), default=None)
 
     @property
     def ended(self) -> datetime | None:
-        """A time that none of its records is after, likewise."""
+        """The time of its latest record (UTC), or for a part of a recording perhaps a later time; `None` without one."""
         times = [block.index.until for block in self._selected() if block.index.until is not None]
         until = from_milliseconds(max(times)) if times else None
         return min(filter(None, (until, self._selection.until)), default=None)
@@ -127,7 +127,7 @@ class Recording:
     # selecting a part
 
     def between(self, since: datetime | None = None, until: datetime | None = None) -> Recording:
-        """Returns the records from `since` until before `until`, by their timestamps. Those without one are left out.
+        """Returns the records from `since` up to, not including, `until`, by timestamp. Those without one are left out.
 
         Args:
             since: an aware time; `None` for the beginning.

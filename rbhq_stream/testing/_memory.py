@@ -116,11 +116,11 @@ class MemorySource:
         self._act(partial(_raise, error))
 
     def revoke(self, topic: str) -> None:
-        """Takes a topic's partition away, as a rebalance does: the feed may commit before it goes."""
+        """Takes a topic's partition away, as a rebalance does: the feed can commit first."""
         self._act(partial(self._revoke, TopicPartition(topic, 0)))
 
     def lose(self, topic: str) -> None:
-        """Takes a topic's partition away, as an eviction from the group does: it is another member's already."""
+        """Takes a topic's partition away, as an eviction from the group does: the feed can't commit first."""
         self._act(partial(self._lose, TopicPartition(topic, 0)))
 
     def cut_off(self, *topics: str) -> None:
