@@ -112,14 +112,14 @@ class Recording:
 
     @property
     def began(self) -> datetime | None:
-        """The time of its earliest record (UTC), or for a part of a recording perhaps an earlier time; `None` without one."""
+        """The time of its earliest record (UTC). For a part of a recording, it may be an earlier time."""
         times = [block.index.since for block in self._selected() if block.index.since is not None]
         since = from_milliseconds(min(times)) if times else None
         return max(filter(None, (since, self._selection.since)), default=None)
 
     @property
     def ended(self) -> datetime | None:
-        """The time of its latest record (UTC), or for a part of a recording perhaps a later time; `None` without one."""
+        """The time of its latest record (UTC). For a part of a recording, it may be a later time."""
         times = [block.index.until for block in self._selected() if block.index.until is not None]
         until = from_milliseconds(max(times)) if times else None
         return min(filter(None, (until, self._selection.until)), default=None)
