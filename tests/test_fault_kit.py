@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from itertools import accumulate, groupby
 from random import Random
 from typing import Any
 
@@ -360,28 +361,76 @@ def test_what_the_application_raises_is_not_hidden() -> None:
         assert_survives(Failing, DAY)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [fault for fault, _, _ in EACH_FAULT.values()],
-    ids=str,
-)
+PLAN: faults.Plan = [
+    DayRecord(topic, b"%d" % n, b"%d" % (n % 7), float(n)) for topic in ("prices", "status") for n in range(500)
+]
+"""A day of 500 records in each of two topics, first those of the one."""
+each_fault = pytest.mark.parametrize("fault", [fault for fault, _, _ in EACH_FAULT.values()], ids=str)
+
+
+@each_fault
 def test_each_fault_changes_the_day_and_the_same_seed_changes_it_the_same_way(fault: Fault) -> None:
-    plan: faults.Plan = [DayRecord("prices", b"%d" % n, b"%d" % (n % 7), float(n)) for n in range(500)]
-    plan += [DayRecord("status", b"%d" % n, b"%d" % (n % 7), float(n)) for n in range(500)]
-    changed = [[_comparable(step) for step in fault.change(list(plan), Random(3))] for _ in range(2)]
+    changed = [[_comparable(step) for step in fault.change(list(PLAN), Random(3))] for _ in range(2)]
     assert changed[0] == changed[1]
-    assert changed[0] != [_comparable(step) for step in plan]
+    assert changed[0] != [_comparable(step) for step in PLAN]
 
 
 def _comparable(step: object) -> object:
     return step if isinstance(step, DayRecord) else str(getattr(step, "name", step))
 
 
+@each_fault
+def test_no_fault_leaves_out_a_record(fault: Fault) -> None:
+    left = list(fault.change(list(PLAN), Random(3)))
+    for step in PLAN:
+        left.remove(step)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_as_many_records_come_twice_in_a_row_as_the_share_says(share: float) -> None:
+    changed = faults.duplicates(share).change(PLAN, Random(3))
+    assert len(changed) - len(PLAN) == pytest.approx(share * len(PLAN), rel=0.2)
+    assert [step for step, _ in groupby(changed)] == PLAN
+
+
+def test_as_many_records_are_late_as_the_share_says_and_by_that_much() -> None:
+    races = [DayRecord("prices", b"", b"%d" % n, float(n)) for n in range(1000)]
+    changed = faults.late_records(0.1, timedelta(seconds=10)).change([*races], Random(3))
+    times = [step.at for step in changed if isinstance(step, DayRecord)]
+    late = {time for time, latest in zip(times, accumulate(times, max), strict=True) if time < latest}
+    assert len(late) == pytest.approx(0.1 * len(races), rel=0.2)
+    on_time = set(times) - late
+    assert all(times.index(time) > times.index(time + 9) for time in late if time + 9 in on_time)
+    assert all(times.index(time) < times.index(time + 11) for time in late if time + 11 in on_time)
+
+
+@pytest.mark.parametrize(
+    ("fault", "happenings"),
+    [
+        (faults.outages(3), ["outage", "end of the outage"] * 3),
+        (faults.expired_records(2), ["outage", "retention", "end of the outage"] * 2),
+        (faults.silences(4), ["silence"] * 4),
+        (faults.slow_broker(2), ["slow broker", "end of the slow broker"] * 2),
+        (faults.evictions(1), ["no commits of prices", "eviction (prices)", "assignment (prices)"]),
+        (faults.rebalances(1), ["all is handled", "revocation (prices)", "assignment (prices)"]),
+        (faults.bad_records(9), [None] * 9),
+        (faults.oversized_records(2), [None] * 2),
+        (faults.tombstones(7), [None] * 7),
+    ],
+    ids=str,
+)
+def test_a_fault_happens_as_often_as_it_was_asked_for(fault: Fault, happenings: list[str | None]) -> None:
+    plan = PLAN[:500]
+    added = [step for step in fault.change(plan, Random(3)) if step not in plan]
+    assert sorted(getattr(step, "name", "a record") for step in added) == sorted(
+        "a record" if name is None else name for name in happenings
+    )
+
+
 @pytest.mark.parametrize("fault", [faults.late_records(0.2), faults.duplicates(0.2)], ids=str)
 def test_the_order_of_a_race_in_its_topic_is_kept(fault: Fault) -> None:
-    plan: faults.Plan = [DayRecord("prices", b"%d" % n, b"%d" % (n % 7), float(n)) for n in range(500)]
     seen: dict[bytes, list[int]] = {}
-    for step in fault.change(plan, Random(3)):
+    for step in fault.change(PLAN[:500], Random(3)):
         assert isinstance(step, DayRecord)
         assert step.value is not None
         if int(step.value) not in seen.setdefault(step.key, []):

@@ -26,7 +26,15 @@ from rbhq_stream import (
     Topics,
     encode,
 )
-from rbhq_stream._recording.blocks import encode_file_header
+from rbhq_stream._recording.blocks import (
+    STORED,
+    BlockHeader,
+    BlockIndex,
+    DamagedError,
+    PartitionRange,
+    decode_body,
+    encode_file_header,
+)
 from rbhq_stream._recording.columns import Columns, decoded, encoded
 from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream._recording.race_finder import RaceFinder
@@ -240,6 +248,19 @@ def test_a_block_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(RecordingError, match="it is of version 2"):
         Recording(folder)
+
+
+@pytest.mark.parametrize("wrong", ["no MessagePack", "a count that is not its own", "an unknown partition"])
+def test_a_body_that_does_not_fit_its_block_is_damaged(wrong: str) -> None:
+    """Although its checksum is right: a program other than this library may have written it."""
+    columns = Columns.of([status_record(0), status_record(1)], RaceFinder(TOPICS.kinds))
+    status = TopicPartition("status", 0)
+    body = encoded([columns], {status: 1 if wrong == "an unknown partition" else 0})
+    count = 3 if wrong == "a count that is not its own" else 2
+    index = BlockIndex(0, 0, (PartitionRange(status, 0, 1, 2),), frozenset())
+    header = BlockHeader(STORED, 0, count, 0, len(body), len(body), 0, 0)
+    with pytest.raises(DamagedError, match="its records can't be read"):
+        decode_body(header, index, b"\xc1" if wrong == "no MessagePack" else body)
 
 
 def test_what_is_not_a_recording_is_refused(tmp_path: Path) -> None:

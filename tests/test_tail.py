@@ -31,14 +31,17 @@ from rbhq_stream import (
     PriceUpdate,
     RaceCard,
     RaceId,
+    RaceResultEvent,
     RaceStatus,
     RaceStatusEvent,
     TopicPartition,
+    to_dict,
 )
 from rbhq_stream import _cli as cli
 from rbhq_stream._board.agenda import Selection
 from rbhq_stream._board.progress import CatchUpBar
 from rbhq_stream._tail import Look, live, parse_since, show
+from rbhq_stream._tail.json_lines import event_line
 from rbhq_stream.testing import EmbeddedBroker, MemorySource, Simulator
 from tests.memory_feeds import BAD, memory_config
 from tests.terminals import CLI, frames, run_in_terminal
@@ -185,6 +188,18 @@ def test_json_has_a_line_for_each_event_and_each_change_of_the_health(memory_sou
     }
     assert event["event"]["price_updates"][0]["price"] == "4.40"
     assert [line["state"] for line in lines if line["kind"] == "health"][-1] == "live"
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (PriceEvent(1, 7), "price"),
+        (RaceStatusEvent(1, 7, RaceStatus.OPEN), "race_status"),
+        (RaceResultEvent(1, 7, RaceStatus.FINAL), "race_result"),
+    ],
+)
+def test_the_json_of_an_event_names_its_kind_and_its_race(event: Event, kind: str) -> None:
+    assert json.loads(event_line(event)) == {"kind": kind, "race": "1-7", "event": to_dict(event)}
 
 
 # in a terminal

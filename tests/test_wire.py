@@ -244,6 +244,13 @@ def test_unknown_fields_and_values_are_kept_and_written_again() -> None:
     assert encode(decode(RaceResultEvent, raw)[0]) == raw
 
 
+def test_the_ids_of_a_race_are_kept_where_no_race_is_expected() -> None:
+    runner = b'{"runnerNumber":3,"meetingId":9,"payoutFactors":{"eventNumber":8}}'
+    raw = b'{"meetingId":1,"eventNumber":2,"eventId":"1-2","status":"FINAL","results":[%s],"dividends":[]}' % runner
+    ((found,),) = (event.results for event in decode(RaceResultEvent, raw))
+    assert (found.extra, found.payout_factors.extra) == ({"meetingId": 9}, {"eventNumber": 8})
+
+
 # values
 
 

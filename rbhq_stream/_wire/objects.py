@@ -52,7 +52,7 @@ class Fields:
         spelled: dict[str, str] = {}
         extra: dict[str, Any] = {}
         for name, item in value.items():
-            plain = names.get(name) or names.get(name.lower())
+            plain = names.get(name.lower())
             if plain is None:
                 extra[name] = item
             elif plain in known:

@@ -52,8 +52,7 @@ def duplicates(share: float = 0.1) -> Fault:
 
     def change(plan: Plan, random: Random) -> Plan:
         chosen = {index for index, step in enumerate(plan) if isinstance(step, DayRecord) and random.random() < share}
-        if share:
-            chosen.update(random.choice(alike) for alike in by_contents(plan))
+        chosen.update(random.choice(alike) for alike in by_contents(plan))
         return [copy for index, step in enumerate(plan) for copy in ((step, step) if index in chosen else (step,))]
 
     return Fault(f"{share:.0%} of the records come twice", change)
