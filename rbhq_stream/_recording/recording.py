@@ -7,9 +7,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
-from heapq import merge
+from functools import lru_cache
 from itertools import islice
-from operator import itemgetter
 from typing import Literal
 
 import attrs
@@ -18,8 +17,9 @@ from attrs import evolve
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._config import Topics
 from rbhq_stream._recording.columns import Columns, RecordedRecord
-from rbhq_stream._recording.duplicates import Duplicates, RecreatedError
+from rbhq_stream._recording.duplicates import Duplicates, RecreatedError, is_in_order
 from rbhq_stream._recording.folder import FolderLock, to_folder
+from rbhq_stream._recording.joining import joined
 from rbhq_stream._recording.parts import Part, united_topics
 from rbhq_stream._recording.race_finder import RaceFinder
 from rbhq_stream._recording.replay import Replay
@@ -42,7 +42,8 @@ class Recording:
     """What a feed recorded with `record_to`, as it was when this object was made. Only the index is kept in memory.
 
     `between` and `races` return recordings of a part of it. Each record is returned once, in the order of arrival, even
-    if the feed was restarted and recorded some of them twice.
+    if the feed was restarted and recorded some of them twice. If it was restarted at offsets before those that the
+    recording has, the records are returned in the order of time instead, as those of `join` are.
 
     Args:
         path: the folder that was given as `record_to`, or one of the files in it.
@@ -65,9 +66,9 @@ class Recording:
 
     @classmethod
     def join(cls, paths: Iterable[str | os.PathLike[str]]) -> Recording:
-        """Returns several recordings as one, merged by time. A record that several of them contain is returned once.
+        """Returns several recordings as one, in the order of time. A record that several of them have is returned once.
 
-        Each recording keeps its order: a record that arrived after one with a later time is merged by that time.
+        The order is that of `Feed(order="time")`: the records of each partition are in the order of their offsets.
 
         Args:
             paths: the folders, or files.
@@ -242,35 +243,31 @@ class Recording:
         Raises:
             RecordingError: as for the records.
         """
-        duplicates = Duplicates()
+        blocks = list(self._selected())
+        topics = self.topics
+        finder = RaceFinder(topics.kinds)
         try:
-            if len(self._parts) == 1:
-                for block, raws in self._blocks(self._parts[0]):
-                    found = duplicates.without_block(raws, block.index)
-                    if found:
-                        yield found
-                return
-            merged = map(itemgetter(1), merge(*(self._timed(part) for part in self._parts), key=itemgetter(0)))
-            while raws := list(islice(merged, _CHUNK)):
-                yield duplicates.without(raws)
+            with closing(BlockReader()) as reader:
+
+                def read(number: int) -> list[RecordedRecord]:
+                    return self._selection.of(reader.read(blocks[number]), finder)
+
+                kept = lru_cache(maxsize=2 * len(self._parts) + 1)(read)  # the same block is read for each partition
+                if len(self._parts) == 1 and is_in_order((block.index for block in blocks), kept):
+                    kept.cache_clear()
+                    duplicates = Duplicates()
+                    for number, block in enumerate(blocks):
+                        found = duplicates.without_block(read(number), block.index)
+                        if found:
+                            yield found
+                    return
+                merged = joined(blocks, kept, topics.names)
+                while raws := list(islice(merged, _CHUNK)):
+                    yield raws
         except RecreatedError as error:
             at = from_milliseconds(error.at)
             problem = f"{error.partition} was recreated at {at}: use between() to read what was before or after it"
             raise RecordingError(self._name, problem) from error
-
-    def _timed(self, part: Part) -> Iterator[tuple[int, RecordedRecord]]:
-        latest = -1
-        for _, raws in self._blocks(part):
-            for raw in raws:
-                latest = max(latest, raw.time)
-                yield latest, raw
-
-    def _blocks(self, part: Part) -> Iterator[tuple[Block, list[RecordedRecord]]]:
-        """Iterates over the blocks of a part, each with those of its records that are wanted."""
-        finder = RaceFinder(part.topics.kinds)
-        with closing(BlockReader()) as reader:
-            for block in filter(self._selection.may_include, part.blocks):
-                yield block, self._selection.of(reader.read(block), finder)
 
     def _selected(self) -> Iterator[Block]:
         return (block for part in self._parts for block in filter(self._selection.may_include, part.blocks))

@@ -56,6 +56,7 @@ class SegmentWriter:
         self._keep = keep
         self._fsync = fsync
         self._parts: list[Columns] = []
+        self._newest: dict[tuple[str, int], int] = {}  # the last offset of each of their partitions
         self._records = self._bytes = 0  # how many records they have, and the bytes of the values
         self._flushed_parts = 0  # how many of the parts are in the tail
         self._flushed = 0  # and of the records
@@ -75,6 +76,10 @@ class SegmentWriter:
         Raises:
             OSError: a block can't be written.
         """
+        newest = self._newest
+        if any(run.first <= newest.get(run.partition, -1) for run in columns.runs):
+            self.end_block()  # a partition is read again, or was recreated: in a block its offsets only increase
+        self._newest.update(columns.newest())
         self._parts.append(columns)
         self._records += len(columns)
         self._bytes += columns.size
@@ -138,6 +143,7 @@ class SegmentWriter:
             self._tail.truncate(len(self._file_header))
         self._count += self._records
         self._parts = []
+        self._newest = {}
         self._records = self._bytes = self._flushed = self._flushed_parts = 0
 
     def _begin_segment(self) -> tuple[Path, FileIO]:
