@@ -60,7 +60,7 @@ class HealthReason(Enum):
     """The feed is connected and waits for its consumer group to assign partitions to it."""
     CATCHING_UP = ("catching_up", HealthState.CATCHING_UP, "the records up to the ends of the partitions are processed")
     """Records that were published before the feed (re)connected are not processed yet."""
-    UP_TO_DATE = ("up_to_date", HealthState.LIVE, "it is in order")
+    UP_TO_DATE = ("up_to_date", HealthState.LIVE, "nothing has to happen")
     """Nothing is wrong."""
     HANDLER_STUCK = ("handler_stuck", HealthState.DELAYED, "the application requests the next event")
     """One event has been with the application for longer than `max_delay`."""
@@ -105,7 +105,7 @@ class HealthReason(Enum):
         HealthState.DOWN,
         "the credentials are corrected and a new feed is made",
     )
-    """The brokers refused the credentials, or a right was taken away. The feed has ended."""
+    """The brokers refused the credentials, or a permission was revoked. The feed has ended."""
     DATA_LOST = ("data_lost", HealthState.DOWN, "a new feed is made with another position or another `on_data_loss`")
     """Records that were not processed are gone from the brokers. The feed has ended."""
     FAILED = ("failed", HealthState.DOWN, "the cause is removed and a new feed is made")

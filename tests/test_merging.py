@@ -132,7 +132,7 @@ def test_a_partition_that_is_revoked_counts_as_held_no_longer() -> None:
     assert scene.held == [[PRICES]], "the source has forgotten it by itself"
 
 
-def test_a_silent_partition_ends_the_reading_of_a_stretch_of_time() -> None:
+def test_a_silent_partition_ends_the_reading_of_a_time_range() -> None:
     scene = Scene(window=Window(0, 100, margin=0))
     scene.ends = {PRICES: 0, STATUS: 1}
     scene.unreachable = {STATUS: "its broker is down"}
@@ -141,7 +141,7 @@ def test_a_silent_partition_ends_the_reading_of_a_stretch_of_time() -> None:
         scene.step(1)
 
 
-def test_a_stretch_of_time_that_was_read_ends_the_feed() -> None:
+def test_a_time_range_that_was_read_ends_the_feed() -> None:
     scene = Scene(window=Window(0, 100, margin=0))
     scene.ends = {PRICES: 0, STATUS: 0}
     assert not scene.buffer.is_exhausted

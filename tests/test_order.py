@@ -1,4 +1,4 @@
-"""`order="time"`: while a feed catches up, its events come in the order of time over all topics and partitions."""
+"""`order="time"`: while a feed catches up, its events come in time order over all topics and partitions."""
 
 from __future__ import annotations
 

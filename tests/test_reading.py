@@ -1,4 +1,4 @@
-"""`read` and `aread`: the events between two times, in the order of time over all topics and partitions."""
+"""`read` and `aread`: the events between two times, in time order over all topics and partitions."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def in_milliseconds(time: datetime) -> datetime:
 
 
 @both_ways
-def test_a_stretch_of_a_day_equals_a_plain_sort(
+def test_a_time_range_of_a_day_equals_a_plain_sort(
     collect: Collect, source: MemorySource, day: Sequence[TimedEvent]
 ) -> None:
     for kind in KINDS:
@@ -108,7 +108,7 @@ def test_a_stretch_of_a_day_equals_a_plain_sort(
 
 
 @both_ways
-def test_the_beginning_belongs_to_the_stretch_and_the_end_does_not(collect: Collect, source: MemorySource) -> None:
+def test_the_beginning_belongs_to_the_time_range_and_the_end_does_not(collect: Collect, source: MemorySource) -> None:
     a_few(source)
     assert collect(memory_config(), since=at(4), until=at(7), source=source) == [price(2), status(2), price(3)]
     just_after = timedelta(microseconds=1)
@@ -125,7 +125,7 @@ def test_records_are_found_though_the_clocks_of_producers_differ(collect: Collec
 
 
 @both_ways
-def test_an_empty_stretch_ends_at_once(collect: Collect, source: MemorySource) -> None:
+def test_an_empty_time_range_ends_at_once(collect: Collect, source: MemorySource) -> None:
     assert collect(memory_config(), since=at(4), until=at(7), source=source) == []
     a_few(source)
     assert collect(memory_config(), since=at(100), source=source) == []
@@ -232,7 +232,7 @@ def test_a_wrong_time_is_refused_at_once(
 
 
 @both_ways
-def test_a_stretch_can_be_read_from_a_recording(
+def test_a_time_range_can_be_read_from_a_recording(
     collect: Collect, source: MemorySource, day: Sequence[TimedEvent], tmp_path: Path
 ) -> None:
     for kind in KINDS:
@@ -258,7 +258,7 @@ def test_without_an_end_everything_up_to_now_is_read() -> None:
 
 
 @both_ways
-def test_a_stretch_on_a_real_broker_equals_a_plain_sort(
+def test_a_time_range_on_a_real_broker_equals_a_plain_sort(
     kafka: KafkaCluster, make_partner: MakePartner, day: Sequence[TimedEvent], collect: Collect
 ) -> None:
     partner = make_partner(partitions=3)

@@ -71,7 +71,7 @@ def test_a_part_of_it_can_be_shown(recorded: Path, capsys: Captured, arguments: 
 def test_that_nothing_is_of_the_meeting_is_said(recorded: Path, capsys: Captured) -> None:
     assert cli.main(["replay", str(recorded), "2", "--speed", "max"]) == 0
     assert "4 events were replayed" in (out := capsys.readouterr().out)
-    assert "none of them is of meeting 2" in out
+    assert "none of them is about meeting 2" in out
     assert cli.main(["replay", str(recorded), "1", "--speed", "max"]) == 0
     assert "none of them" not in capsys.readouterr().out
 

@@ -376,7 +376,7 @@ def test_a_feed_is_not_live_while_a_record_waits(is_waiting: bool) -> None:
     assert scene.order.is_live is not is_waiting
 
 
-# a stretch of time
+# a time range
 
 
 MARGIN = 3
@@ -389,7 +389,7 @@ def bounded(logs: Mapping[TopicPartition, Log], since: int, until: int) -> World
 
 
 @given(logs_of_any_kind, st.integers(0, 31), st.integers(0, 31), st.data())
-def test_a_stretch_of_time_equals_that_part_of_a_plain_sort(
+def test_a_time_range_equals_that_part_of_a_plain_sort(
     logs: dict[TopicPartition, Log], since: int, until: int, data: st.DataObject
 ) -> None:
     scene = bounded(logs, since, until)
@@ -408,7 +408,7 @@ def test_a_stretch_of_time_equals_that_part_of_a_plain_sort(
         assert [offset for _, offset in scene.of(partition)] == [o for o in read if since <= own[o] < until]
 
 
-def test_a_partition_is_not_read_beyond_the_end_of_the_stretch() -> None:
+def test_a_partition_is_not_read_beyond_the_end_of_the_time_range() -> None:
     scene = bounded({PRICES: [10, 20 + MARGIN, 30], STATUS: [15]}, 10, 20)
     scene.deliver(PRICES, 2)
     assert scene.step() == [PRICES]
@@ -419,7 +419,7 @@ def test_a_partition_is_not_read_beyond_the_end_of_the_stretch() -> None:
     assert scene.order.is_complete
 
 
-def test_a_stretch_is_not_complete_before_a_partition_is_assigned() -> None:
+def test_a_time_range_is_not_complete_before_a_partition_is_assigned() -> None:
     order = TimeOrder(TOPICS, max_records=9, max_bytes=9, max_wait=MAX_WAIT, window=Window(0, 9, margin=0))
     order.update(SourceStatus(), lambda _: None, 100.0)
     assert not order.is_complete

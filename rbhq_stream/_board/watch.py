@@ -140,7 +140,7 @@ class Watch:
     def notices(self, count: int) -> list[Notice]:
         """Returns the newest notices, the newest one first.
 
-        They are sorted, because they don't arrive in the order of time while the feed catches up.
+        They are sorted, because they don't arrive in time order while the feed catches up.
         """
         with self._lock:
             arrived_last_first = list(reversed(self._notices))

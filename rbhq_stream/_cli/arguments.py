@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         type=_speed,
         default=1.0,
         metavar="N",
-        help="60 shows a minute in a second; max shows everything at once (default: 1)",
+        help="60 shows a minute in a second; max does not wait (default: 1)",
     )
     _add_look(replay, since="earliest")
     record = add(

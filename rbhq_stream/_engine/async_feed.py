@@ -224,8 +224,8 @@ class AsyncFeed(ConcurrentDriver):
             retry: how often a handler that raised is called again, and after which pauses.
             concurrency: the maximum number of events whose handlers run at the same time, each in a task of its own.
                 The events of one race are handled one after the other, in the order in which they arrived. Handlers for
-                signals are called in the task that called `run`, those for `HealthChanged` at once, the others while no
-                other handler is running.
+                signals are called in the task that called `run`, those for `HealthChanged` immediately, the others
+                while no other handler is running.
             max_in_flight: the maximum number of events that are taken from the buffer and not finished, if
                 `concurrency` is more than 1. Events that wait for an earlier one of their race count too. The default
                 is 1,000, or twice `concurrency` if that is more.

@@ -88,7 +88,7 @@ class Handlers:
         before the next one is handed over. If such a handler raises, the call that requested the next event raises the
         exception, and the signal is delivered again.
 
-        With `immediately=True`, a handler of a signal is called at once, even while the application is busy with an
+        With `immediately=True`, a handler of a signal is called immediately, even while the application is busy with an
         event: by a `Feed` on a separate thread, by an `AsyncFeed` in a task of its event loop. The handler therefore
         runs concurrently with the rest of the application. It may read `feed.health` and `feed.stats`, call
         `feed.stop()`, and use whatever else is safe to use from another thread or task. It must not iterate, poll or
@@ -101,7 +101,7 @@ class Handlers:
 
         Args:
             kind: the class of the events, parts or signals.
-            immediately: call the handler at once. Only for signals.
+            immediately: call the handler without waiting for the current event. Only for signals.
 
         Raises:
             TypeError: the feed has no events of this kind, or they are not signals and can't be handled immediately, or

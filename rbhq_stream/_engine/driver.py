@@ -44,7 +44,7 @@ consumed the wake-up."""
 class Driver(Handlers):
     """The base class of `Feed` and `AsyncFeed`, which perform its steps. They set `_immediate` first.
 
-    Those that read only a stretch of time set `_window` as well.
+    Those that read only a time range set `_window` as well.
 
     Args:
         wake: wakes the thread or task that performs a `Wait`. Called from any thread.

@@ -227,14 +227,14 @@ class Feed(ConcurrentDriver):
             retry: how often a handler that raised is called again, and after which pauses.
             workers: the maximum number of events whose handlers run at the same time, each on a thread of its own. The
                 events of one race are handled one after the other, in the order in which they arrived. Handlers for
-                signals are called in the thread that called `run`, those for `HealthChanged` at once, the others while
-                no other handler is running.
+                signals are called in the thread that called `run`, those for `HealthChanged` immediately, the others
+                while no other handler is running.
             max_in_flight: the maximum number of events that are taken from the buffer and not finished, if `workers` is
                 more than 1. Events that wait for an earlier one of their race count too. The default is 1,000, or twice
                 `workers` if that is more.
             drain_timeout: when the run ends, the maximum time to wait for the handlers that are running, in seconds, if
                 `workers` is more than 1. Handlers that have not returned by then are abandoned: they keep running, but
-                their events are not acknowledged. A second interrupt (Ctrl-C) abandons them at once.
+                their events are not acknowledged. A second interrupt (Ctrl-C) abandons them immediately.
 
         Raises:
             ValueError: an argument is out of range.

@@ -1,4 +1,4 @@
-"""Handlers of signals that are called at once, whatever the application is doing: on a thread, or as a task.
+"""Handlers of signals that are called immediately, whatever the application is doing: on a thread, or as a task.
 
 Both kinds call the handlers one signal after the other, in the order in which the signals were delivered. A handler
 that fails does not keep the next signal from being handled: its error is logged, and raised where the application
@@ -25,7 +25,7 @@ Failed = Callable[[BaseException], None]
 
 
 class Immediate(Protocol):
-    """Calls handlers of signals at once."""
+    """Calls handlers of signals immediately."""
 
     def deliver(self, signal: Signal, handlers: Sequence[Handler]) -> None: ...
 

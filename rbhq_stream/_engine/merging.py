@@ -70,7 +70,7 @@ class Merging:
         """Moves what may leave. Returns whether more may leave once the buffer has room again.
 
         Raises:
-            UnreachableError: a partition can't be read to the end of the stretch of time that is to be read.
+            UnreachableError: a partition can't be read to the end of the time range that is to be read.
         """
         order = self._order
         if now >= self._next_look:
@@ -83,7 +83,7 @@ class Merging:
                 raise UnreachableError(f"{partition} delivers no records: {why}")
             _log.warning(
                 "%s delivers no records, although it is behind its end: the other partitions are no longer held up for"
-                " it, so its records will come out of the order of time",
+                " it, so its records will come out of time order",
                 partition,
             )
         if order.is_live:

@@ -1,7 +1,7 @@
-"""`read` and `aread`: the events between two times, in the order of time, without a consumer group and without commits.
+"""`read` and `aread`: the events between two times, in time order, without a consumer group and without commits.
 
 A reading is a feed of its own for each iteration: it belongs to no group, merges by time, and ends when every partition
-was read to the end of the stretch of time.
+was read to the end of the time range.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rbhq_stream.events._race_id import race_ids
 from rbhq_stream.source import Source
 
 CLOCK_MARGIN = timedelta(minutes=1)
-"""How much is read before and after the stretch of time, too. The clocks of producers differ, so a record may be
+"""How much is read before and after the time range, too. The clocks of producers differ, so a record may be
 earlier than its predecessor in its partition. It is found if it is earlier by at most this much."""
 
 
@@ -38,11 +38,11 @@ class ReadProgress:
     at: datetime | None
     """The time of the newest record (UTC); `None` before the first."""
     fraction: float
-    """How much of the stretch of time lies before that record, from 0 to 1; 1 when everything was read."""
+    """How much of the time range lies before that record, from 0 to 1; 1 when everything was read."""
 
 
 @frozen
-class _Stretch:
+class _TimeRange:
     """The arguments of a reading, after they were checked."""
 
     config: FeedConfig
@@ -54,7 +54,7 @@ class _Stretch:
 
     @property
     def window(self) -> Window:
-        """The stretch in milliseconds, the precision of records."""
+        """The time range in milliseconds, the precision of records."""
         just_below = timedelta(milliseconds=1) - timedelta(microseconds=1)
         since, until = to_milliseconds(self.since + just_below), to_milliseconds(self.until + just_below)
         return Window(since, until, margin=CLOCK_MARGIN // timedelta(milliseconds=1))
@@ -64,14 +64,14 @@ class _Stretch:
         return self.races is None or event.race_id in self.races
 
 
-def _stretch(
+def _time_range(
     config: FeedConfig, since: datetime, until: datetime | None, *, races: Collection[RaceId] | None, **options: Any
-) -> _Stretch:
+) -> _TimeRange:
     """Checks the arguments of a reading.
 
     Raises:
         TypeError: a time is not a datetime, or a race is not a `RaceId`.
-        ValueError: there is no such stretch of time, or some of it is still to come.
+        ValueError: there is no such time range, or some of it is still to come.
     """
     now = datetime.now(timezone.utc)
     until = now if until is None else until
@@ -85,14 +85,14 @@ def _stretch(
     if since >= until:
         raise ValueError(f"since={since!r}: is not before until={until!r}")
     bounded = attrs.evolve(config, group_id=None, start=since - CLOCK_MARGIN)
-    return _Stretch(bounded, since, until, None if races is None else race_ids(races), **options)
+    return _TimeRange(bounded, since, until, None if races is None else race_ids(races), **options)
 
 
 class _Meter:
     """Counts what one reading returns. Written by the thread that iterates, read by any."""
 
-    def __init__(self, stretch: _Stretch) -> None:
-        self._stretch = stretch
+    def __init__(self, time_range: _TimeRange) -> None:
+        self._time_range = time_range
         self._events = 0
         self._newest: Event | None = None
         self._is_complete = False
@@ -100,7 +100,7 @@ class _Meter:
     def note(self, event: Event) -> bool:
         """Notes that an event was read. Returns whether the application gets it."""
         self._newest = event
-        if not self._stretch.includes(event):
+        if not self._time_range.includes(event):
             return False
         self._events += 1
         return True
@@ -112,26 +112,30 @@ class _Meter:
     @property
     def progress(self) -> ReadProgress:
         """How far the reading has come."""
-        stretch, newest = self._stretch, self._newest
+        time_range, newest = self._time_range, self._newest
         at = None if newest is None else newest.require_record().timestamp
         fraction = 0.0
         if self._is_complete:
             fraction = 1.0
         elif at is not None:
-            fraction = min(1.0, max(0.0, (at - stretch.since) / (stretch.until - stretch.since)))
+            fraction = min(1.0, max(0.0, (at - time_range.since) / (time_range.until - time_range.since)))
         return ReadProgress(events=self._events, at=at, fraction=fraction)
 
 
-class _StretchFeed(Feed):
-    def __init__(self, stretch: _Stretch) -> None:
-        self._window = stretch.window
-        super().__init__(stretch.config, on_bad_record=stretch.on_bad_record, source=stretch.source, order="time")
+class _TimeRangeFeed(Feed):
+    def __init__(self, time_range: _TimeRange) -> None:
+        self._window = time_range.window
+        super().__init__(
+            time_range.config, on_bad_record=time_range.on_bad_record, source=time_range.source, order="time"
+        )
 
 
-class _AsyncStretchFeed(AsyncFeed):
-    def __init__(self, stretch: _Stretch) -> None:
-        self._window = stretch.window
-        super().__init__(stretch.config, on_bad_record=stretch.on_bad_record, source=stretch.source, order="time")
+class _AsyncTimeRangeFeed(AsyncFeed):
+    def __init__(self, time_range: _TimeRange) -> None:
+        self._window = time_range.window
+        super().__init__(
+            time_range.config, on_bad_record=time_range.on_bad_record, source=time_range.source, order="time"
+        )
 
 
 class _Readable:
@@ -147,11 +151,11 @@ class _Readable:
         on_bad_record: OnBadRecord,
         source: Source | None,
     ) -> None:
-        self._stretch = _stretch(config, since, until, races=races, on_bad_record=on_bad_record, source=source)
-        self._meter = _Meter(self._stretch)
+        self._time_range = _time_range(config, since, until, races=races, on_bad_record=on_bad_record, source=source)
+        self._meter = _Meter(self._time_range)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._stretch.since} to {self._stretch.until}>"
+        return f"<{type(self).__name__} of {self._time_range.since} to {self._time_range.until}>"
 
     @property
     def progress(self) -> ReadProgress:
@@ -160,22 +164,22 @@ class _Readable:
 
 
 class Reading(_Readable):
-    """The events of a stretch of time, as `read` returns it. Nothing uses the network before it is iterated.
+    """The events of a time range, as `read` returns it. Nothing uses the network before it is iterated.
 
     Each iteration reads from the beginning. One that is left early, by `break` or an exception, disconnects when its
     iterator is dropped.
     """
 
     def __iter__(self) -> Iterator[Event]:
-        """Connects, and yields the events in the order of time.
+        """Connects, and yields the events in time order.
 
         Raises:
             DecodeError: a record is bad (with `on_bad_record="raise"`). This ends the iteration.
-            ConnectError: the topics can't be read, or not to the end of the stretch of time.
+            ConnectError: the topics can't be read, or not to the end of the time range.
             DataLossError: records were deleted from the brokers before they were read.
         """
-        meter = self._meter = _Meter(self._stretch)
-        with closing(_StretchFeed(self._stretch)) as feed:
+        meter = self._meter = _Meter(self._time_range)
+        with closing(_TimeRangeFeed(self._time_range)) as feed:
             for event in feed:
                 if meter.note(event):
                     yield event
@@ -183,22 +187,22 @@ class Reading(_Readable):
 
 
 class AsyncReading(_Readable):
-    """The events of a stretch of time, as `aread` returns it. Nothing uses the network before it is iterated.
+    """The events of a time range, as `aread` returns it. Nothing uses the network before it is iterated.
 
     Each iteration reads from the beginning. To leave one early, wrap its iterator in `contextlib.aclosing`, so that it
-    disconnects at once.
+    disconnects immediately.
     """
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Connects, and yields the events in the order of time.
+        """Connects, and yields the events in time order.
 
         Raises:
             DecodeError: a record is bad (with `on_bad_record="raise"`). This ends the iteration.
-            ConnectError: the topics can't be read, or not to the end of the stretch of time.
+            ConnectError: the topics can't be read, or not to the end of the time range.
             DataLossError: records were deleted from the brokers before they were read.
         """
-        meter = self._meter = _Meter(self._stretch)
-        feed = _AsyncStretchFeed(self._stretch)
+        meter = self._meter = _Meter(self._time_range)
+        feed = _AsyncTimeRangeFeed(self._time_range)
         try:
             async for event in feed:
                 if meter.note(event):
@@ -217,14 +221,14 @@ def read(
     on_bad_record: OnBadRecord = "raise",
     source: Source | None = None,
 ) -> Reading:
-    """Returns the events between two times, to be iterated in the order of time over all topics and partitions.
+    """Returns the events between two times, to be iterated in time order over all topics and partitions.
 
     It joins no consumer group and commits nothing, whatever `config.group_id` is, so it does not affect any feed.
-    Memory does not depend on the length of the stretch. The order is that of `Feed(order="time")`.
+    Memory does not depend on the length of the time range. The order is that of `Feed(order="time")`.
 
     Args:
         config: the access data that RBHQ gave you. `config.start` is not used.
-        since: where the stretch begins; records of this time are included. Aware.
+        since: where the time range begins; records of this time are included. Aware.
         until: where it ends; records of this time are not included. Aware, not in the future, and by default now.
         races: the races whose events are returned; by default all.
         on_bad_record: as for `Feed`, but an error that is raised ends the iteration.

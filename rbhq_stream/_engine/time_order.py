@@ -51,10 +51,10 @@ _time, _epoch = itemgetter(0), itemgetter(1)
 
 @frozen
 class Window:
-    """A stretch of time: the records from `since` up to, not including, `until`, in milliseconds since 1970.
+    """A time range: the records from `since` up to, not including, `until`, in milliseconds since 1970.
 
     A partition is read to the first record that is later than that by `margin`. Before it there may be records of the
-    stretch, because the clocks of producers differ.
+    time range, because the clocks of producers differ.
     """
 
     since: int
@@ -115,7 +115,7 @@ class TimeOrder:
             too many.
         max_bytes: the same in bytes of their values.
         max_wait: how many seconds to wait for a partition that delivers nothing.
-        window: only the records of this stretch of time leave. They are merged to the end.
+        window: only the records of this time range leave. They are merged to the end.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class TimeOrder:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether only the records of a stretch of time leave."""
+        """Whether only the records of a time range leave."""
         return self._window is not None
 
     @property
     def is_complete(self) -> bool:
-        """Whether all records of that stretch of time have left."""
+        """Whether all records of that time range have left."""
         return self.is_bounded and bool(self._in_rank) and self._is_done
 
     @property

@@ -314,6 +314,6 @@ class _ProbingAsker(Asker):
 
 
 _SILENT = (
-    "Check whether the steps of each broker succeeded: clients have to reach all of them. If they are, the cluster may"
+    "Check whether the steps of each broker succeeded: clients have to reach all of them. If they did, the cluster may"
     " have a problem: try again in a minute. If that does not help, report it to RBHQ."
 )

@@ -83,7 +83,7 @@ def _show_board(origin: Origin, look: Look) -> None:
     if origin.speed is not None:
         summary = [f"{feed.stats.events:,} events were replayed from {origin.name}"]
         if not any(map(watch.is_known, watch.races())):
-            summary.append(f"none of them is of {look.selection}")
+            summary.append(f"none of them is about {look.selection}")
         view.end(summary)
 
 

@@ -77,7 +77,7 @@ class EmbeddedBroker:
         self.close()
 
     def close(self) -> None:
-        """Stops the brokers at once; clients that are connected see their connections break. Idempotent."""
+        """Stops the brokers immediately; clients that are connected see their connections break. Idempotent."""
         publisher, self._publisher = self._publisher, None
         cluster, self._cluster = self._cluster, None
         if publisher is not None:

@@ -95,7 +95,7 @@ class Simulator:
         return self._happenings
 
     def events(self) -> Iterator[TimedEvent]:
-        """Iterates over the events of the whole day in order of time. Each call starts from the beginning."""
+        """Iterates over the events of the whole day in time order. Each call starts from the beginning."""
         # of events at the same moment, that of the race that is earlier on the card comes first
         return merge(*self._races(), key=lambda timed: timed.at)
 

@@ -80,7 +80,7 @@ def against_a_dictionary(events: Sequence[PriceEvent]) -> dict[str, Any]:
 
 
 def day(updates: int) -> Iterator[tuple[bytes, float]]:
-    """The documents of a day with so many updates, in the order of time."""
+    """The documents of a day with so many updates, in time order."""
     rng = Random(1)
     types = [f'"property":"{kind.value}","propertyId":{number}' for number, kind in sorted(PROPERTY_IDS.items())]
     odds = [f"{1 + n / 20:.2f}" for n in range(1, 400)]

@@ -28,7 +28,7 @@ _TICK = timedelta(microseconds=1237)
 
 
 def realistic(records: int) -> list[tuple[bytes, bytes]]:
-    """Keys and values, in the order of time."""
+    """Keys and values, in time order."""
     return [(str(event.race_id).encode(), encode(event)) for event in islice(_days(), records)]
 
 
