@@ -56,9 +56,9 @@ def status_record(offset: int, *, race: int = 1, at: int = 0, topic: str = "stat
     return Raw(topic, partition, offset, value, None, (1, at))
 
 
-def writer_for(folder: Path, *, max_bytes: int = 2**40, keep: int | None = None) -> SegmentWriter:
+def writer_for(folder: Path, *, max_bytes: int = 2**40, keep: int | None = None, fsync: bool = False) -> SegmentWriter:
     folder.mkdir(exist_ok=True)
-    return SegmentWriter(folder, attrs.asdict(TOPICS), max_bytes=max_bytes, keep=keep, fsync=False)
+    return SegmentWriter(folder, attrs.asdict(TOPICS), max_bytes=max_bytes, keep=keep, fsync=fsync)
 
 
 def add(writer: SegmentWriter, records: Sequence[RawRecord], *, ends_block: bool = False) -> None:

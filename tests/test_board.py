@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from io import StringIO
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -13,11 +15,14 @@ from rbhq_stream import (
     CardMeeting,
     CardRace,
     CardRunner,
+    Dividend,
     Event,
     Gap,
     Health,
     HealthChanged,
     HealthReason,
+    PayoutFactors,
+    PoolDividend,
     PriceEvent,
     PriceType,
     PriceUpdate,
@@ -26,7 +31,6 @@ from rbhq_stream import (
     RaceId,
     RaceLeft,
     RaceResultEvent,
-    RaceState,
     RaceStatus,
     RaceStatusEvent,
     RunnerResult,
@@ -37,9 +41,8 @@ from rbhq_stream import (
 from rbhq_stream._board import agenda
 from rbhq_stream._board.agenda import ALL_RACES, Selection
 from rbhq_stream._board.caption import Caption
-from rbhq_stream._board.market import market
 from rbhq_stream._board.names import Names
-from rbhq_stream._board.notices import Notice, cents, dollars, health_notice
+from rbhq_stream._board.notices import Notice, cents, dollars, health_notice, placings
 from rbhq_stream._board.picture import Picture
 from rbhq_stream._board.trails import Trail, Trails
 from rbhq_stream._board.watch import Watch
@@ -149,6 +152,14 @@ def test_what_a_card_lacks_is_called_by_its_number() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("on_card", "shown"), [("R", "gallops"), ("G", "greyhounds"), ("H", "harness"), ("X", "X"), (None, "")]
+)
+def test_the_kind_of_racing_is_shown_in_words_if_it_is_known(on_card: str | None, shown: str) -> None:
+    (meeting,) = CARD.meetings
+    assert Names(RaceCard((attrs.evolve(meeting, meeting_type=on_card),))).kind(RACE) == shown
+
+
 def test_the_life_of_a_race_is_told_in_words() -> None:
     board = Board()
     scratching = Scratching(4, win_deduction=Decimal("0.07"))
@@ -191,6 +202,28 @@ def test_prices_are_told_on_request_but_not_those_that_a_scratching_withdraws() 
         ("SCRATCHED", "3 Copper Comet, ? off the win dollar"),
     ]
     assert Board(with_prices=True).apply(price("5"), price(None))[-1].text == "3 Copper Comet  WIN -, was 5.00"
+
+
+def test_the_first_four_placings_are_told_with_their_starting_prices() -> None:
+    factors = PayoutFactors(win=Decimal("0.5"))
+    placed = [RunnerResult(3, final_position=1, payout_factors=factors)]
+    placed += [RunnerResult(runner, final_position=place) for runner, place in ((1, 2), (2, 3), (4, 4), (5, 5))]
+    pools = [
+        Dividend("TOTE", (PoolDividend((1,), Decimal("5.10")),)),
+        Dividend("SP", (PoolDividend((3,), Decimal("4.6")), PoolDividend((3, 1), Decimal(30)))),
+    ]
+    event = attrs.evolve(result(RaceStatus.FINAL), results=tuple(placed), dividends=tuple(pools))
+    told = ("1st 3 Copper Comet $4.60 (dead heat: 0.5)", "2nd runner 1", "3rd runner 2", "4th runner 4")
+    assert placings(event, NAMES) == told
+    assert Board().apply(event)[0].text == ", ".join(told[:3])
+
+
+def test_an_anomaly_is_told_with_the_runner_that_it_is_about() -> None:
+    board = Board()
+    told = board.apply(of_race(scratchings=(Scratching(3),)), price("4.40"))
+    assert [notice.text for notice in told if notice.what == "ANOMALY"] == [
+        "price of a scratched runner, 3 Copper Comet"
+    ]
 
 
 def test_an_unknown_status_is_shown_as_it_is_and_reported() -> None:
@@ -272,9 +305,29 @@ def test_where_there_is_no_room_the_scratched_and_the_favourites_stay() -> None:
     assert everything.fitting(0) == ([], 8)
 
 
+def test_where_there_is_no_room_the_shortest_opening_prices_stay_whatever_their_numbers() -> None:
+    board = Board()
+    prices = [PriceUpdate(1, PriceType.PLACE, price="1.5")]
+    prices += [PriceUpdate(runner, PriceType.WIN, price=value) for runner, value in ((2, "9"), (3, "2"), (4, "5"))]
+    board.apply(of_race(*prices))
+    shown, hidden = board.watch.market(RACE).fitting(3)
+    assert ([row.number for row in shown], hidden) == ([3, 4], 2)
+
+
+def test_a_runner_without_a_win_price_has_no_trend() -> None:
+    board = Board()
+    board.apply(price("4.40"), price(None), price("1.5", 4, PriceType.PLACE))
+    assert [(row.number, row.win, row.trend) for row in board.watch.market(RACE).rows] == [(3, None, 0), (4, None, 0)]
+
+
 def test_a_race_that_is_only_on_the_card_has_an_empty_market() -> None:
-    shown = market(RaceState(RACE), NAMES, {}, is_trusted=True)
-    assert (shown.status, shown.rows, shown.placed) == ("", (), ())
+    board = Board()
+    board.watch.note_health(changed(HealthReason.UP_TO_DATE))
+    shown = board.watch.market(RACE)
+    assert (shown.label, shown.status, shown.rows, shown.placed) == ("Albury R7", "", (), ())
+    assert not board.watch.is_known(RACE)
+    board.apply(status(RaceStatus.OPEN))
+    assert board.watch.is_known(RACE)
 
 
 def test_a_sparkline_shows_the_newest_prices_by_ratio() -> None:
@@ -284,27 +337,54 @@ def test_a_sparkline_shows_the_newest_prices_by_ratio() -> None:
     assert Trail((Decimal(2),)).sparkline(16) == ""
 
 
-@pytest.mark.parametrize("columns", [80, 160])
-def test_the_picture_shows_that_betting_is_suspended(columns: int) -> None:
+@pytest.fixture
+def picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Board, Picture]:
+    """A board, and its picture in a terminal of 30 lines and as many columns as the parameter says."""
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    monkeypatch.setenv("LINES", "30")
     board = Board()
+    return board, Picture(board.watch, Caption(title="a simulated race day", facts=lambda: [("1,234", "events")]))
+
+
+def drawn(picture: Picture, columns: int, *, styles: bool = False) -> str:
+    console = Console(width=columns, height=30, record=True, file=StringIO(), force_terminal=True)
+    console.print(picture.draw())
+    return console.export_text(styles=styles)
+
+
+@pytest.mark.parametrize(("picture", "columns"), [(80, 80), (160, 160)], indirect=["picture"])
+def test_the_picture_shows_that_betting_is_suspended(picture: tuple[Board, Picture], columns: int) -> None:
+    board, drawing = picture
     board.apply(status(RaceStatus.OPEN), price("4.40"))
-    caption = Caption(title="a simulated race day", facts=lambda: [("1,234", "events")])
-    picture = Picture(board.watch, caption)
-
-    def shown(reason: HealthReason) -> str:
-        board.watch.note_health(changed(reason))
-        console = Console(width=columns, height=30, record=True, file=StringIO())
-        console.print(picture.draw())
-        return console.export_text()
-
-    live = shown(HealthReason.UP_TO_DATE)
-    assert " OPEN " in live
+    board.watch.note_health(changed(HealthReason.UP_TO_DATE))
+    live = drawn(drawing, columns)
+    assert " Albury R7 gallops  OPEN  jumps in 5:00 " in live
     assert "a simulated race day" in live
     assert "1,234 events" in live
-    down = shown(HealthReason.BROKERS_UNREACHABLE)
+    assert ("Races" in live) == (columns == 160), "there is room for the list of races"
+    board.watch.note_health(changed(HealthReason.BROKERS_UNREACHABLE))
+    down = drawn(drawing, columns)
     assert down.splitlines()[0].startswith(" SUSPENDED   feed down: brokers unreachable")
     assert " OPEN  jumps" not in down
     assert down.count("SUSPENDED") >= 3, "in the head, at the market and in the news"
+
+
+@pytest.mark.parametrize("picture", [80], indirect=True)
+def test_the_picture_highlights_a_price_for_a_moment_after_it_has_moved(picture: tuple[Board, Picture]) -> None:
+    board, drawing = picture
+    board.apply(price("4.40"), price("4"), price("5", 1), of_race(scratchings=(Scratching(2, Decimal("0.07")),)))
+
+    def row(price: str) -> str:
+        (found,) = (line for line in drawn(drawing, 80, styles=True).splitlines() if f" {price}\x1b" in line)
+        return found
+
+    highlighted = "\x1b[1;7;32m"
+    assert highlighted in row("4.00")
+    assert "▼" in row("4.00")
+    assert "\x1b[1;7;" not in row("5.00"), "a first price is no move"
+    board.clock.now += timedelta(seconds=1)
+    assert highlighted not in row("4.00")
+    assert re.search(r" 2 .*scratched +7c off", drawn(drawing, 80))
 
 
 def test_the_feed_recovers_from_when_it_was_down_until_it_is_live() -> None:
@@ -377,6 +457,13 @@ def test_the_list_of_races_is_around_the_one_that_is_shown() -> None:
     assert agenda.around(races, 0, 3) == races[:3]
     assert agenda.around(races, 4, 3) == races[3:6]
     assert agenda.around(races, 8, 20) == races
+
+
+def test_a_trail_has_the_newest_prices_only() -> None:
+    board = Board()
+    board.apply(*(price(str(value)) for value in range(2, 102)))
+    (row,) = board.watch.market(RACE).rows
+    assert (row.trail.prices[-1], len(row.trail.prices)) == (Decimal(101), 60)
 
 
 def test_a_race_that_leaves_the_book_leaves_no_trail() -> None:

@@ -523,6 +523,10 @@ def test_a_long_value_is_shortened_in_an_error() -> None:
     assert len(str(refused(security="x" * 10_000))) < 200
 
 
+def test_a_path_is_shown_on_one_line_and_with_all_its_characters(tmp_path: Path) -> None:
+    assert "/line\\nbreak/\\x1b" in refused(ca_file=str(tmp_path / "line\nbreak/\x1b")).problem
+
+
 def test_an_unknown_field_is_pythons_own_error() -> None:
     with pytest.raises(TypeError, match="topic_prices"):
         config(topic_prices="x")

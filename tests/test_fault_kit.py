@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -380,10 +381,28 @@ def _comparable(step: object) -> object:
 
 
 @each_fault
-def test_no_fault_leaves_out_a_record(fault: Fault) -> None:
-    left = list(fault.change(list(PLAN), Random(3)))
-    for step in PLAN:
-        left.remove(step)
+def test_no_fault_leaves_out_a_record_whichever_came_before(fault: Fault) -> None:
+    for before, _, _ in EACH_FAULT.values():
+        plan = before.change([*PLAN], Random(3))
+        assert not Counter(PLAN) - Counter(fault.change(plan, Random(4)))
+
+
+@pytest.mark.parametrize("make", [faults.evictions, faults.rebalances])
+def test_any_topic_may_be_taken_away(make: Callable[[int], Fault]) -> None:
+    names = {str(getattr(step, "name", "")) for step in make(20).change([*PLAN], Random(3))}
+    assert {"assignment (prices)", "assignment (status)"} <= names
+
+
+def test_a_slow_broker_is_slow_for_as_many_records_as_there_are_slow_responses() -> None:
+    begins, lengths = set(), set()
+    for seed in range(30):
+        plan = faults.slow_broker(responses=10).change(PLAN[:20], Random(seed))
+        names = [getattr(step, "name", "") for step in plan]
+        begins.add(names.index("slow broker"))
+        lengths.add(names.index("end of the slow broker") - names.index("slow broker") - 1)
+    assert (min(lengths), max(begins)) == (10, 10)
+    assert min(begins) == 0
+    assert len(faults.slow_broker(responses=10).change(PLAN[:5], Random(3))) == 5 + 2, "the day has no more records"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])

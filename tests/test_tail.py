@@ -96,6 +96,7 @@ def run_until(is_enough: Callable[[str], object], run: Callable[[], None]) -> li
         ("1d", NOW - timedelta(days=1)),
         ("14:03", NOW.replace(minute=3)),
         ("9:15:30", NOW.replace(hour=9, minute=15, second=30)),
+        ("14:30", NOW),
         ("14:31", NOW.replace(minute=31) - timedelta(days=1)),
         ("2026-11-03T09:00", NOW.replace(hour=9, minute=0)),
         ("2026-11-02T09:00:00+00:00", datetime(2026, 11, 2, 9, tzinfo=timezone.utc)),

@@ -90,8 +90,8 @@ class Watch:
     def _report_price(self, change: PriceChanged, at: datetime) -> None:
         if not self._with_prices or self._report is None:
             return
-        is_withdrawn = change.after is None and change.runner_number in self._book[change.race_id].scratched
-        new = None if is_withdrawn else notice(change, self.names, at)  # its scratching reports it
+        is_scratched = change.runner_number in self._book[change.race_id].scratched
+        new = None if is_scratched else notice(change, self.names, at)  # its scratching reports that the price is gone
         if new is not None:
             self._report(new)
 

@@ -152,7 +152,7 @@ def decode_file_header(data: bytes) -> tuple[dict[str, str], int]:
     if magic != FILE_MAGIC:
         raise DamagedError("it is not a file of a recording")
     document = data[_FILE_HEADER.size : _FILE_HEADER.size + size]
-    if len(document) < size or zlib.crc32(document) != crc:
+    if zlib.crc32(document) != crc:
         raise DamagedError("its first bytes are missing or damaged")
     topics: dict[str, str] = json.loads(document)["topics"]
     return topics, _FILE_HEADER.size + size
