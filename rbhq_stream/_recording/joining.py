@@ -1,4 +1,4 @@
-"""`joined`: the records of several recordings in the order of time, each of them once. Pure.
+"""`joined`: the records of several recordings in time order, each of them once. Pure.
 
 Recordings of one day may have the same records, and each in another order of arrival: a feed that catches up reads one
 partition after the other. So the order of arrival is given up, and that within each partition is restored: the records
@@ -25,7 +25,7 @@ _offset = attrgetter("record_offset")
 
 
 def joined(blocks: Sequence[Block], read: ReadBlock, topics: Sequence[str]) -> Iterator[RecordedRecord]:
-    """Iterates over the records in the order of time.
+    """Iterates over the records in time order.
 
     Args:
         blocks: the blocks; those of one folder in the order in which they were written.

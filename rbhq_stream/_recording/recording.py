@@ -43,7 +43,7 @@ class Recording:
 
     `between` and `races` return recordings of a part of it. Each record is returned once, in the order of arrival, even
     if the feed was restarted and recorded some of them twice. If it was restarted at offsets before those that the
-    recording has, the records are returned in the order of time instead, as those of `join` are.
+    recording has, the records are returned in time order instead, as those of `join` are.
 
     Args:
         path: the folder that was given as `record_to`, or one of the files in it.
@@ -66,7 +66,7 @@ class Recording:
 
     @classmethod
     def join(cls, paths: Iterable[str | os.PathLike[str]]) -> Recording:
-        """Returns several recordings as one, in the order of time. A record that several of them have is returned once.
+        """Returns several recordings as one, in time order. A record that several of them have is returned once.
 
         The order is that of `Feed(order="time")`: the records of each partition are in the order of their offsets.
 
