@@ -187,9 +187,6 @@ class Books(Ledger):
     def connected(self, partitions: Collection[TopicPartition]) -> None:
         """Every partition is as good as another."""
 
-    def owns(self, partition: Any, epoch: int | None = None) -> bool:
-        return super().owns(partition, self.epoch if epoch is None else epoch)
-
     def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         self.assign(partitions)
         for partition, offset in self.given.items():
@@ -825,7 +822,7 @@ def test_a_client_that_knows_no_brokers_is_replaced(stage: Stage, caplog: pytest
     stage.source._reports.statistics(BROKERLESS)
     assert stage.poll() == []
     assert ended(old)
-    assert not stage.books.owns(P0), "the old one's partitions are lost"
+    assert P0 not in stage.books.owned_since(), "the old one's partitions are lost"
     assert [record.getMessage() for record in caplog.records] == [
         "the Kafka client knows no brokers any more and is replaced by a new one",
         "partitions lost; uncommitted records are delivered again to another member: rbhq.race-status[0]",

@@ -80,11 +80,6 @@ class Ledger:
             self._partitions.pop(partition, None)
         return {partition: offset for partition, offset in last.items() if partition not in self._partitions}
 
-    def owns(self, partition: _Key, epoch: int) -> bool:
-        """Returns whether a record of the partition that was read in `epoch` may still be processed here."""
-        state = self._partitions.get(partition)
-        return state is not None and state.since <= epoch
-
     def owned_since(self) -> dict[_Key, int]:
         """Returns the epoch in which each assigned partition was assigned."""
         return {partition: state.since for partition, state in self._partitions.items()}
