@@ -176,7 +176,8 @@ class HealthMachine:
         self._unreachable_since = {
             partition: self._unreachable_since.get(partition, now) for partition in unreachable if partition in lags
         }
-        self._arrivals.update(progress, now, is_current=self.current.ok or _is_about_clocks(self.current))
+        is_current = self.current.ok or self.current.reason is HealthReason.CLOCK_DISAGREES
+        self._arrivals.update(progress, now, is_current=is_current)
 
     def _verdict(self, seen: Observation, progress: Progress, stood_still: str | None) -> _Verdict:
         """Returns the first reason of the table that applies, and the text for it."""
@@ -195,8 +196,6 @@ class HealthMachine:
             return HealthReason.CLOSED, "the feed was closed"
         if seen.failure is not None:
             return _failure_reason(seen.failure), f"the feed has ended: {type(seen.failure).__name__}: {seen.failure}"
-        if not seen.is_started:
-            return HealthReason.NOT_STARTED, "the feed has not been started"
         if not seen.is_open:
             return HealthReason.CONNECTING, "the feed is connecting"
         if stood_still is not None and self.current.state is not HealthState.CONNECTING:
@@ -295,10 +294,6 @@ class HealthMachine:
 
 _BEFORE_CATCHING_UP = (HealthState.CONNECTING, HealthState.DOWN)
 _AFTER_CATCHING_UP = (HealthState.LIVE, HealthState.DELAYED, HealthState.STALE)
-
-
-def _is_about_clocks(health: Health) -> bool:
-    return health.reason is HealthReason.CLOCK_DISAGREES
 
 
 def _failure_reason(failure: BaseException) -> HealthReason:

@@ -83,7 +83,6 @@ class Observation:
     """When, by this host's clocks."""
     wall: datetime
     """The same by this host's clock or, for a replay, the time in the source."""
-    is_started: bool = True
     is_open: bool = True
     """Whether the feed has connected."""
     is_closed: bool = False
