@@ -150,13 +150,7 @@ class Buffer:
     @property
     def room(self) -> int:
         """How many records the buffer can take; 0 if it is full in records or in bytes."""
-        return self._max_records - self.waiting_records if self.is_below(1) else 0
-
-    def is_below(self, fraction: float) -> bool:
-        """Whether the buffer holds less than this fraction of its bounds, in records and in bytes."""
-        return self.waiting_records < self._max_records * fraction and self.waiting_bytes < max(
-            1, self._max_bytes * fraction
-        )
+        return self._max_records - self.waiting_records if self.fill < 1 else 0
 
     def add_signal(self, signal: Signal) -> None:
         """Adds a signal, which the application delivers before the next event. From any thread."""
@@ -191,7 +185,7 @@ class Buffer:
 
     def note_room(self) -> None:
         """Wakes the poll thread if it is waiting for room and there is room again."""
-        if self.is_below(RESUME_BELOW):
+        if self.fill < RESUME_BELOW:
             self.wake_poll_thread()
 
     def request_close(self) -> None:

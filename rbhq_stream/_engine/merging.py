@@ -77,7 +77,7 @@ class Merging:
             self._status = self._source.status()
             self._next_look = now + (LIVE_STATUS_INTERVAL if order.is_live else STATUS_INTERVAL)
         was_live = order.is_live
-        for partition in order.update(self._status, self._expected, now, has_room=self._buffer.is_below(1)):
+        for partition in order.update(self._status, self._expected, now, has_room=self._buffer.fill < 1):
             if order.is_bounded:  # what is missing would not be noticed
                 why = self._status.unreachable.get(partition, "although it is behind its end")
                 raise UnreachableError(f"{partition} delivers no records: {why}")

@@ -196,16 +196,16 @@ class PollThread:
     def _keep_within_bounds(self) -> None:
         buffer = self._buffer
         if self._is_paused:
-            if buffer.is_below(RESUME_BELOW):
+            if buffer.fill < RESUME_BELOW:
                 self._is_paused = False
                 self._source.resume()
                 _log.debug("the buffer has room again: reading is resumed")
-        elif not buffer.is_below(1):
+        elif buffer.fill >= 1:
             buffer.discard_stale_wake_up()
             if buffer.is_closing:
                 return
             buffer.wait_for_room(PAUSE_AFTER)
-            if not buffer.is_below(1) and not buffer.is_closing:
+            if buffer.fill >= 1 and not buffer.is_closing:
                 self._is_paused = True
                 self._source.pause()
                 _log.debug(
@@ -223,7 +223,7 @@ class PollThread:
         deadline = time.monotonic() + PAUSE_AFTER
         while merging.step(now := time.monotonic()) and now < deadline and not buffer.is_closing:
             buffer.discard_stale_wake_up()
-            if not (buffer.is_below(1) or buffer.is_closing):
+            if buffer.fill >= 1 and not buffer.is_closing:
                 buffer.wait_for_room(deadline - now)
 
     def _commit(self) -> None:
