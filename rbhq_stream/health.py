@@ -10,6 +10,7 @@ from typing import Any, get_args
 from attrs import Factory, asdict, field, frozen, validators
 from typing_extensions import Self
 
+from rbhq_stream import _field_checks as checks
 from rbhq_stream.events import Event
 from rbhq_stream.source import TopicPartition
 
@@ -299,11 +300,6 @@ def _before_jump(_: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"{attribute.name}={value!r}: expected at most {_MAX_BEFORE_JUMP} seconds, a day")
 
 
-def _positive_or_none(_: Any, attribute: Any, value: Any) -> None:
-    if value is not None:
-        _positive(None, attribute, value)
-
-
 def _silences(_: Any, attribute: Any, value: Any) -> None:
     known = get_args(Event)
     for kind, seconds in dict(value).items():
@@ -335,5 +331,5 @@ class HealthRules:
     """How long before a scheduled jump prices are expected to move. At most a day."""
     max_silence_before_jump: float = field(default=30.0, validator=_positive)
     """How long the topic of prices may be silent in that time."""
-    max_clock_skew: float | None = field(default=10.0, validator=_positive_or_none)
+    max_clock_skew: float | None = field(default=10.0, validator=checks.optional(_positive))
     """By how much the timestamps of new records may differ from this host's clock; `None`: by any amount."""

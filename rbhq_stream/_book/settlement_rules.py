@@ -112,7 +112,7 @@ class SettlementRules:
     """The maximum of all deductions together, as a fraction. Default: everything, so that a payout is never
     negative."""
     quantum: Decimal | None = field(
-        default=None, converter=checks.to_optional_decimal, validator=attrs.validators.optional(_is_quantum)
+        default=None, converter=checks.to_optional_decimal, validator=checks.optional(_is_quantum)
     )
     """What amounts are rounded to, such as `Decimal("0.01")`. Default: they are not rounded, so that the amount for a
     stake of 1 can be multiplied by any stake. Set it where `stake` is the real stake.

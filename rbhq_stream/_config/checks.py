@@ -16,17 +16,19 @@ from typing import Any
 
 import attrs
 
+from rbhq_stream import _field_checks
 from rbhq_stream._config.properties import PropertyValue, RawProperties, Secret
 from rbhq_stream.errors import ConfigError
 
 DEFAULT_PORT = 9196
 """The port of RBHQ's brokers."""
 
+Check = _field_checks.Check
+optional = _field_checks.optional
+
 _KAFKA_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _CERTIFICATE = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----\s.*?-----END \1-----", re.DOTALL)
-
-Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def shown(value: object) -> str:
@@ -44,16 +46,6 @@ def shown_path(path: object) -> str:
     """Returns a path as an error shows it: printable, on one line, of limited length."""
     text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def optional(check: Check) -> Check:
-    """Returns the same check for a field that may be `None`."""
-
-    def checked(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value is not None:
-            check(instance, attribute, value)
-
-    return checked
 
 
 def text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
