@@ -29,13 +29,15 @@ class RawRecord(Protocol):
     def headers(self) -> Any: ...  # pairs of a name and bytes, or None
 
 
+_SHOWN_BYTES = 80
+"""How many bytes of a value its repr shows."""
 _optional_bytes = checks.optional(checks.instance_of(bytes))
 
 
-def _shortened(value: object, length: int = 80) -> str:
-    if not isinstance(value, bytes) or len(value) <= length:
+def _shortened(value: object) -> str:
+    if not isinstance(value, bytes) or len(value) <= _SHOWN_BYTES:
         return repr(value)
-    return f"{value[:length]!r}… ({len(value)} bytes)"
+    return f"{value[:_SHOWN_BYTES]!r}… ({len(value)} bytes)"
 
 
 @frozen

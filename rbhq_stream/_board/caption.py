@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta, tzinfo
 
-from attrs import field, frozen
+from attrs import frozen
 
 Facts = Sequence[tuple[str, str]]
 """Numbers for the last line, each with what it counts."""
@@ -23,5 +23,5 @@ class Caption:
     """The time zone of all times; `None`: that of this machine."""
     speed: float | None = None
     """How much faster than real time it goes; `None`: it is live."""
-    flash: timedelta = field(default=timedelta(seconds=0.6))
+    flash: timedelta = timedelta(seconds=0.6)
     """How long a price is highlighted after it has moved."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 
 from rbhq_stream._book.history import BEGINNING, END
@@ -55,6 +54,6 @@ class Departures:
             del self._left[next(iter(self._left))]
 
     @property
-    def left(self) -> Iterable[_RaceKey]:
+    def left(self) -> tuple[_RaceKey, ...]:
         """The races that left, oldest first."""
         return tuple(self._left)

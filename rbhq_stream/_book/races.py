@@ -142,7 +142,7 @@ class Races:
         saved = (instead.get(race.race_id, race.saved)() for race in self._races.values())
         races = tuple(race for race in saved if race is not None)
         written = tuple((topic, partition, at) for (topic, partition), at in positions.items())
-        return SavedBook(written, races, tuple(self._departures.left), self._newest)
+        return SavedBook(written, races, self._departures.left, self._newest)
 
     def remember(self, race_id: RaceId) -> Callable[[], SavedRace | None]:
         """Returns a function that returns a race to be saved as it is now, whatever is applied until it is called."""

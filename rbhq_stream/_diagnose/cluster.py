@@ -101,12 +101,12 @@ class _Examination:
                 ends = newest[name].ends if name in newest else {}
                 self._progress.note("position", name, _position(self._config, committed.get(name, {}), ends))
 
-    def _by(self, most: float = MAX_STEP_SECONDS) -> float:
+    def _by(self) -> float:
         """Returns the deadline of the next step: its share of the remaining time."""
         now = time.monotonic()
         share = (self._deadline - now) / max(1, self._left)
         self._left -= 1
-        return now + min(most, share)
+        return now + min(MAX_STEP_SECONDS, share)
 
     def _log_in(self) -> Cluster | None:
         user = self._config.username

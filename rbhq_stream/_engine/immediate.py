@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from rbhq_stream._engine.dispatch import Handler
 from rbhq_stream._engine.unfinished_work import check_result
 from rbhq_stream.signals import Signal
 
 _log = logging.getLogger("rbhq_stream")
 
-Handler = Callable[..., object]
 Failed = Callable[[BaseException], None]
 
 
