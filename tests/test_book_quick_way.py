@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from rbhq_stream import Event, PriceEvent, PriceType, PriceUpdate, RaceId, RaceStatus, RaceStatusEvent, Record
-from rbhq_stream._book.provenance import to_micros
 from rbhq_stream._book.race import BookedRace
 from rbhq_stream._book.races import Races
+from rbhq_stream._timestamps import to_micros
 from rbhq_stream.record import RawRecord
 from rbhq_stream.testing import MemoryRecord
 from tests.race_books import START, after, scratching, win

@@ -19,7 +19,7 @@ that states none for a price type leaves the earlier one in force: RBHQ can revo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Union
 
@@ -29,6 +29,7 @@ from attrs import frozen
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._book.exact import exact_sum
 from rbhq_stream._book.provenance import RecordMark, precedes
+from rbhq_stream._timestamps import with_zone
 from rbhq_stream.events import PriceEvent, PriceType, Scratching, Unscratching
 
 _Fact = Union[Scratching, Unscratching]
@@ -227,9 +228,7 @@ def _scratched_at(scratching: Sequence[LedgerEntry]) -> datetime | None:
 
 def stated_time(fact: _Fact) -> datetime | None:
     """Returns when a runner was scratched or reinstated, as RBHQ stated it (UTC); `None` if it did not."""
-    stated = fact.scratch_time if isinstance(fact, Scratching) else fact.unscratch_time
-    # a time without a zone, in an event that the application constructed, is UTC, as on the wire
-    return stated.replace(tzinfo=timezone.utc) if stated is not None and stated.tzinfo is None else stated
+    return with_zone(fact.scratch_time if isinstance(fact, Scratching) else fact.unscratch_time)
 
 
 def _newest_stated(scratching: Sequence[LedgerEntry], price_type: PriceType) -> tuple[Decimal, LedgerEntry] | None:

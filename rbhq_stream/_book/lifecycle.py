@@ -38,7 +38,7 @@ FINAL reverses the status, so it is PROVISIONAL until it is FINAL again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
 
 import attrs
@@ -46,8 +46,9 @@ from attrs import frozen
 
 from rbhq_stream._book.anomaly_kinds import AnomalyKind
 from rbhq_stream._book.finality import Finality
-from rbhq_stream._book.placings import is_placed
+from rbhq_stream._book.placings import has_winner, placed
 from rbhq_stream._book.provenance import RecordMark, precedes
+from rbhq_stream._timestamps import with_zone
 from rbhq_stream.events import RaceResultEvent, RaceStatus
 
 
@@ -178,7 +179,7 @@ class Statements:
                 found.add((AnomalyKind.RESULT_OF_ABANDONED_RACE, None))
             if result.status == RaceStatus.FINAL and not has_winner(result):
                 found.add((AnomalyKind.RESULT_WITHOUT_WINNER, None))
-            created = _created(result)
+            created = with_zone(result.date_created)
             if (
                 result.status == RaceStatus.FINAL
                 and created is not None
@@ -259,16 +260,6 @@ def _have_times(*marks: RecordMark | None) -> bool:
     return all(mark is not None and mark.time is not None for mark in marks)
 
 
-def has_winner(result: RaceResultEvent) -> bool:
-    """Returns whether the result names a winner."""
-    return any(runner.final_position == 1 for runner in result.results)
-
-
-def placed(result: RaceResultEvent) -> frozenset[int]:
-    """Returns the runners that the result gives a position or a payout."""
-    return frozenset(runner.runner_number for runner in result.results if is_placed(runner))
-
-
 def posted_again(posted: PostedResult, again: RaceResultEvent, mark: RecordMark | None) -> PostedResult:
     """Returns a result after the same one was posted again; the same object if that states nothing new.
 
@@ -277,7 +268,7 @@ def posted_again(posted: PostedResult, again: RaceResultEvent, mark: RecordMark 
         again: The same result. RBHQ may have created it later, and so confirmed it.
         mark: Its record.
     """
-    created, before = _created(again), _created(posted.result)
+    created, before = with_zone(again.date_created), with_zone(posted.result.date_created)
     if created is not None and (before is None or before < created):
         posted = attrs.evolve(posted, result=attrs.evolve(posted.result, date_created=created))
     return posted if mark is None else attrs.evolve(posted, repeated=mark)
@@ -285,14 +276,8 @@ def posted_again(posted: PostedResult, again: RaceResultEvent, mark: RecordMark 
 
 def newest_final(posted: Iterable[PostedResult]) -> datetime | None:
     """Returns when RBHQ created the newest of the results that are FINAL; `None` if that is not known."""
-    created = (_created(one.result) for one in posted if one.result.status == RaceStatus.FINAL)
+    created = (with_zone(one.result.date_created) for one in posted if one.result.status == RaceStatus.FINAL)
     return max((time for time in created if time is not None), default=None)
-
-
-def _created(result: RaceResultEvent) -> datetime | None:
-    created = result.date_created
-    # a time without a zone, in an event that the application constructed, is UTC, as on the wire
-    return created.replace(tzinfo=timezone.utc) if created is not None and created.tzinfo is None else created
 
 
 def is_same_result(one: RaceResultEvent, other: RaceResultEvent) -> bool:

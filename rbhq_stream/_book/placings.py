@@ -26,8 +26,7 @@ def obstacle(result: RaceResultEvent, paid_as: PriceType, rules: SettlementRules
         return PayoutReason.UNKNOWN_PRICE_TYPE
     if _states_factors(result, paid_as):
         return None
-    has_winner = any(listed.final_position == 1 for listed in result.results)
-    return None if has_winner and rules.positions is InDoubt.SETTLE else PayoutReason.NO_FACTOR
+    return None if has_winner(result) and rules.positions is InDoubt.SETTLE else PayoutReason.NO_FACTOR
 
 
 def payout_factor(
@@ -68,3 +67,13 @@ def is_placed(listed: RunnerResult) -> bool:
     """Whether a result gives a runner a position or a payout."""
     has_position = listed.final_position is not None and listed.final_position > 0
     return has_position or any(listed.payout_factors.for_type(price_type) for price_type in _PLACES)
+
+
+def placed(result: RaceResultEvent) -> frozenset[int]:
+    """Returns the runners that the result gives a position or a payout."""
+    return frozenset(runner.runner_number for runner in result.results if is_placed(runner))
+
+
+def has_winner(result: RaceResultEvent) -> bool:
+    """Returns whether the result names a winner."""
+    return any(runner.final_position == 1 for runner in result.results)

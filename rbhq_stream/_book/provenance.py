@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Union
 
 from attrs import frozen
 
 from rbhq_stream._slots import open_class
+from rbhq_stream._timestamps import MAX_MILLISECONDS, from_micros, to_micros
 from rbhq_stream.events import RaceEvent
 from rbhq_stream.record import Record
 
@@ -33,26 +34,6 @@ class RecordMark:
     def coordinates(self) -> tuple[str, int, int]:
         """Topic, partition and offset, which together identify the record."""
         return self.topic, self.partition, self.offset
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
-_EXACT_AS_FLOAT = 2**52
-"""Below this, in the year 2112, a float of seconds is nearest to the right microsecond; it makes a time much faster."""
-MAX_MILLISECONDS = 253_402_300_799_999
-"""The last millisecond of the year 9999, where the calendar ends."""
-
-
-def to_micros(time: datetime) -> int:
-    """Returns the microseconds since 1970 of an aware time."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def from_micros(micros: int) -> datetime:
-    """Returns the time in UTC, exactly."""
-    if 0 <= micros < _EXACT_AS_FLOAT:
-        return datetime.fromtimestamp(micros / 1e6, timezone.utc)
-    return _EPOCH + timedelta(0, 0, micros)
 
 
 Partition = tuple[str, int]

@@ -24,12 +24,13 @@ from rbhq_stream._book.lifecycle import Standing, Transition, transition
 from rbhq_stream._book.present import Present
 from rbhq_stream._book.price_log import Entry, PriceLog
 from rbhq_stream._book.prices import Prices, PriceTable, updated, withdrawn
-from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at, to_micros
+from rbhq_stream._book.provenance import Location, Partition, RecordMark, mark_at
 from rbhq_stream._book.race_history import RaceHistory
 from rbhq_stream._book.scratching_changes import scratching_changes
 from rbhq_stream._book.snapshots import SavedRace
 from rbhq_stream._book.state import RaceState
 from rbhq_stream._book.statement_changes import with_result, with_status
+from rbhq_stream._timestamps import to_micros
 from rbhq_stream.events import Event, PriceEvent, PriceUpdate, RaceId, RaceResultEvent, RaceStatusEvent
 
 

@@ -15,9 +15,10 @@ from rbhq_stream._book.changes import Anomaly, Change, RaceLeft
 from rbhq_stream._book.departures import Departures
 from rbhq_stream._book.history import BEGINNING
 from rbhq_stream._book.price_log import PriceLog, SharedKeys
-from rbhq_stream._book.provenance import MAX_MILLISECONDS, Location, Partition, locate, mark_at
+from rbhq_stream._book.provenance import Location, Partition, locate, mark_at
 from rbhq_stream._book.race import BookedRace
 from rbhq_stream._book.snapshots import SavedBook, SavedRace
+from rbhq_stream._timestamps import MAX_MILLISECONDS
 from rbhq_stream.events import Event, PriceEvent, RaceId, RaceResultEvent, RaceStatusEvent
 from rbhq_stream.record import Record
 from rbhq_stream.source import TopicPartition

@@ -25,7 +25,8 @@ from rbhq_stream._book.facts import Facts
 from rbhq_stream._book.ledger import DeductionLedger
 from rbhq_stream._book.lifecycle import PostedResult, StatedStatus
 from rbhq_stream._book.prices import Price, PriceFact, PriceKey, fact_of, price_of
-from rbhq_stream._book.provenance import Partition, RecordMark, mark_at, to_micros
+from rbhq_stream._book.provenance import Partition, RecordMark, mark_at
+from rbhq_stream._timestamps import to_micros
 from rbhq_stream._wire import decode, encode
 from rbhq_stream.errors import RbhqStreamError
 from rbhq_stream.events import PriceEvent, PriceType, RaceResultEvent, RaceStatus, Scratching, Unscratching
@@ -161,6 +162,8 @@ def read(path: Path) -> SavedBook:
         if msgspec.json.decode(document["sha256"]) != sha256(document["book"]).hexdigest():
             raise SnapshotError(str(path), "its checksum is wrong: it was damaged")
         return _converter.structure(msgspec.json.decode(document["book"]), SavedBook)
+    except SnapshotError:
+        raise
     except (
         msgspec.MsgspecError,
         ArithmeticError,
@@ -172,8 +175,6 @@ def read(path: Path) -> SavedBook:
         cattrs.BaseValidationError,
         RbhqStreamError,
     ) as error:
-        if isinstance(error, SnapshotError):
-            raise
         raise SnapshotError(str(path), str(error) or type(error).__name__) from error
 
 

@@ -16,12 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from rbhq_stream._tables.schemas import SCHEMAS
+from rbhq_stream._timestamps import MAX_MILLISECONDS
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent, Unscratching
 from rbhq_stream.record import RawRecord, Record
 
 _EVENT_COLUMNS = 7
-_LAST_TIME = 253_402_300_799_999
-"""The last millisecond that a datetime can represent. A producer may write any number."""
 _topic, _partition, _offset = methodcaller("topic"), methodcaller("partition"), methodcaller("offset")
 _timestamp = methodcaller("timestamp")
 _DEDUCTIONS = (
@@ -121,7 +120,7 @@ def _event_columns(events: Sequence[Event]) -> list[list[Any]]:
     else:  # straight from a source, as almost always: no Python code runs for each event
         # Arrow takes the microseconds since 1970 as they are
         stamps = map(_timestamp, raws)
-        times = [time * 1000 if kind and 0 <= time <= _LAST_TIME else None for kind, time in stamps]
+        times = [time * 1000 if kind and 0 <= time <= MAX_MILLISECONDS else None for kind, time in stamps]
         columns = [
             times,
             list(map(_topic, raws)),
