@@ -122,35 +122,30 @@ class GateRules:
 DEFAULT_GATE_RULES = GateRules()
 
 
-@frozen(kw_only=True)
-class Inquiry:
-    """A bet that might be taken at a moment, and what is known then. `RaceBook.accepting_bets` describes the fields."""
+def decide(
+    race_id: RaceId,
+    race: RaceState | None,
+    *,
+    runner: int | None,
+    price_type: PriceType | None,
+    health: Health | None,
+    now: datetime,
+    card: RaceCard | None,
+    rules: GateRules,
+) -> BettingDecision:
+    """Returns whether to take a bet, with every reason against it. `RaceBook.accepting_bets` describes the arguments.
 
-    runner: int | None
-    price_type: PriceType | None
-    health: Health | None
-    now: datetime
-    card: RaceCard | None
-    rules: GateRules
-
-    def decision(self, race_id: RaceId, race: RaceState | None) -> BettingDecision:
-        """Returns whether to take the bet, with every reason against it.
-
-        Args:
-            race_id: The race.
-            race: Its state; `None` if the book does not have it.
-
-        Raises:
-            TypeError: `now` is not a `datetime`.
-            ValueError: `now` has no time zone.
-        """
-        now = checks.aware("now", self.now)
-        against = [*_feed(self.health, now, self.rules), *_schedule(race_id, now, self.card, self.rules)]
-        if race is None:
-            against.append(Refusal(RefusalReason.UNKNOWN_RACE, f"the book does not have race {race_id}"))
-        else:
-            against += [*_race(race), *_prices(race, self.runner, self.price_type, now, self.rules)]
-        return BettingDecision(race_id, tuple(against), self.runner, self.price_type)
+    Raises:
+        TypeError: `now` is not a `datetime`.
+        ValueError: `now` has no time zone.
+    """
+    now = checks.aware("now", now)
+    against = [*_feed(health, now, rules), *_schedule(race_id, now, card, rules)]
+    if race is None:
+        against.append(Refusal(RefusalReason.UNKNOWN_RACE, f"the book does not have race {race_id}"))
+    else:
+        against += [*_race(race), *_prices(race, runner, price_type, now, rules)]
+    return BettingDecision(race_id, tuple(against), runner, price_type)
 
 
 def _feed(health: Health | None, now: datetime, rules: GateRules) -> Iterator[Refusal]:
@@ -269,10 +264,16 @@ class BettingGate:
             ValueError: `now` has no time zone.
         """
         before = self._decision
-        inquiry = Inquiry(
-            runner=self._runner, price_type=self._price_type, health=health, now=now, card=card, rules=self._rules
+        after = self._decision = decide(
+            self._race_id,
+            race,
+            runner=self._runner,
+            price_type=self._price_type,
+            health=health,
+            now=now,
+            card=card,
+            rules=self._rules,
         )
-        after = self._decision = inquiry.decision(self._race_id, race)
         if before is not None and _kinds(before) == _kinds(after):
             return None
         return BettingChanged(self._race_id, None, before, after)

@@ -8,12 +8,12 @@ from datetime import datetime
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._book.finality import Finality
 from rbhq_stream._book.frozen_mapping import FrozenMapping
-from rbhq_stream._book.gate import DEFAULT_GATE_RULES, BettingDecision, GateRules, Inquiry
+from rbhq_stream._book.gate import DEFAULT_GATE_RULES, BettingDecision, GateRules, decide
 from rbhq_stream._book.history import BEGINNING, HistoryError, TooEarlyError
-from rbhq_stream._book.provenance import from_micros, to_micros
 from rbhq_stream._book.races import Races
 from rbhq_stream._book.state import RaceState
 from rbhq_stream._race_card import RaceCard
+from rbhq_stream._timestamps import from_micros, to_micros
 from rbhq_stream.events import PriceType, RaceId
 from rbhq_stream.health import Health
 from rbhq_stream.source import TopicPartition
@@ -123,8 +123,10 @@ class ReadableBook:
             TypeError: `now` is not a `datetime`.
             ValueError: `now` has no time zone.
         """
-        inquiry = Inquiry(runner=runner, price_type=price_type, health=health, now=now, card=card, rules=rules)
-        return inquiry.decision(race_id, self.get(race_id))
+        race = self.get(race_id)
+        return decide(
+            race_id, race, runner=runner, price_type=price_type, health=health, now=now, card=card, rules=rules
+        )
 
     @property
     def newest_at(self) -> datetime | None:
