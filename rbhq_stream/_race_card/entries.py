@@ -11,12 +11,7 @@ from attrs import field, frozen
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream.events import NO_EXTRA, Extra, RaceId
-
-_extra = checks.instance_of(Extra, "a mapping with strings as keys")
-
-
-def _to_extra(fields: Any) -> Any:
-    return Extra(fields) if isinstance(fields, dict) and not isinstance(fields, Extra) else fields
+from rbhq_stream.events._extra import is_extra, to_extra
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -42,7 +37,7 @@ class CardRunner:
     )
     barrier_position: int | None = field(default=None, kw_only=True, validator=checks.optional_integer)
     """The starting position."""
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
 
 
 @frozen
@@ -56,7 +51,7 @@ class CardRace:
     runners: tuple[CardRunner, ...] = field(default=(), validator=checks.each(checks.instance_of(CardRunner)))
     distance: int | None = field(default=None, kw_only=True, validator=checks.optional_integer)
     """Metres."""
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
 
     def runner_name(self, runner_number: int) -> str | None:
         """Returns the name of a runner; `None` if the card has none."""
@@ -81,7 +76,7 @@ class CardMeeting:
     region: str | None = field(default=None, kw_only=True, validator=checks.optional_text)
     rail: str | None = field(default=None, kw_only=True, validator=checks.optional_text)
     """The position of the rail."""
-    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=_to_extra, validator=_extra)
+    extra: Extra = field(default=NO_EXTRA, kw_only=True, converter=to_extra, validator=is_extra)
 
     def __attrs_post_init__(self) -> None:
         for race in self.races:

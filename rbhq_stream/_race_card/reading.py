@@ -186,7 +186,7 @@ def _race_facts(fields: _Fields, meeting_id: int | None) -> dict[str, Any]:
 
 def _race_id(fields: _Fields, around: int | None) -> RaceId:
     """Reads the race's id: from its own fields, from both in one, and from the meeting around it."""
-    joined = fields.need(_event_id, *_EVENT_ID) if fields.has(_EVENT_ID) else None
+    joined = fields.need(values.race_id, *_EVENT_ID) if fields.has(_EVENT_ID) else None
     own = fields.need(values.natural, *_MEETING_ID) if fields.has(_MEETING_ID) else None
     number = fields.need(values.natural, *_RACE_NUMBER) if fields.has(_RACE_NUMBER) or joined is None else None
     meetings = {known for known in (own, around) if known is not None}
@@ -201,13 +201,6 @@ def _race_id(fields: _Fields, around: int | None) -> RaceId:
         where = _MEETING_ID[0] if len(meetings) > 1 else _RACE_NUMBER[0]
         raise Unreadable(Fault(step(where), stated, "the same race in all of its ids"))
     return RaceId(meetings.pop(), numbers.pop())
-
-
-def _event_id(value: object) -> RaceId:
-    try:
-        return RaceId.parse(values.text(value))
-    except ValueError:
-        raise unreadable(value, 'a race such as "1397808-7"') from None
 
 
 def _runners(fields: _Fields) -> tuple[CardRunner, ...]:

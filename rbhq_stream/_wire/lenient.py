@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, cast, get_args
 
 from rbhq_stream._wire import values
-from rbhq_stream._wire.faults import MISSING, Faults, Unreadable, found, step, unreadable
+from rbhq_stream._wire.faults import MISSING, Faults, Unreadable, found, step
 from rbhq_stream._wire.names import EVENT_ID, FIELDS, IDS, NAMES_OF, RACE, Part, by_lower_case
 from rbhq_stream._wire.objects import Fields, builder, each, extra_of
 from rbhq_stream.errors import Fault
@@ -23,7 +23,6 @@ from rbhq_stream.events import (
     PriceEvent,
     PriceType,
     PriceUpdate,
-    RaceId,
     RaceResultEvent,
     RaceStatusEvent,
 )
@@ -115,11 +114,7 @@ def _race(fields: Fields, outer: _Ids) -> _Ids:
 
 
 def _event_id(value: Any) -> _Ids:
-    try:
-        race = RaceId.parse(values.text(value))
-        return dict(zip(RACE, (values.natural(race.meeting_id), values.natural(race.event_number)), strict=True))
-    except (ValueError, Unreadable):
-        raise unreadable(value, 'a race such as "1397808-7"') from None
+    return dict(zip(RACE, values.race_id(value), strict=True))
 
 
 # statuses and results

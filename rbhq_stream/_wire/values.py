@@ -17,7 +17,7 @@ import msgspec
 
 from rbhq_stream._wire.faults import Faults, NotANumber, Unreadable, found, shortened, step, unreadable
 from rbhq_stream.errors import Fault
-from rbhq_stream.events import PriceType, RaceStatus
+from rbhq_stream.events import PriceType, RaceId, RaceStatus
 
 _M = TypeVar("_M", PriceType, RaceStatus)
 
@@ -175,6 +175,17 @@ def _member(kind: type[_M], value: object, expected: str) -> _M:
         return kind(text(value))
     except ValueError:  # blank
         raise unreadable(value, expected) from None
+
+
+def race_id(value: object) -> RaceId:
+    """Reads both numbers of a race in one string."""
+    try:
+        race = RaceId.parse(text(value))
+        for number in race:
+            natural(number)
+    except (ValueError, Unreadable):
+        raise unreadable(value, 'a race such as "1397808-7"') from None
+    return race
 
 
 # unknown fields
