@@ -138,6 +138,9 @@ class Fault:
     expected: str
     """What was expected instead."""
 
+    def __str__(self) -> str:
+        return f"at {self.path} found {self.found}, expected {self.expected}"
+
 
 class DecodeError(RbhqStreamError, ValueError):
     """A record that cannot be decoded without guessing.
@@ -173,7 +176,7 @@ class DecodeError(RbhqStreamError, ValueError):
 
     def __str__(self) -> str:
         where = f"{self.record}: " if self.record else ""
-        faults = [f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in self.faults[:20]]
+        faults = list(map(str, self.faults[:20]))
         if len(self.faults) > len(faults):
             faults.append(f"and {len(self.faults) - len(faults)} more")
         return f"{where}not a {self.kind}: {'; '.join(faults)}"

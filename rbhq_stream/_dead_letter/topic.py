@@ -102,7 +102,7 @@ def _headers_of(error: DecodeError, record: Record) -> Iterator[tuple[str, bytes
         yield "rbhq.timestamp", record.timestamp.isoformat().encode()
     yield "rbhq.kind", error.kind.encode()
     first = error.faults[:MAX_FAULTS_IN_HEADER]
-    faults = "; ".join(f"at {fault.path} found {fault.found}, expected {fault.expected}" for fault in first)
+    faults = "; ".join(map(str, first))
     more = len(error.faults) - len(first)
     yield "rbhq.fault", (f"{faults}; and {more} more" if more else faults).encode()
 

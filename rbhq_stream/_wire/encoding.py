@@ -52,7 +52,7 @@ def encode(event: Event) -> bytes:
             try:
                 return _encoder.encode(write(event))
             except Unreadable as bad:
-                found = "; ".join(f"at {one.path} found {one.found}, expected {one.expected}" for one in bad.under("$"))
+                found = "; ".join(map(str, bad.under("$")))
                 raise ValueError(f"this {kind.__name__} can't be written: {found}") from None
     expected = ", ".join(kind.__name__ for kind in _EVENT_WRITERS)
     raise TypeError(f"encode({event!r}): expected one of {expected}")
