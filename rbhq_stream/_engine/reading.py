@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from rbhq_stream import _field_checks as checks
 from rbhq_stream._config import FeedConfig
 from rbhq_stream._engine.async_feed import AsyncFeed
 from rbhq_stream._engine.cursor import OnBadRecord
@@ -74,12 +75,8 @@ def _time_range(
         ValueError: there is no such time range, or some of it is still to come.
     """
     now = datetime.now(timezone.utc)
-    until = now if until is None else until
-    for name, time in (("since", since), ("until", until)):
-        if not isinstance(time, datetime):
-            raise TypeError(f"{name}={time!r}: expected an aware datetime")
-        if time.tzinfo is None:
-            raise ValueError(f"{name}={time!r}: has no time zone; give an aware datetime")
+    since = checks.aware("since", since)
+    until = now if until is None else checks.aware("until", until)
     if until > now:
         raise ValueError(f"until={until!r}: is in the future; use a Feed for what is still to come")
     if since >= until:
