@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from rbhq_stream._config import FeedConfig
+from rbhq_stream._config.tuning import milliseconds
 from rbhq_stream._kafka.asking import ReplyTimeout
 from rbhq_stream._kafka.commits import Commits
 from rbhq_stream._kafka.connecting import check
@@ -166,7 +167,7 @@ def make_consumer(config: FeedConfig, reports: Reports, commits: Commits) -> Con
                 "on_commit": commits.on_reply,
                 "logger": reports,
                 "stats_cb": reports.statistics,
-                "statistics.interval.ms": round(STATISTICS_INTERVAL * 1000),
+                "statistics.interval.ms": milliseconds(STATISTICS_INTERVAL),
                 # reports the offset after control records and aborted records, which are never handed over
                 "enable.partition.eof": True,
             }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from rbhq_stream._config.properties import KafkaProperties
+from rbhq_stream._config.tuning import milliseconds
 from rbhq_stream._forks import forks
 from rbhq_stream._kafka import codes
 from rbhq_stream._kafka.reports import Reports
@@ -62,7 +63,7 @@ class ConfirmedProducer:
         )
         self._properties.update(properties)
         self._properties.update(
-            {"acks": "all", "enable.idempotence": True, "message.timeout.ms": max(1, round(timeout * 1000))}
+            {"acks": "all", "enable.idempotence": True, "message.timeout.ms": milliseconds(timeout)}
         )
         self._timeout = timeout
         self._lock = threading.Lock()
