@@ -202,13 +202,18 @@ class KafkaSource:
         reads them from the committed offsets.
         """
         ours = _converted(partitions)
-        self._partitions.assign(ours)
-        given = self._owner.assigned(ours)
+        given = self._take_over(ours)
         self._member_since = time.monotonic()
         self._ends.begin(ours, self._member_since)
         if given:
             self._positioning.assign(consumer, {partition: given.get(partition) for partition in ours})
-        _log.info("assigned: %s%s", _listed(ours), f", positions of the application: {given}" if given else "")
+
+    def _take_over(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Notes that these partitions are assigned. Returns the positions that the application gives for them."""
+        self._partitions.assign(partitions)
+        given = self._owner.assigned(partitions)
+        _log.info("assigned: %s%s", _listed(partitions), f", positions of the application: {given}" if given else "")
+        return given
 
     def _revoked(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         """Handles a revocation: `on_revoke`. Commits for these partitions, which is not possible afterwards."""

@@ -48,12 +48,9 @@ class EveryPartitionSource(KafkaSource):
         new = sorted(partition for partition in partitions if partition not in assigned)
         if not new:
             return
-        self._partitions.assign(new)
-        given = self._owner.assigned(new)
+        self._take_over(new)
         for partition in new:
             self._positioning.unplace(partition)
-        listed = ", ".join(map(str, new))
-        _log.info("assigned: %s%s", listed, f", positions of the application: {given}" if given else "")
 
     def _take_in_error(self, message: Message) -> None:
         error = message.error()
