@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 
 _log = logging.getLogger("rbhq_stream.kafka")
+INTERVAL = 10.0
+"""Seconds between two lines of a kind."""
+MAX_KINDS = 1_000
+"""How many kinds are remembered."""
 _DIGITS = re.compile(r"\d+")
 
 
@@ -17,8 +21,6 @@ class LimitedLog:
     Args:
         max_level: lines above this level are written at it.
         clock: the time in seconds.
-        interval: seconds between two lines of a kind.
-        max_kinds: how many kinds are remembered.
     """
 
     def __init__(
@@ -26,13 +28,9 @@ class LimitedLog:
         max_level: int = logging.CRITICAL,
         *,
         clock: Callable[[], float] = time.monotonic,
-        interval: float = 10.0,
-        max_kinds: int = 1000,
     ) -> None:
         self._max_level = max_level
         self._clock = clock
-        self._interval = interval
-        self._max_kinds = max_kinds
         self._written: dict[str, tuple[float, int]] = {}  # when last, and how many were left out since
 
     def write(self, level: int, key: str, subject: str, text: str) -> None:
@@ -53,10 +51,10 @@ class LimitedLog:
         """Returns how many lines of this kind were left out before this one, or `None` to leave this one out too."""
         now = self._clock()
         last, left_out = self._written.get(kind, (float("-inf"), 0))
-        if now - last < self._interval:
+        if now - last < INTERVAL:
             self._written[kind] = (last, left_out + 1)
             return None
-        if len(self._written) >= self._max_kinds:
+        if len(self._written) >= MAX_KINDS:
             self._written.clear()
         self._written[kind] = (now, 0)
         return left_out
