@@ -28,12 +28,12 @@ class _Forks:
     def __init__(self) -> None:
         self._watched: WeakSet[Forkable] = WeakSet()
         if hasattr(os, "register_at_fork"):  # Windows has no fork
-            os.register_at_fork(after_in_child=self._tell)
+            os.register_at_fork(after_in_child=self._notify)
 
     def watch(self, forkable: Forkable) -> None:
         self._watched.add(forkable)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for forkable in list(self._watched):
             forkable.note_fork()
 

@@ -24,7 +24,7 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(
@@ -39,7 +39,7 @@ class Interruption:
         if self.requested:
             self._act()
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+    def _request(self, _number: int, _frame: FrameType | None) -> None:
         if not self.requested:  # a second signal may arrive while the first one is handled
             self.requested = True
             self._act()

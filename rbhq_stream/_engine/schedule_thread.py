@@ -20,7 +20,7 @@ SCHEDULE_INTERVAL = 5.0
 _Period = tuple[datetime, datetime]
 
 
-class _Answer(NamedTuple):
+class _Outcome(NamedTuple):
     """The outcome of a call."""
 
     call: int
@@ -41,7 +41,7 @@ class ScheduleThread:
         self._schedule = schedule
         self._before_jump = timedelta(seconds=before_jump)
         self._periods: SimpleQueue[_Period | None] = SimpleQueue()
-        self._answer = _Answer(0, (), "the schedule has not returned yet")  # the schedule thread replaces it
+        self._outcome = _Outcome(0, (), "the schedule has not returned yet")  # the schedule thread replaces it
         self._calls = 0  # the health thread writes this and the rest
         self._called_at = float("-inf")
         self._period: _Period | None = None
@@ -57,13 +57,13 @@ class ScheduleThread:
             now: the time now (monotonic).
             wall: the same by the clock that the schedule is judged by.
         """
-        answer = self._answer
-        is_running = answer.call < self._calls
+        outcome = self._outcome
+        is_running = outcome.call < self._calls
         if not is_running and (now >= self._called_at + SCHEDULE_INTERVAL or not self._covers(wall)):
             self._call(now, wall)
             is_running = True
         return ScheduleReply(
-            jumps=answer.jumps, failure=answer.failure, called_at=self._called_at if is_running else None
+            jumps=outcome.jumps, failure=outcome.failure, called_at=self._called_at if is_running else None
         )
 
     def end(self) -> None:
@@ -91,7 +91,7 @@ class ScheduleThread:
             since, until = period
             try:
                 jumps = {jump for jump in self._schedule(since, until) if since <= jump <= until}
-                self._answer = _Answer(call, tuple(sorted(jumps)), None)
+                self._outcome = _Outcome(call, tuple(sorted(jumps)), None)
             # the application's: what it raises becomes the reason, and even a SystemExit must not end the thread
             except BaseException as error:  # noqa: BLE001
-                self._answer = _Answer(call, (), f"the schedule raised {type(error).__name__}: {error}")
+                self._outcome = _Outcome(call, (), f"the schedule raised {type(error).__name__}: {error}")

@@ -80,9 +80,9 @@ def _can_read_group(consumer: Consumer, group_id: str, partitions: list[TopicPar
         AuthorizationError: this user has no right to the group.
         KafkaException: the coordinator doesn't reply now.
     """
-    for answer in consumer.committed([KafkaPartition(*partition) for partition in partitions], timeout=timeout):
-        if answer.error is not None:
-            refused = connect_error(answer.error, resource=group_id)
+    for reply in consumer.committed([KafkaPartition(*partition) for partition in partitions], timeout=timeout):
+        if reply.error is not None:
+            refused = connect_error(reply.error, resource=group_id)
             if refused is not None:
                 raise refused
             return None

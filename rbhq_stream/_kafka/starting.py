@@ -120,14 +120,14 @@ def starting_offsets(
     """
     committed = offsets.committed([partition for partition, known in partitions.items() if known is None])
     first, end = offsets.first(partitions), offsets.end(partitions)
-    fresh = [partition for partition, answer in committed.items() if answer.offset < 0]
+    fresh = [partition for partition, reply in committed.items() if reply.offset < 0]
     found = _starts(offsets, config, [partition for partition in fresh if partition in old], first, end)
     for partition in fresh:
         if partition not in old:
             found[partition] = first[partition]
             _log.info("%s: added to its topic, starting at its beginning, offset %d", partition, first[partition])
     next_offsets = {partition: known for partition, known in partitions.items() if known is not None}
-    next_offsets.update({partition: answer.offset for partition, answer in committed.items() if answer.offset >= 0})
+    next_offsets.update({partition: reply.offset for partition, reply in committed.items() if reply.offset >= 0})
     for partition, (gap, after) in _known_gaps(offsets, partitions, first).items():
         _log.info("%s: the offsets %d to %d hold no records, reading on at %d", partition, gap, after - 1, after)
         ends.skipped(partition, gap, after)
@@ -171,10 +171,10 @@ def _known_gaps(
     """
     gone = {p: known for p, known in partitions.items() if known is not None and known < first[p]}
     gaps = {}
-    for partition, answer in offsets.committed(gone).items():
-        gap = first_without_record(answer.metadata)
-        if gap is not None and gap <= gone[partition] and first[partition] <= answer.offset:
-            gaps[partition] = gap, answer.offset
+    for partition, reply in offsets.committed(gone).items():
+        gap = first_without_record(reply.metadata)
+        if gap is not None and gap <= gone[partition] and first[partition] <= reply.offset:
+            gaps[partition] = gap, reply.offset
     return gaps
 
 
