@@ -1,12 +1,16 @@
-"""Fixtures that every test may use: the real broker, the real PostgreSQL and feeds on records from memory.
+"""Fixtures that every test may use: the real broker and the embedded one, PostgreSQL, and feeds on records in memory.
 
 Only tests that ask for a server start it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from rbhq_stream.testing import EmbeddedBroker
 
 pytest_plugins = ["tests.broker.fixtures", "tests.memory_feeds", "tests.pages", "tests.postgres.fixtures"]
 
@@ -15,6 +19,12 @@ _KAFKA_FIXTURES = {"kafka", "kafka3", "faulty", "proxied", "make_partner"}
 # hypothesis limits the time of an example, but how long one takes depends on what else the machine does
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

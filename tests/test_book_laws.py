@@ -21,6 +21,7 @@ from rbhq_stream import (
 )
 from rbhq_stream._book.races import Races
 from tests.book_strategies import LAST, RACES, Day, days
+from tests.naive_race import time_of
 from tests.race_books import after, apply
 
 
@@ -28,12 +29,6 @@ def book_of(events: tuple[Event, ...]) -> RaceBook:
     book = RaceBook()
     apply(book, *events)
     return book
-
-
-def time_of(event: Event) -> datetime:
-    time = event.require_record().timestamp
-    assert time is not None
-    return time
 
 
 @given(days(), st.data())

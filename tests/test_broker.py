@@ -121,13 +121,6 @@ def test_topics_can_be_changed(kafka: KafkaCluster, make_partner: MakePartner) -
     kafka.delete_topic(topic)
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """A broker behind a proxy, for faults that must not happen to the shared broker."""
-    with KafkaCluster(tmp_path_factory.mktemp("faulty"), proxied=True) as cluster:
-        yield cluster
-
-
 def test_a_killed_broker_comes_back_with_its_data(faulty: KafkaCluster) -> None:
     partner = new_partner(faulty)
     topic = partner.topics.prices

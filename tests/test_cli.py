@@ -13,16 +13,11 @@ import pytest
 
 from rbhq_stream import _cli as cli
 from rbhq_stream._config import FeedConfig
-from tests.broker.fixtures import Partner, new_partner
+from tests.broker.fixtures import Partner
 from tests.broker.kafka import KafkaCluster
 from tests.broker.ports import free_port
 
 CANARY = "canary-of-the-command"
-
-
-@pytest.fixture(scope="module")
-def anyone(kafka: KafkaCluster) -> Partner:
-    return new_partner(kafka)
 
 
 @pytest.fixture

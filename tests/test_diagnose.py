@@ -36,19 +36,6 @@ NETWORK = ["resolve", "connect", "tls"]
 Examine = Callable[..., Diagnosis]
 
 
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """A broker behind a proxy, for what must not happen to the shared one."""
-    with KafkaCluster(tmp_path_factory.mktemp("faulty"), proxied=True) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def anyone(kafka: KafkaCluster) -> Partner:
-    """A partner for tests that neither change its permissions nor depend on the content of its topics."""
-    return new_partner(kafka)
-
-
 @pytest.fixture
 def examine(caplog: pytest.LogCaptureFixture) -> Examine:
     """Calls `diagnose`, and checks what holds for every result: it is in time, can be printed, and has no password."""

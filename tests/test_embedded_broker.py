@@ -7,7 +7,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import cast
 
@@ -29,12 +28,6 @@ from rbhq_stream.events import (
 )
 from rbhq_stream.record import RawRecord, Record
 from rbhq_stream.testing import BrokerClosedError, EmbeddedBroker, PublishError
-
-
-@pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
 
 
 def price(race: int, cents: int = 440) -> PriceEvent:

@@ -30,12 +30,6 @@ from tests.broker.kafka import KafkaCluster
 NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
 
 
-@pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
-
-
 def status(race: int) -> RaceStatusEvent:
     return RaceStatusEvent(1397808, race, RaceStatus.OPEN)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -24,12 +24,6 @@ from tests.waiting import wait_for
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
 BROKERLESS = '{"brokers": {":0/internal": {"source":"internal"}, "GroupCoordinator": {"source":"logical"}}}'
-
-
-@pytest.fixture
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
 
 
 def race(number: int) -> RaceStatusEvent:

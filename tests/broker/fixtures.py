@@ -72,6 +72,19 @@ def kafka3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """A broker behind a proxy, for faults that must not happen to the shared one."""
+    with KafkaCluster(tmp_path_factory.mktemp("faulty"), proxied=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def anyone(kafka: KafkaCluster) -> Partner:
+    """A partner for tests that neither change its permissions nor depend on the content of its topics."""
+    return new_partner(kafka)
+
+
 @pytest.fixture
 def make_partner(request: pytest.FixtureRequest) -> MakePartner:
     """Create a partner on a cluster (``kafka`` by default), as often as needed."""
