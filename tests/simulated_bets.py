@@ -37,9 +37,9 @@ def bets_on(simulator: Simulator, truth: Mapping[RaceId, RaceTruth], seed: int) 
     chance = random.Random(seed)
     bets: list[Bet] = []
     for race in simulator.card.races:
-        told = truth[race.race_id]
-        runners = [*told.starters, *(scratching.runner_number for scratching in told.scratchings)]
-        placed = [runner for group in told.placings[:4] for runner in group]
+        outcome = truth[race.race_id]
+        runners = [*outcome.starters, *(scratching.runner_number for scratching in outcome.scratchings)]
+        placed = [runner for group in outcome.placings[:4] for runner in group]
         for _ in range(BETS_PER_RACE):
             bets.append(
                 Bet(
@@ -55,13 +55,13 @@ def bets_on(simulator: Simulator, truth: Mapping[RaceId, RaceTruth], seed: int) 
     return bets
 
 
-def cents(bet: Bet, told: RaceTruth) -> int:
+def cents(bet: Bet, outcome: RaceTruth) -> int:
     """What a bet pays, by what happened in the simulation."""
-    scratched = {scratching.runner_number: scratching for scratching in told.scratchings}
+    scratched = {scratching.runner_number: scratching for scratching in outcome.scratchings}
     stake = round(bet.stake * 100)
-    if told.status is RaceStatus.ABANDONED or bet.runner in scratched:
+    if outcome.status is RaceStatus.ABANDONED or bet.runner in scratched:
         return stake
-    starters = len(told.starters)
+    starters = len(outcome.starters)
     if bet.price_type is PriceType.PLACE and starters < 5:
         return stake
     places = PLACES.get(bet.price_type) or (3 if starters >= 8 else 2)
@@ -72,5 +72,5 @@ def cents(bet: Bet, told: RaceTruth) -> int:
         assert scratching.scratch_time is not None
         if bet.struck_at < scratching.scratch_time:
             left -= Fraction(deduction)
-    amount = stake * bet.price * max(left, Fraction(0)) * Fraction(told.payout_factor(bet.runner, places))
+    amount = stake * bet.price * max(left, Fraction(0)) * Fraction(outcome.payout_factor(bet.runner, places))
     return int(amount + Fraction(1, 2))  # half a cent is rounded up

@@ -74,11 +74,11 @@ class Clock:
 
 
 class Board:
-    """A watch over a book, and what it told."""
+    """A watch over a book, and the notices that it reported."""
 
     def __init__(self, names: Names = NAMES, selection: Selection = ALL_RACES, *, with_prices: bool = False) -> None:
         self.clock = Clock()
-        self.told: list[Notice] = []
+        self.reported: list[Notice] = []
         self.book = RaceBook()
         self.watch = Watch(
             self.book,
@@ -88,15 +88,15 @@ class Board:
             selection=selection,
             with_prices=with_prices,
         )
-        self.watch.report_to(self.told.append)
+        self.watch.report_to(self.reported.append)
 
     def apply(self, *events: Event) -> list[Notice]:
         """Applies events, and returns the notices about them."""
-        before = len(self.told)
+        before = len(self.reported)
         for event in events:
             for change in self.book.apply(event):
                 self.watch.note(change)
-        return self.told[before:]
+        return self.reported[before:]
 
 
 def of_race(
@@ -164,7 +164,7 @@ def test_the_life_of_a_race_is_told_in_words() -> None:
     board = Board()
     scratching = Scratching(4, win_deduction=Decimal("0.07"))
     revised = Scratching(4, win_deduction=Decimal("0.05"))
-    told = board.apply(
+    notices = board.apply(
         status(RaceStatus.OPEN),
         price("4.40"),
         price("3.10", runner=4),
@@ -178,7 +178,7 @@ def test_the_life_of_a_race_is_told_in_words() -> None:
         result(RaceStatus.FINAL),
         result(RaceStatus.FINAL, winner=4),
     )
-    assert [(notice.what, notice.text) for notice in told] == [
+    assert [(notice.what, notice.text) for notice in notices] == [
         ("OPEN", "gallops"),
         ("SCRATCHED", "runner 4, 7c off the win dollar"),
         ("DEDUCTION", "runner 4, now 5c, was 7c"),
@@ -190,13 +190,13 @@ def test_the_life_of_a_race_is_told_in_words() -> None:
         ("FINAL", "all clear"),
         ("AMENDED", "1st runner 4"),
     ]
-    assert {notice.subject for notice in told} == {"Albury R7"}
+    assert {notice.subject for notice in notices} == {"Albury R7"}
 
 
 def test_prices_are_told_on_request_but_not_those_that_a_scratching_withdraws() -> None:
     board = Board(with_prices=True)
-    told = board.apply(price("4.40"), price("4"), of_race(scratchings=(Scratching(3),)))
-    assert [(notice.what, notice.text) for notice in told] == [
+    notices = board.apply(price("4.40"), price("4"), of_race(scratchings=(Scratching(3),)))
+    assert [(notice.what, notice.text) for notice in notices] == [
         ("PRICE", "3 Copper Comet  WIN 4.40"),
         ("PRICE", "3 Copper Comet  WIN 4.00, was 4.40"),
         ("SCRATCHED", "3 Copper Comet, ? off the win dollar"),
@@ -227,8 +227,8 @@ def test_an_anomaly_is_told_with_the_runner_that_it_is_about() -> None:
 
 
 def test_an_unknown_status_is_shown_as_it_is_and_reported() -> None:
-    told = Board().apply(status(RaceStatus("DELAYED")))
-    assert {(notice.what, notice.text) for notice in told} == {
+    notices = Board().apply(status(RaceStatus("DELAYED")))
+    assert {(notice.what, notice.text) for notice in notices} == {
         ("DELAYED", "gallops"),
         ("ANOMALY", "unknown status: DELAYED"),
     }
@@ -416,9 +416,9 @@ def test_races_are_in_the_order_of_their_starts_and_those_without_one_last() -> 
 )
 def test_a_selection_is_a_race_or_a_meeting(text: str, selected: list[RaceId]) -> None:
     board = Board(selection=Selection.parse(text))
-    told = board.apply(status(RaceStatus.OPEN, RaceId(2, 2)), status(RaceStatus.OPEN, RaceId(2, 1)))
+    notices = board.apply(status(RaceStatus.OPEN, RaceId(2, 2)), status(RaceStatus.OPEN, RaceId(2, 1)))
     assert board.watch.races() == selected
-    assert len(told) == len([race_id for race_id in selected if race_id != RACE])
+    assert len(notices) == len([race_id for race_id in selected if race_id != RACE])
 
 
 def test_a_market_is_shown_for_a_while_after_it_has_closed() -> None:
@@ -486,7 +486,7 @@ def test_a_simulated_day_is_shown_to_its_end() -> None:
         assert shown.status in {"FINAL", "ABANDONED"}
         assert bool(shown.placed) == (shown.status == "FINAL")
     expected = {"OPEN", "CLOSED", "RE-OPENED", "SCRATCHED", "REINSTATED", "DEDUCTION", "RESULT", "AMENDED"}
-    assert expected <= {notice.what for notice in board.told}
+    assert expected <= {notice.what for notice in board.reported}
     assert [notice.at for notice in board.watch.notices(5)] == sorted(
-        (notice.at for notice in board.told[-5:]), reverse=True
+        (notice.at for notice in board.reported[-5:]), reverse=True
     )

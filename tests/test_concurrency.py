@@ -629,9 +629,9 @@ def test_since_when_the_oldest_handler_is_running_is_known(stage: Stage) -> None
 # --- signals and rebalances
 
 
-def test_a_signal_is_told_after_everything_before_it_and_before_anything_behind_it(stage: Stage) -> None:
-    told: list[object] = []
-    stage.feed.on(PartitionsLost)(lambda signal: told.append((signal.partitions, sorted(stage.done))))
+def test_a_signal_is_delivered_after_everything_before_it_and_before_anything_behind_it(stage: Stage) -> None:
+    losses: list[object] = []
+    stage.feed.on(PartitionsLost)(lambda signal: losses.append((signal.partitions, sorted(stage.done))))
     stage.source.publish(price(1), price(2), price(1), status(3))
     stage.held = {1}
     stage.start()
@@ -641,11 +641,11 @@ def test_a_signal_is_told_after_everything_before_it_and_before_anything_behind_
     stage.source.publish(price(4))
     wait_for(lambda: stage.feed.stats.waiting_records == 5, "it is read")
     time.sleep(0.05)
-    assert told == []
+    assert losses == []
     assert 4 not in stage.begun
     stage.held = set()
     wait_for(lambda: 4 in stage.done, "the feed went on")
-    assert told == [((STATUS,), [1, 1, 2, 3])]
+    assert losses == [((STATUS,), [1, 1, 2, 3])]
     stage.stop()
 
 

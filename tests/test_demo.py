@@ -124,11 +124,11 @@ def test_an_outage_suspends_betting_until_what_was_missed_is_caught_up_with(
 
     assert run(seconds=5, plain=True) == 0
     written = capsys.readouterr().out
-    told = [line.split(maxsplit=4)[3:] for line in written.splitlines() if "  all races  " in line]
-    down = told.index(["SUSPENDED", "feed down: brokers unreachable"])
-    assert told[down - 1] == ["LIVE", "everything that was published is processed"]
-    assert told[down + 1] == ["SUSPENDED", "feed catching up"]
-    assert told[down + 2][0] == "LIVE"
+    notices = [line.split(maxsplit=4)[3:] for line in written.splitlines() if "  all races  " in line]
+    down = notices.index(["SUSPENDED", "feed down: brokers unreachable"])
+    assert notices[down - 1] == ["LIVE", "everything that was published is processed"]
+    assert notices[down + 1] == ["SUSPENDED", "feed catching up"]
+    assert notices[down + 2][0] == "LIVE"
     # how many they are depends on whether the publisher or the feed reconnects first
     assert re.search(r"^  outage: suspended for [\d.]+ s, then caught up with [\d,]+ records$", written, re.MULTILINE)
     assert "complete: every published event was received once" in written

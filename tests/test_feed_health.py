@@ -66,15 +66,15 @@ def test_a_feed_that_is_made_entered_and_closed(make_facade: MakeFacade) -> None
 def test_health_signals_come_in_line_with_the_events(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     memory_source.publish(*prices(3))
     facade = make_facade()
-    told: list[object] = []
-    facade.feed.on(HealthChanged)(lambda signal: told.append(signal.health.state))
+    received: list[object] = []
+    facade.feed.on(HealthChanged)(lambda signal: received.append(signal.health.state))
     facade.enter()
     for _ in range(3):
-        told += [facade.next()]
+        received += [facade.next()]
     wait_until_live(facade)
-    assert [item for item in told if isinstance(item, PriceEvent)] == prices(3)
-    assert told[-2:] == [HealthState.CATCHING_UP, HealthState.LIVE] or told[-1] is HealthState.LIVE
-    assert told.index(HealthState.LIVE) > told.index(price(3)), "live comes after what had to be caught up with"
+    assert [item for item in received if isinstance(item, PriceEvent)] == prices(3)
+    assert received[-1] is HealthState.LIVE
+    assert received.index(HealthState.LIVE) > received.index(price(3)), "live comes after what had to be caught up with"
 
 
 def test_an_outage_is_down_then_caught_up_with_then_live(make_facade: MakeFacade, memory_source: MemorySource) -> None:
@@ -308,15 +308,15 @@ def test_signals_whose_handlers_were_cancelled_are_handled_when_the_feed_is_read
 
 
 def test_immediate_handlers_are_kept_from_one_event_loop_to_the_next(memory_source: MemorySource) -> None:
-    told: list[HealthState] = []
+    states: list[HealthState] = []
     feed = AsyncFeed(memory_config(), source=memory_source)
-    feed.on(HealthChanged, immediately=True)(lambda signal: told.append(signal.health.state))
+    feed.on(HealthChanged, immediately=True)(lambda signal: states.append(signal.health.state))
 
     async def read_until(state: HealthState) -> None:
         deadline = time.monotonic() + 10
-        while state not in told and time.monotonic() < deadline:
+        while state not in states and time.monotonic() < deadline:
             await feed.poll(0.05)
-        assert state in told
+        assert state in states
 
     asyncio.run(read_until(HealthState.LIVE))
     memory_source.cut_off()
@@ -358,8 +358,8 @@ def test_a_schedule_that_blocks_delays_no_report(make_facade: MakeFacade, memory
         return []
 
     facade = make_facade(health=HealthRules(schedule=schedule))
-    told: list[HealthReason] = []
-    facade.feed.on(HealthChanged, immediately=True)(lambda signal: told.append(signal.health.reason))
+    reasons: list[HealthReason] = []
+    facade.feed.on(HealthChanged, immediately=True)(lambda signal: reasons.append(signal.health.reason))
     facade.enter()
     wait_for_reason(facade, R.SCHEDULE_FAILED)
     assert "has not returned" in facade.feed.health.detail
@@ -367,7 +367,7 @@ def test_a_schedule_that_blocks_delays_no_report(make_facade: MakeFacade, memory
     cut_off_at = time.monotonic()
     wait_for_reason(facade, R.BROKERS_UNREACHABLE)
     facade.poll(0.05)
-    assert told[-1] is R.BROKERS_UNREACHABLE
+    assert reasons[-1] is R.BROKERS_UNREACHABLE
     assert time.monotonic() - cut_off_at < 2.5
     memory_source.reconnect()
     unblock.set()
@@ -428,29 +428,29 @@ def test_a_handler_of_every_signal_may_be_immediate(make_facade: MakeFacade, mem
 
 def test_the_changes_of_the_assignment_are_told(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     facade = make_facade()
-    told: list[object] = []
-    facade.feed.on(PartitionsAssigned)(lambda signal: told.append(("assigned", signal.partitions)))
-    facade.feed.on(PartitionsRevoked)(lambda signal: told.append(("revoked", signal.partitions)))
+    changes: list[object] = []
+    facade.feed.on(PartitionsAssigned)(lambda signal: changes.append(("assigned", signal.partitions)))
+    facade.feed.on(PartitionsRevoked)(lambda signal: changes.append(("revoked", signal.partitions)))
     facade.enter()
     memory_source.revoke("status")
     memory_source.assign("status")
-    while len(told) < 3:
+    while len(changes) < 3:
         facade.poll(0.05)
     status = TopicPartition("status", 0)
-    assert told[0] == ("assigned", (PRICES, TopicPartition("results", 0), status))
-    assert told[1:] == [("revoked", (status,)), ("assigned", (status,))]
+    assert changes[0] == ("assigned", (PRICES, TopicPartition("results", 0), status))
+    assert changes[1:] == [("revoked", (status,)), ("assigned", (status,))]
 
 
 def test_down_is_told_before_the_error_that_ends_the_feed(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     facade = make_facade()
-    told: list[HealthReason] = []
-    facade.feed.on(HealthChanged)(lambda signal: told.append(signal.health.reason))
+    reasons: list[HealthReason] = []
+    facade.feed.on(HealthChanged)(lambda signal: reasons.append(signal.health.reason))
     facade.enter()
     wait_until_live(facade)
     memory_source.fail(UnreachableError("nobody is there"))
     with pytest.raises(UnreachableError):
         facade.next()
-    assert told[-1] is R.FAILED
+    assert reasons[-1] is R.FAILED
     assert "nobody is there" in facade.feed.health.detail
 
 
@@ -458,9 +458,9 @@ def test_a_feed_whose_health_can_not_be_determined_any_more_fails(
     make_facade: MakeFacade, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     facade = make_facade()
-    told: list[HealthReason] = []
+    reasons: list[HealthReason] = []
     at_once: list[HealthReason] = []
-    facade.feed.on(HealthChanged)(lambda signal: told.append(signal.health.reason))
+    facade.feed.on(HealthChanged)(lambda signal: reasons.append(signal.health.reason))
     facade.feed.on(HealthChanged, immediately=True)(lambda signal: at_once.append(signal.health.reason))
     facade.enter()
     wait_until_live(facade)
@@ -474,7 +474,7 @@ def test_a_feed_whose_health_can_not_be_determined_any_more_fails(
     assert facade.feed.health.state is HealthState.DOWN
     assert "a defect in the health" in facade.feed.health.detail
     assert not facade.feed.health.is_alive()
-    assert told[-1] is R.FAILED
+    assert reasons[-1] is R.FAILED
     assert at_once[-1] is R.FAILED
     assert any("can't be determined any more" in record.getMessage() for record in caplog.records)
     facade.leave()

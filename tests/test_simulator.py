@@ -512,14 +512,19 @@ def test_the_truth_is_what_the_events_add_up_to(seed: int) -> None:
                 for fact in event.unscratchings:
                     del scratched[fact.runner_number]
         results = [event for event in events if isinstance(event, RaceResultEvent)]
-        told = truth[race_id]
-        assert told.scratchings == tuple(scratched[runner] for runner in sorted(scratched))
-        assert not {*told.starters} & {*scratched}
-        assert (told.status is RaceStatus.ABANDONED) == (not results) == (not told.placings) == (told.jumped_at is None)
+        outcome = truth[race_id]
+        assert outcome.scratchings == tuple(scratched[runner] for runner in sorted(scratched))
+        assert not {*outcome.starters} & {*scratched}
+        assert (
+            (outcome.status is RaceStatus.ABANDONED)
+            == (not results)
+            == (not outcome.placings)
+            == (outcome.jumped_at is None)
+        )
         for listed in results[-1].results if results else ():
-            assert listed.runner_number in told.starters
+            assert listed.runner_number in outcome.starters
             factors = listed.payout_factors
             stated = (factors.win, factors.place2, factors.place3, factors.place4)
             for places, factor in enumerate(stated, 1):
-                assert factor in (None, told.payout_factor(listed.runner_number, places))
-        assert sum(told.payout_factor(runner, 1) for runner in told.starters) == bool(results)
+                assert factor in (None, outcome.payout_factor(listed.runner_number, places))
+        assert sum(outcome.payout_factor(runner, 1) for runner in outcome.starters) == bool(results)

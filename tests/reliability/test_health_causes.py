@@ -86,7 +86,7 @@ class Watched(threading.Thread):
     def becomes(self, reason: HealthReason, timeout: float = 60) -> float:
         return wait_for(lambda: self.reason is reason, f"the health is {reason!r}, not {self.reason!r}", timeout)
 
-    def told_since(self, began: float) -> list[HealthReason]:
+    def reasons_since(self, began: float) -> list[HealthReason]:
         return [signal.health.reason for at, signal in self.signals if at >= began]
 
     def __enter__(self) -> Self:
@@ -99,8 +99,8 @@ class Watched(threading.Thread):
         self.join()
 
 
-def was_told(watched: Watched, began: float) -> bool:
-    return watched.told_since(began)[-1:] == [R.UP_TO_DATE]
+def is_up_to_date(watched: Watched, began: float) -> bool:
+    return watched.reasons_since(began)[-1:] == [R.UP_TO_DATE]
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def test_each_cause_has_its_reason_within_its_limit_and_the_feed_recovers(
         took = watched.becomes(R.UP_TO_DATE)
         print(f"live after {took:.1f} s")
         assert watched.count == 100, "and not before"
-        wait_for(partial(was_told, watched, 0.0), "it was told that the feed is live")
+        wait_for(partial(is_up_to_date, watched, 0.0), "the signal that the feed is live")
         for how, limit in UNREACHABLE_WITHIN.items():
             if how != "paused" and facade is AsyncFacade and not LONG:
                 continue  # they take long, and the engine is the same
@@ -143,11 +143,11 @@ def test_each_cause_has_its_reason_within_its_limit_and_the_feed_recovers(
             took = watched.becomes(R.UP_TO_DATE)
             print(f"{how}: live again after {took:.1f} s")
             assert watched.count >= before, "what was published meanwhile is processed"
-            wait_for(partial(was_told, watched, began), "it was told")
-            told = watched.told_since(began)
-            assert told[0] is R.BROKERS_UNREACHABLE, "down is told before any recovery"
-            assert set(told[1:-1]) <= {R.CATCHING_UP, R.BROKERS_UNREACHABLE, R.NOT_POLLING}
-            assert told[-2] is R.CATCHING_UP
+            wait_for(partial(is_up_to_date, watched, began), "the signal that the feed is live again")
+            reasons = watched.reasons_since(began)
+            assert reasons[0] is R.BROKERS_UNREACHABLE, "down is reported before any recovery"
+            assert set(reasons[1:-1]) <= {R.CATCHING_UP, R.BROKERS_UNREACHABLE, R.NOT_POLLING}
+            assert reasons[-2] is R.CATCHING_UP
             gap = watched.signals[-1][1].gap
             assert gap is not None
             assert list(gap.records.values()) == [50], "the gap and what filled it"
@@ -156,10 +156,10 @@ def test_each_cause_has_its_reason_within_its_limit_and_the_feed_recovers(
         publish(proxied, partner, 5)
         began = time.monotonic()
         watched.becomes(R.HANDLER_STUCK, 2.5)
-        assert watched.told_since(began) == [], "in line it can't be told"
+        assert watched.reasons_since(began) == [], "in line it can't be delivered"
         if facade is SyncFacade:  # a blocked event loop runs no task
-            # on a busy machine the recovery before it may be told that late, too
-            wait_for(lambda: watched.immediate[-1][1] is R.HANDLER_STUCK, "another thread has told it")
+            # on a busy machine the recovery before it may be reported that late, too
+            wait_for(lambda: watched.immediate[-1][1] is R.HANDLER_STUCK, "it was delivered on another thread")
             assert watched.immediate[-1][0] >= began
         watched.may_go_on.set()
         watched.becomes(R.UP_TO_DATE, 10)
@@ -237,7 +237,7 @@ def test_refused_credentials_are_a_reason_and_an_error(proxied: KafkaCluster, ma
         proxied.proxies[0].cut()
         wait_for(lambda: watched.error is not None, "it ends", 10)
     assert isinstance(watched.error, AuthenticationError)
-    assert R.CREDENTIALS_REFUSED in watched.told_since(began)
+    assert R.CREDENTIALS_REFUSED in watched.reasons_since(began)
     assert watched.driven is not None
     assert watched.driven.feed.health.state is HealthState.CLOSED
 
@@ -288,12 +288,12 @@ def test_a_suspended_process_knows_when_it_goes_on(
             os.kill(process.pid, signal.SIGSTOP)
             time.sleep(seconds)
             os.kill(process.pid, signal.SIGCONT)
-            told: list[str] = []
+            lines_read: list[str] = []
             for line in lines:
-                told.append(line.strip())
-                if told[-1] == "up_to_date":
+                lines_read.append(line.strip())
+                if lines_read[-1] == "up_to_date":
                     break
-            assert [reason for reason in told if reason in reasons] == reasons, told
+            assert [reason for reason in lines_read if reason in reasons] == reasons, lines_read
         finally:
             process.kill()
 
@@ -306,7 +306,7 @@ def test_normal_flow_with_bursts_and_quiet_spells_raises_no_alarm(
     chance = random.Random(20261128)
     with Watched(SyncFacade, status_config(proxied, partner)) as watched:
         watched.becomes(R.UP_TO_DATE)
-        wait_for(lambda: watched.signals and watched.signals[-1][1].health.ok, "it was told")
+        wait_for(lambda: watched.signals and watched.signals[-1][1].health.ok, "the signal that the feed is live")
         began = time.monotonic()
         published = 0
         while time.monotonic() < began + (600 if LONG else 6):
@@ -315,4 +315,4 @@ def test_normal_flow_with_bursts_and_quiet_spells_raises_no_alarm(
             published += count
             time.sleep(chance.choice([0.0, 0.1, 1.0, 3.0]))
         wait_for(lambda: watched.count == published, "all is read")
-        assert watched.told_since(began) == [], "no alarm"
+        assert watched.reasons_since(began) == [], "no alarm"

@@ -71,12 +71,12 @@ def check_truth(book: RaceBook, simulator: Simulator) -> None:
     assert book.is_complete
     assert {race.race_id for race in book.races()} == truth.keys()
     for race in book.races():
-        told = truth[race.race_id]
-        assert race.status == told.status
-        assert race.finality is (Finality.VOID if told.status == RaceStatus.ABANDONED else Finality.FINAL)
-        assert race.scratched == {scratching.runner_number: scratching for scratching in told.scratchings}
+        outcome = truth[race.race_id]
+        assert race.status == outcome.status
+        assert race.finality is (Finality.VOID if outcome.status == RaceStatus.ABANDONED else Finality.FINAL)
+        assert race.scratched == {scratching.runner_number: scratching for scratching in outcome.scratchings}
         standing, position = dict[int, int | None](), 1
-        for group in told.placings:
+        for group in outcome.placings:
             standing |= dict.fromkeys(group, position) if position <= 4 else {}
             position += len(group)
         listed = race.result.results if race.result is not None else ()
