@@ -41,6 +41,7 @@ from rbhq_stream import (
 from rbhq_stream._board import agenda
 from rbhq_stream._board.agenda import ALL_RACES, Selection
 from rbhq_stream._board.caption import Caption
+from rbhq_stream._board.lines import Lines
 from rbhq_stream._board.names import Names
 from rbhq_stream._board.notices import Notice, cents, dollars, health_notice, placings
 from rbhq_stream._board.picture import Picture
@@ -246,6 +247,18 @@ def test_the_feeds_health_is_told_when_it_matters() -> None:
     assert live == Notice(NOW, "LIVE", "all races", "suspended for 41.2 s, then caught up with 1,318 records")
     assert down == Notice(NOW, "SUSPENDED", "all races", "feed down: brokers unreachable")
     assert health_notice(changed(HealthReason.CONNECTING), NOW) is None
+
+
+def test_without_a_picture_there_are_a_hint_a_line_for_each_notice_and_a_summary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Lines(timezone.utc, hint="a hint") as lines:
+        lines.report(Notice(NOW, "OPEN", "Albury R7"))
+    lines.end(["4 events", "none of them"])
+    assert capsys.readouterr().out == "a hint\n01:00:00  Albury R7            OPEN\n\n4 events\nnone of them\n"
+    with Lines() as lines:
+        lines.end([])
+    assert capsys.readouterr().out == ""
 
 
 # markets

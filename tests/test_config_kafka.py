@@ -175,6 +175,13 @@ def test_the_consumer_protocol_leaves_session_and_assignment_to_the_broker() -> 
     made(config(kafka={"group.protocol": "consumer", "group.remote.assignor": "uniform"}))
 
 
+def test_an_integer_has_at_most_64_bits() -> None:
+    for value in (-(2**63), 2**63 - 1):
+        assert config(kafka={"new.property": value}).kafka == {"new.property": value}
+    for value in (-(2**63) - 1, 2**63):
+        assert refused({"new.property": value}).problem == "expected an integer of at most 64 bits"
+
+
 @pytest.mark.parametrize("name", ["partition.assignment.strategy", "heartbeat.interval.ms"])
 def test_the_consumer_protocol_refuses_properties_that_the_broker_sets(name: str) -> None:
     error = refused({"group.protocol": "consumer", name: "1000"})

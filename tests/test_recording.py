@@ -168,6 +168,19 @@ def test_a_recording_cut_off_at_any_byte_of_its_last_block_is_read_up_to_the_cut
     assert Recording(folder).cuts == ()
 
 
+def test_a_recording_whose_newest_file_was_cut_off_in_its_first_bytes_is_read_up_to_there(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    written(folder, [[status_record(0)]])
+    written(folder, [])
+    newest = folder / "00000002.rbhq"
+    header = newest.read_bytes()
+    for size in range(len(header) + 1):
+        newest.write_bytes(header[:size])
+        recording = Recording(folder)
+        assert offsets(recording) == [("status", 0)]
+        assert [(cut.at, cut.ignored) for cut in recording.cuts] == ([(0, size)] if size < len(header) else [])
+
+
 def test_records_of_the_tail_are_read_if_the_block_that_was_to_replace_it_is_cut_off(tmp_path: Path) -> None:
     folder = tmp_path / "day"
     recording = written(folder, [[status_record(n)] for n in range(3)])

@@ -160,6 +160,13 @@ def test_each_part_of_an_event_is_a_row() -> None:
     ]
 
 
+@pytest.mark.parametrize("parts", [{"scratchings": (Scratching(5),)}, {"unscratchings": (Unscratching(5),)}])
+def test_an_event_with_one_kind_of_part_only_has_its_row(parts: dict[str, Any]) -> None:
+    tables = to_arrow([PriceEvent(1, 2, **parts)])
+    assert [row["runner_number"] for row in rows(tables.scratchings)] == [5]
+    assert rows(tables.prices) == []
+
+
 def test_a_row_names_the_record_of_its_event() -> None:
     raw = MemoryRecord("status", 3, 7, TWO_EVENTS, None, 1.5)
     listed = decode(RaceStatusEvent, TWO_EVENTS, record=raw)
@@ -175,7 +182,11 @@ def test_a_row_names_the_record_of_its_event() -> None:
     ]
 
 
-@pytest.mark.parametrize("timestamp", [(0, -1), (1, -5), (1, 2**62), (2, 1500)])
+LAST = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+
+@pytest.mark.parametrize("timestamp", [(0, -1), (1, -5), (1, 0), (1, LAST), (1, LAST + 1), (1, 2**62), (2, 1500)])
 def test_the_time_of_a_row_is_that_of_its_record(timestamp: tuple[int, int]) -> None:
     raw = Raw("status", 0, 1, b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}', None, timestamp)
     events = decode(RaceStatusEvent, raw.value() or b"", record=raw)
@@ -235,6 +246,15 @@ def test_a_long_recording_is_exported_in_pieces(
     for name in SCHEMAS:
         whole, pieces = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in ("day-tables", "again"))
         assert pieces.equals(whole)
+
+
+def test_an_export_replaces_the_tables_of_an_earlier_one_and_returns_the_number_of_rows(tmp_path: Path) -> None:
+    events = [RaceStatusEvent(1, number, RaceStatus.OPEN) for number in range(3)]
+    counts = dict.fromkeys(SCHEMAS, 0)
+    for some in (events, events[1:]):
+        assert export(some, tmp_path / "tables") == counts | {"statuses": len(some)}
+        assert pq.read_table(tmp_path / "tables" / "statuses.parquet").equals(to_arrow(some).statuses)
+    assert sorted(path.stem for path in (tmp_path / "tables").iterdir()) == sorted(SCHEMAS)
 
 
 def test_what_cant_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,8 +283,13 @@ def test_the_bar_shows_how_far_the_feed_has_caught_up() -> None:
         return capture.get()
 
     first = drawn()
-    assert "8,000 records to go" in first
+    assert ("8,000 records to go" in first, first.count("━")) == (True, 0)
     current[0] = health(HealthReason.CATCHING_UP, 2000)
-    assert "2,000 records to go" in drawn()
+    second = drawn()
+    assert ("2,000 records to go" in second, second.count("━")) == (True, 30), "of 40"
     current[0] = health(HealthReason.UP_TO_DATE, 0)
     assert drawn().strip() == ""
+    current[0] = health(HealthReason.UP_TO_DATE, 3)
+    assert drawn().strip() == "", "what has just arrived does not make it fall behind"
+    current[0] = health(HealthReason.CATCHING_UP, 1000)
+    assert drawn().count("━") == 0, "it begins again"

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from rbhq_stream._recording.blocks import (
     BLOCK_MAGIC,
+    FILE_MAGIC,
     HEADER_SIZE,
     BlockHeader,
     BlockIndex,
@@ -25,6 +26,8 @@ from rbhq_stream._recording.columns import RecordedRecord
 from rbhq_stream.errors import RecordingError
 
 SEGMENT_SUFFIX, TAIL_SUFFIX = ".rbhq", ".tail"
+_FORMAT = FILE_MAGIC[:-1]
+"""What the files of all versions begin with."""
 _MAX_HEADER = 64 * 1024
 """The most bytes that the header of a file can have: the names of three topics."""
 
@@ -158,7 +161,7 @@ def _scan(file: BinaryIO, path: Path, *, in_memory: bool) -> tuple[dict[str, str
     except DamagedError as damage:
         file.seek(at)
         rest = file.read()
-        if not at and size >= len(BLOCK_MAGIC) and not rest.startswith(b"RBHQREC"):
+        if not at and not _FORMAT.startswith(rest[: len(_FORMAT)]):  # a beginning of it was cut off
             raise _damaged(path, at, damage) from damage
         if _has_block(rest[1:]):
             raise _damaged(path, at, damage) from damage
