@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import attrs
+import pytest
 
-from rbhq_stream import Event, PriceEvent, PriceType, PriceUpdate, RaceStatus, RaceStatusEvent, Recording
+from rbhq_stream import (
+    Event,
+    PriceEvent,
+    PriceType,
+    PriceUpdate,
+    RaceStatus,
+    RaceStatusEvent,
+    Recording,
+    RecordingError,
+)
+from rbhq_stream import _tail as tail
+from rbhq_stream._recording import segment_writer
 from rbhq_stream.testing import EmbeddedBroker
 from tests import ROOT
 
@@ -68,3 +83,20 @@ def test_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "RBHQ_BOOTSTRAP_SERVERS" in done.stderr
     assert not (tmp_path / "recorded").exists()
+
+
+def test_a_recording_that_fails_ends_the_command_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class FullDisk(FileIO):
+        def write(self, data: Any) -> int:
+            if b"RBLK" in data:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(segment_writer, "FileIO", FullDisk)
+    with EmbeddedBroker() as broker:
+        broker.publish(RaceStatusEvent(1, 7, RaceStatus.OPEN))
+        with pytest.raises(RecordingError, match=r"No space left on device\. 1 records that were read are not in it"):
+            tail.record(broker.config(group_id=None), tmp_path / "recorded")
+    assert "status events" not in capsys.readouterr().out

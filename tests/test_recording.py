@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import struct
 import zlib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -279,13 +282,28 @@ def test_a_body_that_does_not_fit_its_block_is_damaged(wrong: str) -> None:
 def test_what_is_not_a_recording_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="there is no recording"):
         Recording(tmp_path)
-    with pytest.raises(RecordingError, match="No such file"):
+    with pytest.raises(RecordingError, match="can't be read: No such file"):
         Recording(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="path: is empty"):
+        Recording("")
     (tmp_path / "other.rbhq").write_bytes(b"something else entirely")
     with pytest.raises(RecordingError, match="it is not a file of a recording"):
         Recording(tmp_path)
     with pytest.raises(ConfigError, match="can't be a path"):
         Recording(7)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_cant_be_listed_is_not_one_without_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(_: object) -> NoReturn:  # not by permissions: root may read everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    written(tmp_path, [[status_record(0)]])
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", scandir)
+    with pytest.raises(RecordingError, match="can't be read: Permission denied"):
+        Recording(tmp_path)
 
 
 # files

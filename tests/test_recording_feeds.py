@@ -102,6 +102,21 @@ def test_a_second_feed_on_the_same_folder_is_refused(
     third.leave()
 
 
+def test_a_folder_with_a_recording_of_other_topics_is_refused_and_can_still_be_read(
+    tmp_path: Path, make_facade: MakeFacade
+) -> None:
+    folder, topics = tmp_path / "day", Topics(prices="prices", race_status="test.status")
+    problem = "race_status in two topics, 'status' and 'test.status': give the feed another folder"
+    recorded_before = list(written(folder, [[status_record(0)]]))
+    with pytest.raises(RecordingError, match=problem):
+        make_facade(config=memory_config(topics=topics), source=MemorySource(topics), record_to=folder).enter()
+    assert list(Recording(folder)) == recorded_before
+    (folder / "00000002.rbhq").write_bytes(b"RBHQ")  # its feed was killed before it had written the topics
+    again = make_facade(record_to=folder)
+    again.enter()
+    again.leave()
+
+
 def test_a_folder_that_cant_be_created_is_refused(tmp_path: Path, make_facade: MakeFacade) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match="can't write there: Not a directory"):
@@ -329,6 +344,15 @@ def test_a_replay_has_no_topic_that_the_feed_does_not_have(make_facade: MakeFaca
     facade = make_facade(config=memory_config(topics=Topics(prices="prices")), source=recording.at())
     with pytest.raises(ConfigError, match=r"topics: the source has \['status'\], .*topics=recording\.topics"):
         facade.enter()
+
+
+@pytest.mark.parametrize("make", [str, Recording], ids=["path", "recording"])
+def test_a_recording_is_not_a_source_and_the_error_names_what_is(
+    tmp_path: Path, make_facade: MakeFacade, make: Callable[[Path], object]
+) -> None:
+    written(tmp_path / "day", [[status_record(0)]])
+    with pytest.raises(TypeError, match=r"source=.*day.*: expected a Source, .* is Recording\(path\)\.at\(\)"):
+        make_facade(source=make(tmp_path / "day"))
 
 
 def test_a_damaged_recording_ends_the_feed_with_its_error(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,21 @@ def test_what_cant_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     recorded_day(tmp_path / "day")
     assert cli.main(["export", str(tmp_path / "day"), str(tmp_path / "no" / "tables")]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_export_that_is_interrupted_leaves_the_files_as_they_were(
+    day: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def interrupted() -> Iterator[Event]:
+        yield from islice(day.events(on_bad_record="skip"), 200)
+        raise error
+
+    monkeypatch.setattr("rbhq_stream._tables.parquet.EVENTS_AT_ONCE", 70)
+    before = {path: path.read_bytes() for path in (tmp_path / "day-tables").iterdir()}
+    with pytest.raises(error):
+        export(interrupted(), tmp_path / "day-tables")
+    assert {path: path.read_bytes() for path in (tmp_path / "day-tables").iterdir()} == before
 
 
 def test_the_pages_examples_run(day: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -104,7 +105,30 @@ def run_until(is_enough: Callable[[str], object], run: Callable[[], None]) -> li
     ],
 )
 def test_a_start_is_a_time_or_how_long_ago(text: str, start: object) -> None:
-    assert parse_since(text, NOW) == start
+    assert parse_since(text, NOW, NOW.tzinfo) == start
+
+
+@pytest.fixture
+def sydney(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine is in Sydney, where the clocks went forward on 4 October 2026 at 02:00."""
+    monkeypatch.setenv("TZ", "AEST-10AEDT,M10.1.0,M4.1.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("sydney")
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("2026-10-03T14:03", datetime(2026, 10, 3, 4, 3, tzinfo=timezone.utc)),
+        ("14:03", datetime(2026, 10, 3, 4, 3, tzinfo=timezone.utc)),
+        ("09:30", datetime(2026, 10, 3, 22, 30, tzinfo=timezone.utc)),
+    ],
+)
+def test_a_start_before_the_clocks_changed_has_the_offset_of_its_day(text: str, start: datetime) -> None:
+    assert parse_since(text, datetime(2026, 10, 3, 23, tzinfo=timezone.utc)) == start  # 10:00 on 4 October
 
 
 @pytest.mark.parametrize(
@@ -117,7 +141,7 @@ def test_what_is_no_start_is_refused_with_what_is_expected(text: str) -> None:
 
 def test_a_start_that_is_still_to_come_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a time up to 2026-11-03T14:30:00\+11:00, got '2026-11-04'"):
-        parse_since("2026-11-04", NOW)
+        parse_since("2026-11-04", NOW, NOW.tzinfo)
 
 
 def test_a_terminal_that_is_too_small_for_the_board_gets_lines_and_a_hint(tmp_path: Path) -> None:

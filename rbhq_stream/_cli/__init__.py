@@ -10,6 +10,9 @@ from rbhq_stream._cli.arguments import parser
 from rbhq_stream._cli.commands import CONFIGURATION_WRONG, closed_pipe_allowed
 from rbhq_stream.errors import RbhqStreamError
 
+STOPPED = 130
+"""The exit status with which a shell reports Ctrl-C."""
+
 __all__ = ["CONFIGURATION_WRONG", "main", "parser"]
 
 
@@ -21,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with closed_pipe_allowed():
             return command(options)
     except KeyboardInterrupt:
-        print("stopped")
+        print("rbhq-stream: stopped", file=sys.stderr)
+        return STOPPED
     except RbhqStreamError as error:
         print(f"rbhq-stream: {error}", file=sys.stderr)
         return 1

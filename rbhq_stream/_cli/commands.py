@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from rbhq_stream.errors import ConfigError, DecodeError, RecordingError
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rbhq_stream._tail import Look
 
 CONFIGURATION_WRONG = 2
-STOPPED = 130
-"""The exit status with which a shell reports Ctrl-C."""
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -38,9 +36,6 @@ def check(options: argparse.Namespace) -> int:
         diagnosis = diagnose(_configuration(options), timeout=options.timeout)
     except ConfigError as error:
         return _refuse(error)
-    except KeyboardInterrupt:
-        print("rbhq-stream: stopped", file=sys.stderr)
-        return STOPPED
     text = json.dumps(diagnosis.to_dict(), indent=2) if options.json else diagnosis.as_text(colour=_is_coloured())
     with closed_pipe_allowed():
         print(text, flush=True)
@@ -52,7 +47,7 @@ def tail(options: argparse.Namespace) -> int:
 
     try:
         look = _look(options)
-        start = parse_since(options.since, datetime.now().astimezone())
+        start = parse_since(options.since, datetime.now(timezone.utc))
         origin = live(_configuration(options, group_id=None, start=start))
     except (ConfigError, OSError, ValueError) as error:
         return _refuse(error)
@@ -76,7 +71,7 @@ def record(options: argparse.Namespace) -> int:
     from rbhq_stream import _tail  # noqa: PLC0415  # other commands start faster without
 
     try:
-        start = _tail.parse_since(options.since, datetime.now().astimezone())
+        start = _tail.parse_since(options.since, datetime.now(timezone.utc))
         config = _configuration(options, group_id=None, start=start)
     except (ConfigError, OSError, ValueError) as error:
         return _refuse(error)
@@ -97,11 +92,14 @@ def export(options: argparse.Namespace) -> int:
     from rbhq_stream._recording import Recording  # noqa: PLC0415  # other commands start faster without
 
     recording = Recording(options.recording)
-    bad: list[str] = []
+    bad, first_bad = 0, ""
+
+    def count_bad(error: DecodeError) -> None:
+        nonlocal bad, first_bad
+        bad, first_bad = bad + 1, first_bad or str(error.record)
+
     try:
-        rows = _tables.export(
-            recording.events(on_bad_record=lambda error: bad.append(str(error.record))), options.folder
-        )
+        rows = _tables.export(recording.events(on_bad_record=count_bad), options.folder)
     except (ImportError, OSError, ValueError) as error:
         print(f"rbhq-stream: {error}", file=sys.stderr)
         return 1
@@ -110,7 +108,7 @@ def export(options: argparse.Namespace) -> int:
     for cut in recording.cuts:
         print(f"rbhq-stream: {cut.path} was cut off at byte {cut.at}: {cut.reason}", file=sys.stderr)
     if bad:
-        print(f"rbhq-stream: left out {len(bad):,} records that can't be decoded, first {bad[0]}", file=sys.stderr)
+        print(f"rbhq-stream: left out {bad:,} records that can't be decoded, first {first_bad}", file=sys.stderr)
     return 0
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from attrs import frozen
+from typing_extensions import get_protocol_members
 
 from rbhq_stream._config import FeedConfig, Topics, feed_name, read_ahead_bytes
 from rbhq_stream._engine.buffer import Buffer
@@ -70,6 +71,7 @@ class Session:
         if order not in ("arrival", "time"):
             raise ValueError(f"order={order!r}: expected 'arrival' or 'time'")
         check_function(on_bad_record, "on_bad_record")
+        _check_source(source)
         _check_silences(rules, config.topics)
         self._config = config
         self._manual = commit == "manual"
@@ -280,6 +282,20 @@ class Session:
         self._buffer.raise_failure()
         if self._buffer.is_ended and not self.is_closed:
             raise FeedClosedError("the feed's poll thread has ended")
+
+
+def _check_source(source: object) -> None:
+    """Refuses what is not a source, before the poll thread fails on it. A recording and its path are common mistakes.
+
+    Raises:
+        TypeError: it lacks methods of a source.
+    """
+    lacking = sorted(name for name in get_protocol_members(Source) if not callable(getattr(source, name, None)))
+    if source is not None and lacking:
+        raise TypeError(
+            f"source={source!r}: expected a Source, but it has no {', '.join(lacking)}; the source that replays a"
+            " recording is Recording(path).at()"
+        )
 
 
 def _check_silences(rules: HealthRules, topics: Topics) -> None:

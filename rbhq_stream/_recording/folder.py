@@ -24,6 +24,8 @@ def to_folder(value: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: it can't be a path.
     """
+    if value == "":
+        raise ConfigError("path", "is empty: expected a folder, such as 'day'")  # pathlib takes it as the current one
     try:
         return Path(value).expanduser().absolute()
     except (TypeError, RuntimeError) as error:  # RuntimeError: the ~user is unknown

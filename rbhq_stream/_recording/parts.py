@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from rbhq_stream._config import Topics
-from rbhq_stream._recording.segments import Block, RecordingCut, read_segment, segment_paths
+from rbhq_stream._recording.segments import Block, RecordingCut, read_segment, read_topics, segment_paths
 from rbhq_stream.errors import ConfigError, RecordingError
 
 
@@ -32,24 +32,42 @@ class Part:
             paths = segment_paths(path) if path.is_dir() else [path]
             segments = [read_segment(one) for one in paths]
         except OSError as error:
-            raise RecordingError(str(path), f"can't be read: {error.strerror or error!r}") from error
+            raise RecordingError(str(path), f"can't be read: {error.strerror or repr(error)}") from error
         named = [segment.topics for segment in segments if segment.topics]
         if not named:
             raise RecordingError(str(path), "there is no recording, or nothing of it was written")
         return cls(
             path,
-            united_topics(str(path), named),
+            united_topics(str(path), named, "read its files one at a time"),
             tuple(block for segment in segments for block in segment.blocks),
             tuple(cut for segment in segments for cut in segment.cuts),
         )
 
 
-def united_topics(where: str, named: Iterable[Mapping[str, str | None]]) -> Topics:
+def check_continues(folder: Path, topics: Mapping[str, str | None]) -> None:
+    """Checks that new records can be appended to what a folder contains, so that all of it can still be read.
+
+    Files of which not even the header can be read are left out: they don't keep a feed from recording.
+
+    Args:
+        folder: the folder.
+        topics: the names of the topics that are going to be recorded, by the fields of `Topics`.
+
+    Raises:
+        RecordingError: the folder has a recording of other topics.
+        OSError: it can't be read.
+    """
+    named = [read_topics(path) for path in segment_paths(folder)]
+    united_topics(str(folder), [*named, topics], "give the feed another folder, because one recording can't have both")
+
+
+def united_topics(where: str, named: Iterable[Mapping[str, str | None]], hint: str) -> Topics:
     """Returns the topics of several files.
 
     Args:
         where: the recordings, for the error.
         named: for each file, the names of the topics by the fields of `Topics`.
+        hint: what to do if they don't fit together, for the error.
 
     Raises:
         RecordingError: a kind of event has two topics, or a topic has two kinds of events.
@@ -58,9 +76,8 @@ def united_topics(where: str, named: Iterable[Mapping[str, str | None]]) -> Topi
     for topics in named:
         for kind, name in topics.items():
             if name is not None and found.setdefault(kind, name) != name:
-                problem = f"it has {kind} in two topics, {found[kind]!r} and {name!r}: read one of them at a time"
-                raise RecordingError(where, problem)
+                raise RecordingError(where, f"{kind} in two topics, {found[kind]!r} and {name!r}: {hint}")
     try:
         return Topics(**found)
     except ConfigError as error:
-        raise RecordingError(where, str(error)) from error
+        raise RecordingError(where, f"{error}: {hint}") from error

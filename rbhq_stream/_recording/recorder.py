@@ -19,6 +19,7 @@ import attrs
 from rbhq_stream._config import Topics
 from rbhq_stream._recording.columns import Columns
 from rbhq_stream._recording.folder import FolderLock, RecordTo
+from rbhq_stream._recording.parts import check_continues
 from rbhq_stream._recording.race_finder import RaceFinder
 from rbhq_stream._recording.segment_writer import BLOCK_BYTES, SegmentWriter
 from rbhq_stream._summaries import SummarisedRecords
@@ -75,21 +76,26 @@ class Recorder:
         """Locks the folder and starts the writer thread.
 
         Raises:
-            RecordingError: the folder can't be written to.
+            RecordingError: the folder can't be written to, or it has a recording of other topics.
         """
         to = self._to
+        topics = attrs.asdict(self._topics)
         self._lock = FolderLock(to.path)
         try:
+            check_continues(to.path, topics)
             self._writer = SegmentWriter(
                 to.path,
-                attrs.asdict(self._topics),
+                topics,
                 max_bytes=to.max_bytes,
                 keep=to.keep,
                 fsync=to.fsync,
             )
+        except RecordingError:
+            self._lock.release()
+            raise
         except OSError as error:
             self._lock.release()
-            raise RecordingError(str(to.path), f"can't write there: {error.strerror or error!r}") from error
+            raise RecordingError(str(to.path), f"can't write there: {error.strerror or repr(error)}") from error
         self._thread = threading.Thread(target=self._run, name="rbhq_stream recording", daemon=True)
         self._thread.start()
 

@@ -93,7 +93,7 @@ class Recording:
     @property
     def topics(self) -> Topics:
         """The topics of its records, for the configuration of a feed that replays it."""
-        return united_topics(self._name, [attrs.asdict(part.topics) for part in self._parts])
+        return united_topics(self._name, [attrs.asdict(part.topics) for part in self._parts], "read one at a time")
 
     @property
     def cuts(self) -> tuple[RecordingCut, ...]:
@@ -234,7 +234,7 @@ class Recording:
                     raise
                 writer.close()
             except OSError as error:
-                raise RecordingError(str(folder), f"can't be written: {error.strerror or error!r}") from error
+                raise RecordingError(str(folder), f"can't be written: {error.strerror or repr(error)}") from error
         return Recording(folder)
 
     def _chunks(self) -> Iterator[list[RecordedRecord]]:

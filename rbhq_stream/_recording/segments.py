@@ -75,8 +75,25 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def segment_paths(folder: Path) -> list[Path]:
-    """Returns the segments of a recording, the oldest first."""
-    return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
+    """Returns the segments of a recording, the oldest first.
+
+    Raises:
+        OSError: the folder can't be read. `Path.glob` would find nothing in it.
+    """
+    return sorted(path for path in folder.iterdir() if path.suffix == SEGMENT_SUFFIX)
+
+
+def read_topics(path: Path) -> dict[str, str]:
+    """Returns the names of the topics of a segment, by the fields of `Topics`; none if its header can't be read.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    with path.open("rb") as file:
+        try:
+            return decode_file_header(file.read(_MAX_HEADER))[0]
+        except DamagedError:
+            return {}
 
 
 def read_segment(path: Path) -> Segment:

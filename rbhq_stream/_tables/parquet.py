@@ -15,7 +15,7 @@ EVENTS_AT_ONCE = 100_000
 
 
 def export(events: Iterable[Event], folder: Path) -> Mapping[str, int]:
-    """Writes events as Parquet files, one for each table. Files of that name are replaced.
+    """Writes events as Parquet files, one for each table. Files of that name are replaced when all new ones are whole.
 
     Args:
         events: any events.
@@ -35,14 +35,22 @@ def export(events: Iterable[Event], folder: Path) -> Mapping[str, int]:
     folder.mkdir(exist_ok=True)
     rows = dict.fromkeys(ArrowTables._fields, 0)
     left = iter(events)
-    with ExitStack() as files:
-        writers = {
-            name: files.enter_context(pq.ParquetWriter(folder / f"{name}.parquet", table.schema, compression="zstd"))
-            for name, table in empty._asdict().items()
-        }
-        while chunk := list(islice(left, EVENTS_AT_ONCE)):
-            for name, table in to_arrow(chunk)._asdict().items():
-                if len(table):
-                    writers[name].write_table(table)
-                    rows[name] += len(table)
+    # A file that is closed early is a valid one with fewer rows, so no file has its name before all rows are written.
+    beside = {name: folder / f"{name}.parquet.part" for name in rows}
+    try:
+        with ExitStack() as files:
+            writers = {
+                name: files.enter_context(pq.ParquetWriter(beside[name], table.schema, compression="zstd"))
+                for name, table in empty._asdict().items()
+            }
+            while chunk := list(islice(left, EVENTS_AT_ONCE)):
+                for name, table in to_arrow(chunk)._asdict().items():
+                    if len(table):
+                        writers[name].write_table(table)
+                        rows[name] += len(table)
+        for path in beside.values():
+            path.replace(path.with_suffix(""))
+    finally:
+        for path in beside.values():
+            path.unlink(missing_ok=True)
     return rows

@@ -59,7 +59,7 @@ def recorded(path: Path, *, speed: float = 1.0, since: str = "earliest", selecti
     recording = whole = Recording(path)
     for cut in recording.cuts:
         print(f"rbhq-stream: {cut.path} ends in the middle of a write: {cut.reason}", file=sys.stderr)
-    ended = (whole.ended or datetime.now(timezone.utc)).astimezone()
+    ended = whole.ended or datetime.now(timezone.utc)
     start = parse_since(since, ended)
     if start != "earliest":
         recording = recording.between(ended if start == "latest" else start)

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Literal
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 EXPECTED = "a time such as 14:03 or 2026-11-03T14:03+11:00, how long ago such as 90s, 30m, 2h or 1d, earliest, or now"
 
 
-def parse_since(text: str, now: datetime) -> datetime | Literal["earliest", "latest"]:
+def parse_since(text: str, now: datetime, zone: tzinfo | None = None) -> datetime | Literal["earliest", "latest"]:
     """Returns where to start.
 
     Args:
-        text: A time of day, which means the most recent one; a date and time; how long ago; `earliest` or `now`. A time
-            without a time zone is in that of `now`.
-        now: The present time, an aware one in the user's time zone.
+        text: A time of day, which means the most recent one; a date and time; how long ago; `earliest` or `now`.
+        now: The present time, an aware one.
+        zone: The user's time zone, in which a time without one is. `None`: that of this machine.
 
     Raises:
         ValueError: it is none of these, or later than now.
     """
-    start = _parsed(text, now)
+    start = _parsed(text, now, zone)
     if isinstance(start, datetime) and start > now:
-        raise ValueError(f"expected a time up to {now.isoformat(timespec='seconds')}, got {text!r}, which is later")
+        latest = now.astimezone(zone).isoformat(timespec="seconds")
+        raise ValueError(f"expected a time up to {latest}, got {text!r}, which is later")
     return start
 
 
-def _parsed(text: str, now: datetime) -> datetime | Literal["earliest", "latest"]:
+def _parsed(text: str, now: datetime, zone: tzinfo | None) -> datetime | Literal["earliest", "latest"]:
     if text in ("earliest", "now"):
         return "earliest" if text == "earliest" else "latest"
     ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
@@ -36,9 +37,16 @@ def _parsed(text: str, now: datetime) -> datetime | Literal["earliest", "latest"
         if ago is not None:
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         if clock is not None:
-            time = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=int(clock[3] or 0), microsecond=0)
-            return time if time <= now else time - timedelta(days=1)
+            today = now.astimezone(zone).replace(tzinfo=None, microsecond=0)
+            time = today.replace(hour=int(clock[1]), minute=int(clock[2]), second=int(clock[3] or 0))
+            start = _localised(time, zone)
+            return start if start <= now else _localised(time - timedelta(days=1), zone)
         time = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))  # 3.10 does not know the Z
+        return _localised(time, zone) if time.tzinfo is None else time
     except (OverflowError, ValueError):
         raise ValueError(f"expected {EXPECTED}, got {text!r}") from None
-    return time.replace(tzinfo=now.tzinfo) if time.tzinfo is None else time
+
+
+def _localised(time: datetime, zone: tzinfo | None) -> datetime:
+    """Returns a time without a time zone as an aware one. Its offset is that of its own date, not of today."""
+    return time.astimezone() if zone is None else time.replace(tzinfo=zone)
