@@ -16,6 +16,7 @@ import trustme
 
 import rbhq_stream
 from rbhq_stream import ConfigError, DeadLetterTopic, Feed, FeedConfig, Secret, Topics, diagnose
+from rbhq_stream._config.tracebacks import without_frames
 
 CANARY = "CANARY-5d41402a"
 PACKAGE = str(Path(rbhq_stream.__file__).parent)
@@ -331,3 +332,18 @@ def test_what_the_kafka_client_refuses_shows_no_secret() -> None:
     with pytest.raises(ConfigError) as caught:
         diagnose(config)
     assert_clean(caught.value)
+
+
+def test_an_error_that_led_to_another_one_is_not_shown_either() -> None:
+    """Its text and its frames may have the secret."""
+
+    @without_frames
+    def converted(secret: str) -> int:
+        try:
+            return int(secret)
+        except ValueError as error:
+            raise ConfigError("password", "is not a number") from error
+
+    with pytest.raises(ConfigError) as caught:
+        converted(CANARY)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)

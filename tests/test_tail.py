@@ -175,6 +175,15 @@ def test_without_a_terminal_each_change_is_a_line(
     assert "never complete" not in caplog.text, "it shows nothing that depends on it"
 
 
+def test_what_was_published_before_is_shown_in_the_order_of_time(memory_source: MemorySource) -> None:
+    memory_source.publish(*prices(7, "4.40"), timestamp=NOW + timedelta(seconds=1))
+    memory_source.publish(RaceStatusEvent(1, 7, RaceStatus.OPEN), timestamp=NOW)
+    written = run_until(
+        lambda written: "LIVE" in written, lambda: show(live(memory_config(), source=memory_source), Look())
+    )
+    assert re.findall(r"  1 R7 +(\w+)", "\n".join(written)) == ["OPEN", "PRICE"]
+
+
 def test_a_race_can_be_selected_and_prices_left_out(memory_source: MemorySource) -> None:
     for number in (7, 8):
         memory_source.publish(*prices(number, "4.40"), RaceStatusEvent(1, number, RaceStatus.OPEN))
