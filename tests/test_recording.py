@@ -114,6 +114,27 @@ def test_a_part_of_a_recording_is_what_a_plain_filter_leaves(
         assert list(part.write_to(Path(name) / "copy")) == expected
 
 
+def test_a_part_of_one_block_is_exact_to_the_microsecond_and_has_no_record_without_a_time(tmp_path: Path) -> None:
+    block = [Raw("status", 0, 0), *(status_record(at, at=at) for at in range(1, 5)), Raw("status", 0, 5)]
+    recording = written(tmp_path / "day", [block])
+
+    def between(since: int | None, until: int | None) -> list[int]:
+        times = [None if time is None else EPOCH + timedelta(microseconds=time) for time in (since, until)]
+        return [record.offset for record in recording.between(*times)]
+
+    assert between(2000, 4000) == [2, 3]
+    assert between(2001, 3001) == [3]
+    assert between(None, 2000) == [1]
+    assert between(3000, None) == [3, 4]
+
+
+def test_what_comes_after_a_part_is_not_among_its_offsets(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(n, at=1000 * n)] for n in range(3)])
+    part = recording.between(until=EPOCH + timedelta(seconds=2))
+    assert part.partitions == {TopicPartition("status", 0): range(2)}
+    assert part.ended == EPOCH + timedelta(seconds=1)
+
+
 @given(raw_records().filter(len))
 def test_the_summary_that_comes_with_records_is_what_the_feed_would_find_out(records: list[Raw]) -> None:
     columns = Columns.of(records, RaceFinder(TOPICS.kinds))
