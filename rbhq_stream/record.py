@@ -20,13 +20,27 @@ from rbhq_stream._timestamps import from_milliseconds
 class RawRecord(Protocol):
     """A record as the Kafka client returns it. `confluent_kafka.Message` is one."""
 
-    def topic(self) -> str | None: ...
-    def partition(self) -> int | None: ...
-    def offset(self) -> int | None: ...
-    def timestamp(self) -> tuple[int, int]: ...
-    def key(self) -> bytes | None: ...
-    def value(self) -> bytes | None: ...
-    def headers(self) -> Any: ...  # pairs of a name and bytes, or None
+    def topic(self) -> str | None:
+        """Returns the topic's name."""
+
+    def partition(self) -> int | None:
+        """Returns the partition's number."""
+
+    def offset(self) -> int | None:
+        """Returns the offset in the partition."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Returns the kind of the timestamp (0 none, 1 the producer's, 2 the broker's), and milliseconds since 1970."""
+        ...
+
+    def key(self) -> bytes | None:
+        """Returns the key."""
+
+    def value(self) -> bytes | None:
+        """Returns the document; `None` for a tombstone."""
+
+    def headers(self) -> Any:
+        """Returns pairs of a name and bytes, or `None`."""
 
 
 _SHOWN_BYTES = 80

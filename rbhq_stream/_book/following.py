@@ -46,16 +46,24 @@ class OnChange(Protocol[_C]):
 class Followable(Protocol):
     """What a book needs of a feed: `Feed` and `AsyncFeed` have it."""
 
-    def on(self, kind: type[Any]) -> Callable[[Any], Any]: ...
+    def on(self, kind: type[Any]) -> Callable[[Any], Any]:
+        """Returns a decorator that registers a handler for events or signals."""
+        ...
 
     @property
-    def config(self) -> FeedConfig: ...
+    def config(self) -> FeedConfig:
+        """The configuration that the feed was made with."""
+        ...
 
     @property
-    def health(self) -> Health: ...
+    def health(self) -> Health:
+        """Whether the feed can be trusted at present, and why."""
+        ...
 
     @property
-    def may_await(self) -> bool: ...
+    def may_await(self) -> bool:
+        """Whether handlers may be coroutine functions."""
+        ...
 
 
 class Follower:

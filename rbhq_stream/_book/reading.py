@@ -44,7 +44,7 @@ class ReadableBook:
         return isinstance(race_id, RaceId) and self._races.get(race_id) is not None
 
     def __iter__(self) -> Iterator[RaceId]:
-        """Iterates the races that were in the book when it was called, in the order of their ids."""
+        """Iterates over the ids of the races that were in the book when it was called, in order."""
         return iter(sorted(race.race_id for race in self._races.all()))
 
     def __len__(self) -> int:
@@ -136,13 +136,13 @@ class ReadableBook:
 
     @property
     def positions(self) -> Mapping[TopicPartition, int]:
-        """The offset of the next record to apply, by partition: where to go on reading after `load`.
+        """The offset of the next record to apply, by partition: where a feed continues after `load`.
 
-        They are right for a book that is given each partition's records in order.
+        They are correct only if the records of each partition are applied in order.
         """
         return FrozenMapping({TopicPartition(*partition): at for partition, at in self._races.positions().items()})
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that was published has been applied, as far as whoever feeds the book knows."""
+        """Whether everything that was published has been applied: see `begin_catching_up` and `caught_up`."""
         return self._races.is_complete

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from rbhq_stream.errors import ConnectError
 
 Verdict = Literal["ok", "warning", "failed", "skipped"]
+"""The outcome of a step of a diagnosis."""
 
 COLOURS: dict[Verdict, str] = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
 """The terminal code of each verdict."""

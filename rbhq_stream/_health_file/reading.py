@@ -56,7 +56,7 @@ class HealthReport:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a restart of the process would be pointless."""
+        """Whether the process is alive. If it is not, a restart can help."""
         return self.content is not None and self.problem is None and self.content["is_alive"] is True
 
     @property

@@ -36,6 +36,7 @@ class Extra(dict[str, Any]):
 
 
 NO_EXTRA = Extra()
+"""No unknown fields: the default of each `extra`."""
 
 
 def to_extra(fields: Mapping[str, Any]) -> Extra:
