@@ -295,6 +295,11 @@ def test_at_least_one_topic_is_required(value: Any) -> None:
         Topics()
 
 
+def test_what_is_no_class_of_events_has_no_topic() -> None:
+    with pytest.raises(TypeError, match=r"expected a class of events, got <class 'dict'>"):
+        Topics(prices="prices").of(dict)  # type: ignore[arg-type]
+
+
 def test_two_kinds_of_events_cannot_share_a_topic() -> None:
     error = refused(topics={"prices": "p", "race_results": "p"})
     assert error.field == "topics.race_results"

@@ -42,7 +42,7 @@ from rbhq_stream._wire.names import FIELDS
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import TOPICS, TWO_EVENTS
 from tests.pages import PAGES, run_example
-from tests.recordings import Raw, written
+from tests.recordings import Raw, status_record, written
 
 AT = datetime(2022, 11, 27, 20, 25, 30, 440020, tzinfo=timezone.utc)
 HEAD = (
@@ -200,6 +200,12 @@ def test_a_number_that_does_not_fit_is_an_error_and_not_rounded(price: str) -> N
         to_arrow([PriceEvent(1, 2, (PriceUpdate(3, PriceType.WIN, price=Decimal(price)),))])
     with pytest.raises(ValueError, match="a meeting_id can't be in a table"):
         to_arrow([RaceStatusEvent(2**64, 2, RaceStatus.OPEN)])
+
+
+def test_the_records_of_a_recording_are_not_events_and_the_error_names_what_are(tmp_path: Path) -> None:
+    recording = written(tmp_path, [[status_record(0)]])
+    with pytest.raises(TypeError, match=r"expected events, got Record\(.*recording\.events\(\)"):
+        to_arrow(recording)  # type: ignore[arg-type]
 
 
 def test_without_pyarrow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,12 @@ class Topics:
         """Returns the name of the topic that has events of this class.
 
         Raises:
+            TypeError: it is not a class of events.
             ValueError: no such topic was given.
         """
-        (topic,) = (kind.topic for kind in EVENT_KINDS if kind.event is event)
+        topic = next((kind.topic for kind in EVENT_KINDS if kind.event is event), None)
+        if topic is None:
+            raise TypeError(f"expected a class of events, got {checks.shown(event)}")
         name: str | None = getattr(self, topic)
         if name is None:
             raise ValueError(f"there is no topic for {event.__name__}: set topics.{topic}")

@@ -35,6 +35,7 @@ def to_arrow(events: Iterable[Event]) -> ArrowTables:
 
     Raises:
         ImportError: pyarrow is not installed: `pip install 'rbhq-stream[arrow]'`.
+        TypeError: one of them is not an event. A `Recording` has records, and `Recording.events` returns the events.
         ValueError: a number has more than 20 digits before the point, or more than 18 after it.
     """
     try:

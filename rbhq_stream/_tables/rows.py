@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rbhq_stream import _field_checks as checks
 from rbhq_stream._tables.schemas import SCHEMAS
 from rbhq_stream._timestamps import MAX_MILLISECONDS
 from rbhq_stream.events import Event, PriceEvent, RaceResultEvent, RaceStatusEvent, Unscratching
@@ -85,7 +86,11 @@ class Rows:
         self._prices, self._scratchings, self._statuses, self._results, self._dividends = map(Table, SCHEMAS)
 
     def add(self, events: Iterable[Event]) -> None:
-        """Adds events."""
+        """Adds events.
+
+        Raises:
+            TypeError: one of them is not an event.
+        """
         for event in events:
             if isinstance(event, PriceEvent):
                 if event.price_updates:
@@ -94,10 +99,14 @@ class Rows:
                     self._scratchings.add(event, (*event.scratchings, *event.unscratchings))
             elif isinstance(event, RaceStatusEvent):
                 self._statuses.add(event, (event,))
-            else:
+            elif isinstance(event, RaceResultEvent):
                 self._results.add(event, [(event, result) for result in event.results])
                 pools = [(event, group, pool) for group in event.dividends for pool in group.pool_dividends]
                 self._dividends.add(event, pools)
+            else:
+                raise TypeError(
+                    f"expected events, got {checks.shown(event)}; recording.events() returns those of a recording"
+                )
 
     def tables(self) -> tuple[pa.Table, ...]:
         """Returns the tables, in the order of the schemas."""
