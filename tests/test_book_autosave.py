@@ -194,6 +194,18 @@ def test_a_partition_of_which_nothing_is_processed_yet_keeps_the_position_that_w
     assert RaceBook.load(path).positions == {PRICES: 51}
 
 
+def test_no_position_is_saved_for_a_partition_whose_races_have_left_the_book(path: Path, topics: Topics) -> None:
+    book, feed = RaceBook(), PlayedFeed()
+    book.follow(feed, save_to=path, save_every=ALWAYS)
+    feed.processed = {PRICES: 5, STATUS: 7}  # the health still has both after the revocation
+    feed.deliver(PartitionsRevoked(at=NOW, partitions=(STATUS,)))
+    feed.deliver(topics.prices(win(1, "2"), at=0))
+    assert RaceBook.load(path).positions == {PRICES: 5}
+    feed.deliver(PartitionsAssigned(at=NOW, partitions=(STATUS,)))
+    feed.deliver(topics.prices(win(1, "3"), at=1))
+    assert RaceBook.load(path).positions == {PRICES: 5, STATUS: 7}
+
+
 def test_a_book_is_saved_once_in_each_interval(path: Path, topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(autosave, "time", SimpleNamespace(monotonic=lambda: now))

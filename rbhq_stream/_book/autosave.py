@@ -61,6 +61,8 @@ class Autosave:
     """The positions of the book at which the feed starts to read."""
     _health: Callable[[], Health]
     """Returns the health of the feed."""
+    _removed: set[TopicPartition] = field(factory=set, init=False)
+    """The partitions whose races have left the book. The health may still list them for a moment."""
     _before: dict[RaceId, Before] = field(factory=dict, init=False)
     """The races with changes that are not handled, each as it was before them."""
     _next: float = field(init=False)
@@ -74,8 +76,13 @@ class Autosave:
         if race_id not in self._before:
             self._before[race_id] = self._book.remember(race_id)
 
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Notes that these partitions are assigned to this process."""
+        self._removed.difference_update(partitions)
+
     def removed(self, partitions: Collection[TopicPartition]) -> None:
         """Notes that these partitions are no longer assigned to this process."""
+        self._removed.update(partitions)
         for partition in partitions:
             self._started_at.pop(partition, None)
 
@@ -105,4 +112,4 @@ class Autosave:
         """
         partitions = health.figures.partitions
         processed = {p: figures.processed for p, figures in partitions.items() if figures.processed is not None}
-        return {**self._started_at, **processed}
+        return {p: at for p, at in {**self._started_at, **processed}.items() if p not in self._removed}

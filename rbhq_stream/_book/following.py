@@ -166,6 +166,9 @@ class Follower:
         """The signal comes before any record of the partitions, and before any health that knows of them."""
         self._assigned.update(signal.partitions)
         self._caught_up.difference_update(signal.partitions)
+        if self._autosave is not None:
+            with self._lock:
+                self._autosave.assigned(signal.partitions)
         return self._set_complete()
 
     def _set_complete(self) -> Awaitable[None] | None:
