@@ -53,7 +53,7 @@ RUN_BY_A_TEST = {
     "reliability.md": 1,
     "scaling.md": 7,
     "tables.md": 4,
-    "testing.md": 6,
+    "testing.md": 7,
     "troubleshooting.md": 1,
 }
 """How many examples of each page are run by a test, here or in another `test_docs_….py`."""
@@ -209,15 +209,20 @@ def test_testings_tests_pass(tmp_path: Path) -> None:
     naive = bad_day.replace("(NewestDeductions, day)", "(Deductions, day)")
     (tmp_path / "test_bad_day.py").write_text(bad_day, encoding="utf-8")
     (tmp_path / "test_bad_day_naive.py").write_text(naive, encoding="utf-8")
-    signals = examples("testing.md")[5]
+    good_day = examples("testing.md")[5]
+    (tmp_path / "test_good_day.py").write_text(good_day, encoding="utf-8")
+    ignorant = good_day.replace("event.unscratchings", "()")
+    (tmp_path / "test_good_day_naive.py").write_text(ignorant, encoding="utf-8")
+    signals = examples("testing.md")[6]
     (tmp_path / "test_signals.py").write_text(signals, encoding="utf-8")
     (tmp_path / "test_signals_naive.py").write_text(signals.replace("resynchronise(", "reload("), encoding="utf-8")
     (tmp_path / "pytest.ini").touch()
     pytest_here = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir=."]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(pytest_here, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
-    assert "2 failed, 5 passed" in done.stdout, done.stdout
+    assert "3 failed, 6 passed" in done.stdout, done.stdout
     assert "FAILED test_bad_day_naive.py" in done.stdout, "as the page says"
+    assert "FAILED test_good_day_naive.py" in done.stdout, "as the page says"
     assert "FAILED test_signals_naive.py" in done.stdout, "as the page says"
 
 

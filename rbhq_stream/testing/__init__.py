@@ -1,12 +1,10 @@
 """For an application's own tests: a Kafka broker inside the process, a source in memory, and simulated race days."""
 
+from rbhq_stream.testing._application import Application, HandlesSignals, Resynchronises
 from rbhq_stream.testing._broker import EmbeddedBroker
 from rbhq_stream.testing._cluster import BrokerClosedError
 from rbhq_stream.testing._conformance import (
-    Application,
     Day,
-    HandlesSignals,
-    Resynchronises,
     assert_idempotent,
     assert_survives,
 )

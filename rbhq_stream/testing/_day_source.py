@@ -43,6 +43,11 @@ class DaySource(MemorySource):
         self._is_live = not must_be_live
         self._outages = 0
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether anything happens on the day."""
+        return bool(self._plan)
+
     def cut_off(self, *topics: str) -> None:
         """Makes topics unreachable. Outages may overlap: each needs a `reconnect` of its own."""
         self._outages += 1
@@ -98,11 +103,15 @@ class DaySource(MemorySource):
         return True
 
     def _is_handled(self) -> bool:
-        """Whether the application has handled what it can read, or a slow source makes that take too long."""
+        """Whether the application has handled what it can read, or a slow source makes that take too long.
+
+        What it has handled is committed too, unless commits are ignored. So the same seed has the same records
+        delivered again, however fast the application is.
+        """
         if self.is_slow:
             return True
-        owner = self._opened()
-        return not self._has_records() and all((owner.processed(p) or 0) >= end for p, end in self._next.items() if end)
+        done = {p: self._opened().processed(p) if p in self._ignored else self.committed.get(p) for p in self._next}
+        return not self._has_records() and all((done[p] or 0) >= end for p, end in self._next.items())
 
     def _end_if_handled(self) -> None:
         super().reconnect()  # the last outages may have no end

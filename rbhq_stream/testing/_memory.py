@@ -115,19 +115,18 @@ class MemorySource:
         """Makes the feed's next poll raise an error."""
         self._act(partial(_raise, error))
 
-    def revoke(self, topic: str) -> None:
-        """Takes a topic's partition away, as a rebalance does: the feed can commit first."""
-        self._act(partial(self._revoke, TopicPartition(topic, 0)))
+    def revoke(self, *topics: str) -> None:
+        """Takes topics away, all of them by default, as a rebalance does: the feed can commit first."""
+        self._act(partial(self._revoke, self._partitions(topics)))
 
-    def lose(self, topic: str) -> None:
-        """Takes a topic's partition away, as an eviction from the group does: the feed can't commit first."""
-        self._act(partial(self._lose, TopicPartition(topic, 0)))
+    def lose(self, *topics: str) -> None:
+        """Takes topics away, all of them by default, as an eviction from the group does: the feed can't commit."""
+        self._act(partial(self._lose, self._partitions(topics)))
 
     def cut_off(self, *topics: str) -> None:
         """Makes topics unreachable, all of them by default, as when their broker is down: nothing is read from them."""
         with self._changed:
-            partitions = [TopicPartition(topic, 0) for topic in topics or self._topics.names]
-            self._unreachable.update(dict.fromkeys(partitions, "it was cut off by the test"))
+            self._unreachable.update(dict.fromkeys(self._partitions(topics), "it was cut off by the test"))
 
     def reconnect(self) -> None:
         """Makes all topics reachable again."""
@@ -147,10 +146,11 @@ class MemorySource:
         """Whether the source was made slow."""
         return self._response_time > 0
 
-    def ignore_commits(self, topic: str) -> None:
-        """Ignores what the feed commits of a topic until the topic is lost, so that it is delivered again then."""
+    def ignore_commits(self, *topics: str) -> None:
+        """Ignores what the feed commits of topics, all of them by default, until they are lost. So it is delivered
+        again then."""
         with self._changed:
-            self._ignored.add(TopicPartition(topic, 0))
+            self._ignored.update(self._partitions(topics))
 
     def expire(self) -> None:
         """Deletes all records that were published so far, as retention does.
@@ -162,9 +162,12 @@ class MemorySource:
             self._first = {partition: len(log) for partition, log in self._logs.items()}
             self._changed.notify_all()
 
-    def assign(self, topic: str) -> None:
-        """Gives a topic's partition to the feed (again), from its committed offset on."""
-        self._act(partial(self._assign, [TopicPartition(topic, 0)]))
+    def assign(self, *topics: str) -> None:
+        """Gives topics to the feed (again), all of them by default, from their committed offsets on."""
+        self._act(partial(self._assign, self._partitions(topics)))
+
+    def _partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
+        return [TopicPartition(topic, 0) for topic in topics or self._topics.names]
 
     def _act(self, action: Callable[[], None]) -> None:
         with self._changed:
@@ -269,16 +272,19 @@ class MemorySource:
             self.committed.update({p: offset for p, offset in offsets.items() if p not in self._ignored})
             self._changed.notify_all()
 
-    def _revoke(self, partition: TopicPartition) -> None:
-        self._next.pop(partition, None)
-        self._held.discard(partition)
-        self._commit(self._opened().revoked([partition]))
+    def _revoke(self, partitions: Sequence[TopicPartition]) -> None:
+        self._take_away(partitions)
+        self._commit(self._opened().revoked(partitions))
 
-    def _lose(self, partition: TopicPartition) -> None:
-        self._next.pop(partition, None)
-        self._held.discard(partition)
-        self._ignored.discard(partition)
-        self._opened().lost([partition])
+    def _lose(self, partitions: Sequence[TopicPartition]) -> None:
+        self._take_away(partitions)
+        self._ignored.difference_update(partitions)
+        self._opened().lost(partitions)
+
+    def _take_away(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self._next.pop(partition, None)
+        self._held.difference_update(partitions)
 
     def _assign(self, partitions: Sequence[TopicPartition]) -> None:
         owner = self._opened()

@@ -5,15 +5,23 @@ takes any number of faults. A seeded generator makes all choices, so the same se
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from random import Random
 
 from rbhq_stream.testing._fault_checks import check_counts, check_delay, check_seconds, check_share, check_size
 from rbhq_stream.testing._memory import MemorySource
 from rbhq_stream.testing._plan import Action, DayRecord, Fault, Plan, Step
-from rbhq_stream.testing._plan_changes import by_contents, repeated, some_topic, sprinkled, with_stretch
+from rbhq_stream.testing._plan_changes import (
+    by_contents,
+    overtaken,
+    reordered,
+    repeated,
+    sprinkled,
+    topics_of,
+    with_stretch,
+)
 
 __all__ = [
     "ALL",
@@ -40,7 +48,8 @@ __all__ = [
 def duplicates(share: float = 0.1) -> Fault:
     """Some records are published twice in a row, as by a producer that missed the acknowledgement and sent them again.
 
-    Among them is at least one of each kind, such as prices with scratchings, so that a short day has them all.
+    The second one has an offset of its own. Among them is at least one of each kind, such as prices with scratchings or
+    a FINAL, so that a short day has them all.
 
     Args:
         share: the share of the records, from 0 to 1.
@@ -55,25 +64,28 @@ def duplicates(share: float = 0.1) -> Fault:
         chosen.update(random.choice(alike) for alike in by_contents(plan))
         return [copy for index, step in enumerate(plan) for copy in ((step, step) if index in chosen else (step,))]
 
-    return Fault(f"{share:.0%} of the records come twice", change)
+    return Fault(f"{share:.0%} of the records are published twice, at two offsets", change)
 
 
 def late_records(share: float = 0.02, by: timedelta = timedelta(seconds=90)) -> Fault:
     """Some records are published late, and later ones about the same race in the same topic follow them.
 
-    So the order of each race within its topic is kept, as RBHQ promises, but a scratching may arrive after the FINAL.
+    So the order of each race within its topic is kept, as RBHQ promises. Among them is one of each kind that is later
+    than all of the other topics about its race, where others follow it: a scratching arrives after the FINAL.
 
     Args:
         share: the share of the records, from 0 to 1.
-        by: how late they are.
+        by: how late they are at least.
 
     Raises:
         ValueError: the share is out of range, or they would not be late.
     """
     check_share(share)
     check_delay(by)
+    delay = by.total_seconds()
 
     def change(plan: Plan, random: Random) -> Plan:
+        others_end = overtaken(plan, random)
         held: dict[tuple[str, bytes], float] = {}
         keyed: list[tuple[float, int, Step]] = []
         now = 0.0
@@ -84,22 +96,35 @@ def late_records(share: float = 0.02, by: timedelta = timedelta(seconds=90)) -> 
             now = max(now, step.at)
             race = step.topic, step.key
             if random.random() < share:
-                held[race] = step.at + by.total_seconds()
+                held[race] = max(step.at + delay, held.get(race, 0.0))
+            if index in others_end:
+                # twice, because the last of the others may be late, too
+                held[race] = max(others_end[index] + 2 * delay, held.get(race, 0.0))
             keyed.append((max(now, held.get(race, now)), index, step))
         return [step for _, _, step in sorted(keyed, key=lambda entry: entry[:2])]
 
-    return Fault(f"{share:.0%} of the records are {by.total_seconds():.0f} s late, and those behind them", change)
+    return Fault(f"{share:.0%} of the records are {delay:.0f} s late or more, and those behind them", change)
 
 
 def topics_out_of_order() -> Fault:
-    """Each topic is delivered as a whole, one after the other, as may happen after a restart."""
+    """The topics are delivered one after the other, as may happen after a restart.
+
+    It happens twice: first with one half of the races, then with the other half and the topics in reverse order. So of
+    any two topics, either one comes first.
+    """
 
     def change(plan: Plan, random: Random) -> Plan:
-        topics = sorted({step.topic for step in plan if isinstance(step, DayRecord)})
+        records = [step for step in plan if isinstance(step, DayRecord)]
+        topics = topics_of(plan)
         random.shuffle(topics)
-        return [step for topic in topics for step in plan if isinstance(step, DayRecord) and step.topic == topic] + [
-            step for step in plan if isinstance(step, Action)
-        ]
+        races = sorted({record.key for record in records})
+        first_half = set(random.sample(races, len(races) // 2))
+
+        def turn(record: DayRecord) -> int:
+            nth = topics.index(record.topic) + 1
+            return -nth if record.key in first_half else nth
+
+        return reordered(plan, sorted(records, key=turn))
 
     return Fault("one topic comes after the other", change)
 
@@ -185,40 +210,46 @@ def expired_records(count: int = 1) -> Fault:
 def evictions(count: int = 3) -> Fault:
     """The process is evicted from its group and rejoins it. What was not committed is delivered again.
 
-    That is up to 50 records of one topic for each eviction, all of which the application has handled.
+    That is everything since the eviction before, as if no commit had succeeded since. The last eviction comes at the
+    end, so everything is delivered twice, after the application has handled it.
 
     Raises:
         ValueError: the count is below 1.
     """
     check_counts(count=count)
 
-    def once(plan: Plan, random: Random) -> Plan:
-        topic = some_topic(plan, random)
-        begin = Action(f"no commits of {topic}", partial(_call, MemorySource.ignore_commits, topic))
-        evict = Action(f"eviction ({topic})", partial(_call, MemorySource.lose, topic), once_handled=True)
-        rejoin = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
-        return with_stretch(plan, random, [begin], [evict, rejoin], topic)
+    def change(plan: Plan, random: Random) -> Plan:
+        begin = Action("no commits", MemorySource.ignore_commits, once_handled=True)
+        evict = Action("eviction", _evict, once_handled=True)
+        ends = [*sorted(random.choices(range(1, len(plan) + 1), k=count - 1)), len(plan)]
+        changed: Plan = []
+        for start, end in pairwise([0, *ends]):
+            changed += [begin, *plan[start:end], evict]
+        return changed
 
-    return Fault(f"{count} evictions", repeated(count, once))
+    return Fault(f"{count} evictions", change)
 
 
 def rebalances(count: int = 3) -> Fault:
-    """A topic is revoked with time to commit, and assigned again.
+    """A topic is revoked with time to commit, and assigned again: each of the topics in turn.
 
     Raises:
         ValueError: the count is below 1.
     """
     check_counts(count=count)
 
-    def once(plan: Plan, random: Random) -> Plan:
-        topic = some_topic(plan, random)
-        # the application has handled what was before, and perhaps not all of the stretch
-        begin = Action("all is handled", lambda _: None, once_handled=True)
-        revoke = Action(f"revocation ({topic})", partial(_call, MemorySource.revoke, topic))
-        assign = Action(f"assignment ({topic})", partial(_call, MemorySource.assign, topic))
-        return with_stretch(plan, random, [begin], [revoke, assign], topic)
+    def change(plan: Plan, random: Random) -> Plan:
+        topics = topics_of(plan)
+        random.shuffle(topics)
+        for topic in (topics * count)[:count]:
+            rebalance = Action(f"rebalance ({topic})", partial(_rebalance, topic), once_handled=True)
+            at = 1 + random.choice(
+                [index for index, step in enumerate(plan) if isinstance(step, DayRecord) and step.topic == topic]
+            )
+            plan = [*plan[:at], rebalance, *plan[at:]]
+        return plan
 
-    return Fault(f"{count} rebalances", repeated(count, once))
+    return Fault(f"{count} rebalances", change)
 
 
 def silences(count: int = 1, seconds: float = 0.3) -> Fault:
@@ -273,8 +304,14 @@ def _reconnect(source: MemorySource) -> None:
     source.reconnect()
 
 
-def _call(method: Callable[[MemorySource, str], None], topic: str, source: MemorySource) -> None:
-    method(source, topic)
+def _evict(source: MemorySource) -> None:
+    source.lose()
+    source.assign()
+
+
+def _rebalance(topic: str, source: MemorySource) -> None:
+    source.revoke(topic)
+    source.assign(topic)
 
 
 def _lasting(seconds: float) -> str:
