@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -434,6 +435,24 @@ def test_records_are_replayed_when_their_time_has_come(tmp_path: Path) -> None:
     assert polled() == []
     assert source.status().has_ended
     assert owner.positions == [(STATUS, 0), (STATUS, 4)]
+
+
+@pytest.mark.parametrize("speed", [1.0, math.inf])
+def test_records_of_a_partition_that_is_held_are_handed_over_afterwards(tmp_path: Path, speed: float) -> None:
+    topics = ["status", "prices", "status", "prices"]
+    block = [status_record(n, topic=topic) for n, topic in enumerate(topics)]
+    source = written(tmp_path / "day", [block]).at(speed)
+    source.open(RecordingOwner())
+
+    def polled() -> list[int | None]:
+        return [record.offset() for record in source.poll(0)]
+
+    source.hold([STATUS])
+    assert (polled(), polled()) == ([1, 3], [])
+    assert not source.status().has_ended
+    source.hold([])
+    assert (polled(), polled()) == ([0, 2], [])
+    assert source.status().has_ended
 
 
 def test_at_a_speed_a_partition_ends_where_the_replay_is_and_at_full_speed_where_the_recording_ends(
