@@ -228,7 +228,7 @@ def free_listener() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("topic", "kafka", "timeout", "expected"),
+    ("topic", "properties", "timeout", "expected"),
     [
         ("", {"bootstrap.servers": "a"}, 1.0, "topic: expected 1 to 249"),
         ("t", {}, 1.0, 'kafka["bootstrap.servers"]: is required'),
@@ -242,10 +242,10 @@ def free_listener() -> Iterator[tuple[str, list[str]]]:
     ],
 )
 def test_a_wrong_argument_is_refused_at_once(
-    topic: str, kafka: Any, timeout: float, expected: str, capfd: pytest.CaptureFixture[str]
+    topic: str, properties: Any, timeout: float, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        DeadLetterTopic(topic, kafka, timeout=timeout)
+        DeadLetterTopic(topic, properties, timeout=timeout)
     assert str(caught.value).startswith(expected)
     assert capfd.readouterr() == ("", "")
 
