@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import singledispatchmethod
 from typing import Any
 
 import pytest
@@ -308,3 +309,20 @@ def test_what_the_application_raises_has_a_note_with_the_fault_and_the_seed() ->
 def test_the_pytest_plugin_does_not_import_the_package() -> None:
     code = "import sys, rbhq_stream_pytest; sys.exit('rbhq_stream' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Several(Paying):
+    """Has a handler for each kind of event."""
+
+    @singledispatchmethod
+    def handle(self, event: RaceEvent) -> None: ...
+
+    @handle.register
+    def _pay(self, event: RaceStatusEvent) -> None:
+        super().handle(event)
+
+
+def test_an_application_may_have_a_method_for_each_kind_of_event() -> None:
+    assert_survives(Several, DAY, [faults.tombstones()])
+    with pytest.raises(AssertionError, match="the state differs"):
+        assert_idempotent(Several, DAY)

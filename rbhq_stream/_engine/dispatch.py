@@ -208,7 +208,8 @@ def _checked(handler: Handler, kind: type[Any], count: int) -> Handler:
     if not callable(handler):
         raise TypeError(f"on({kind.__name__}): {handler!r} can't be called")
     try:
-        inspect.signature(handler).bind(*[None] * count)
+        # its own signature: that of what it wraps may have a `self`, as with functools.singledispatchmethod
+        inspect.signature(handler, follow_wrapped=False).bind(*[None] * count)
     except TypeError:
         what = f"a {kind.__name__}" if count == 1 else f"a {kind.__name__} and the event it belongs to"
         raise TypeError(f"on({kind.__name__}): {handler!r} must be callable with {what}") from None
