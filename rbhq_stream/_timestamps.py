@@ -17,6 +17,11 @@ def to_milliseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MILLISECOND
 
 
+def first_millisecond(time: datetime) -> int:
+    """Returns the first millisecond since 1970 that is not before an aware time: it is rounded up."""
+    return -((_EPOCH - time) // _MILLISECOND)
+
+
 def from_milliseconds(milliseconds: int) -> datetime | None:
     """Returns the time in UTC, or `None` if it is before 1970 or a datetime can't represent it."""
     return _EPOCH + milliseconds * _MILLISECOND if 0 <= milliseconds <= MAX_MILLISECONDS else None

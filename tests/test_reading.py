@@ -231,6 +231,16 @@ def test_a_wrong_time_is_refused_at_once(
         function(memory_config(), **times)
 
 
+@pytest.mark.parametrize("function", [read, aread])
+def test_a_replay_at_a_speed_is_refused_because_its_end_is_still_to_come(
+    function: Callable[..., Reading | AsyncReading], source: MemorySource, tmp_path: Path
+) -> None:
+    with Feed(memory_config(), source=source, record_to=tmp_path / "day"):
+        pass
+    with pytest.raises(ValueError, match="its end is still to come"):
+        function(memory_config(), since=at(0), source=Recording(tmp_path / "day").at(60))
+
+
 @both_ways
 def test_a_time_range_can_be_read_from_a_recording(
     collect: Collect, source: MemorySource, day: Sequence[TimedEvent], tmp_path: Path

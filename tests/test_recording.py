@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from datetime import datetime, timedelta, timezone
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +34,7 @@ from rbhq_stream import (
     Topics,
     encode,
 )
+from rbhq_stream._recording import parts
 from rbhq_stream._recording.blocks import (
     STORED,
     BlockHeader,
@@ -41,10 +47,13 @@ from rbhq_stream._recording.blocks import (
 from rbhq_stream._recording.columns import Columns, decoded, encoded
 from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream._recording.race_finder import RaceFinder
+from rbhq_stream._recording.segments import Segment, read_segment
+from rbhq_stream._recording.segments import _scan as scan
 from rbhq_stream._summaries import newest_offsets, size_of
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import BAD, TOPICS, TWO_EVENTS
 from tests.recordings import Raw, add, offsets, status_record, writer_for, written
+from tests.waiting import wait_for
 
 on_disk = settings(max_examples=40, deadline=None)  # each example writes files, which a busy machine may do slowly
 
@@ -337,6 +346,30 @@ def test_two_writers_of_one_folder_are_refused(tmp_path: Path) -> None:
     FolderLock(folder).release()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
+    writing = (
+        "import os, sys; from pathlib import Path; from rbhq_stream._recording.folder import FolderLock\n"
+        "lock = FolderLock(Path(sys.argv[1]))\n"
+        "if os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
+        "os._exit(0)  # as if it was killed\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", writing, str(tmp_path / "day")], stdin=subprocess.PIPE) as process:
+        process.wait(10)
+        wait_for(lambda: not _is_locked(tmp_path / "day"), "the folder is free")
+        assert process.stdin is not None
+        process.stdin.close()  # the child ends
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        FolderLock(folder).release()
+    except RecordingError:
+        return True
+    return False
+
+
 def test_a_full_file_is_followed_by_the_next_one_and_the_oldest_are_deleted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -361,6 +394,77 @@ def test_a_recording_can_be_read_while_it_is_written(tmp_path: Path) -> None:
     add(writer, [status_record(6)], ends_block=True)
     assert offsets(before) == [("status", n) for n in range(6)]
     writer.close()
+
+
+def test_a_block_that_is_written_while_the_file_is_read_is_no_damage(tmp_path: Path) -> None:
+    writer = writer_for(tmp_path / "day")
+    path = tmp_path / "day" / "00000001.rbhq"
+    add(writer, [status_record(0)], ends_block=True)
+    middle = path.stat().st_size + 60  # of the second block
+    add(writer, [status_record(1)], ends_block=True)
+    add(writer, [status_record(2)], ends_block=True)
+    writer.close()
+
+    class Growing(BytesIO):
+        """Had only half of the second block when its size was looked at and the block was read."""
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            return middle if whence == os.SEEK_END else super().seek(offset, whence)
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            return data if size is None or size < 0 or self.tell() <= middle else data[: middle - self.tell()]
+
+    segment = scan(Growing(path.read_bytes()), path, in_memory=False)
+    assert [block.header.number for block in segment[1]] == [0]
+    assert segment[2] is not None
+
+
+def test_a_file_that_is_deleted_while_the_recording_is_opened_is_left_out_with_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "day"
+    writer = writer_for(folder, max_bytes=1)
+    for number in range(4):
+        add(writer, [status_record(number)], ends_block=True)
+    writer.close()
+    recording = Recording(folder)
+    first, second, *_ = paths = sorted(folder.glob("*.rbhq"))
+
+    def read_and_delete(path: Path) -> Segment:
+        segment = read_segment(path)
+        if path == first:  # as a writer with `keep` does
+            first.unlink()
+            second.unlink()
+        return segment
+
+    monkeypatch.setattr(parts, "read_segment", read_and_delete)
+    assert len(paths) > 3
+    assert offsets(Recording(folder)) == [("status", 2), ("status", 3)]
+    with pytest.raises(RecordingError, match=r"00000001\.rbhq was deleted after the recording was opened"):
+        list(recording)
+
+
+def test_a_file_with_a_name_of_its_own_in_the_folder_disturbs_no_writer(tmp_path: Path) -> None:
+    written(tmp_path / "day", [[status_record(0)]])
+    shutil.copy(tmp_path / "day" / "00000001.rbhq", tmp_path / "day" / "monday.rbhq")
+    assert offsets(written(tmp_path / "day", [[status_record(1)]])) == [("status", 0), ("status", 1)]
+
+
+def test_a_copy_that_could_not_be_finished_is_removed(tmp_path: Path) -> None:
+    writer = writer_for(tmp_path / "day")
+    for number in range(2):
+        add(writer, [status_record(number)], ends_block=True)
+    writer.close()
+    path = tmp_path / "day" / "00000001.rbhq"
+    recording = Recording(tmp_path / "day")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # in the last record
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match="its checksum is wrong"):
+        recording.write_to(tmp_path / "copy")
+    with pytest.raises(RecordingError, match="there is no recording"):
+        Recording(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
@@ -433,6 +537,35 @@ def test_a_plain_document_with_two_races_is_indexed_under_the_first_and_read_as_
     assert offsets(alone.races(RaceId(9, 9))) == offsets(alone.races(RaceId(1, 2))) == []
     beside = written(tmp_path / "beside", [[Raw("status", 0, 0, value), status_record(1, race=2)]])
     assert offsets(beside.races(RaceId(1, 2))) == [("status", 0), ("status", 1)]
+
+
+def test_a_part_of_a_part_is_in_both(tmp_path: Path) -> None:
+    recording = written(tmp_path / "day", [[status_record(n, at=n, race=1 + n % 2) for n in range(6)]])
+    two, three, four = (EPOCH + timedelta(milliseconds=time) for time in (2, 3, 4))
+    assert offsets(recording.between(two).between(until=four)) == [("status", 2), ("status", 3)]
+    assert offsets(recording.between(until=two).between(three, four)) == []
+    one, two_races = recording.races(RaceId(1, 1)), recording.races(RaceId(1, 1), RaceId(1, 2))
+    assert offsets(two_races.races(RaceId(1, 1))) == offsets(one) == [("status", n) for n in (0, 2, 4)]
+    assert offsets(one.races(RaceId(1, 2))) == []
+
+
+def test_what_can_not_be_decoded_or_hides_its_race_is_not_of_the_race_that_it_begins_with(tmp_path: Path) -> None:
+    values = [
+        b'{"meetingId":1,"eventNumber":1,"status":',
+        b'{"meetingId":1,"eventNumber":1,"status":"OPEN","\\u006deetingId":7}',
+    ]
+    records = [status_record(0), *(Raw("status", 0, n, value) for n, value in enumerate(values, 1))]
+    assert offsets(written(tmp_path / "day", [records]).races(RaceId(1, 1))) == [("status", 0)]
+
+
+def test_a_time_that_no_datetime_can_represent_is_no_time_of_any_part(tmp_path: Path) -> None:
+    times = [(1, -5), (1, 2**61), (2, 77), (0, 50)]
+    records = [attrs.evolve(status_record(n), timestamp=time) for n, time in enumerate(times)]
+    recording = written(tmp_path / "day", [records])
+    first, last = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
+    assert [record.timestamp is None for record in recording] == [True, True, False, True]
+    for since, until in ((first, None), (None, last), (first, last)):
+        assert offsets(recording.between(since, until)) == [("status", 2)]
 
 
 def test_a_recording_tells_what_it_has(tmp_path: Path) -> None:

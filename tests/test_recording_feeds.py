@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from io import FileIO
@@ -36,7 +37,9 @@ from rbhq_stream import (
     Topics,
 )
 from rbhq_stream._recording import recorder, segment_writer
+from rbhq_stream._recording.recorded_source import recorded
 from rbhq_stream._recording.recorder import Recorder
+from rbhq_stream._recording.segment_writer import SegmentWriter
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import (
     PRICES,
@@ -214,6 +217,76 @@ def test_an_offset_is_committed_only_when_the_records_before_it_are_in_the_recor
             wait_for(lambda expected=number: source.committed.get(PRICES) == expected, "it is committed")  # type: ignore[misc]
     assert source.recorded
     assert all(source.recorded)
+
+
+class Flushes:
+    """Lets the recorder flush only as often as it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.allowed = threading.Semaphore(0)
+        monkeypatch.setattr(SegmentWriter, "flush", lambda _: self.allowed.acquire(timeout=10))
+
+
+class OneOwner:
+    """Owns the partition of the prices, and has processed seven records of it."""
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def connected(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {}
+
+    def positioned(self, partition: TopicPartition, offset: int) -> None: ...
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(partitions, 7)
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        return None
+
+    def processed(self, partition: TopicPartition) -> int | None:
+        return None
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None: ...
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_commit_that_waits_for_the_recording_is_not_made_after_a_rebalance(
+    tmp_path: Path, memory_source: MemorySource, monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    flushes = Flushes(monkeypatch)
+    source = recorded(memory_source, tmp_path / "day", TOPICS, lambda _: None)
+    source.open(OneOwner())
+    memory_source.publish(*prices(9), status(1))
+    assert len(source.poll(1)) == 10
+    source.commit({PRICES: 5, STATUS: 1})
+    (memory_source.lose if is_lost else memory_source.revoke)("prices")
+    source.poll(0)
+    flushes.allowed.release()
+    wait_for(lambda: not source.poll(0) and memory_source.committed.get(STATUS) == 1, "the other one is committed")
+    assert memory_source.committed.get(PRICES) == (None if is_lost else 7)
+    source.close({}, 5)
+
+
+def test_a_disk_that_is_slower_than_the_commits_defers_them_only(
+    tmp_path: Path, memory_source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes = Flushes(monkeypatch)
+    source = recorded(memory_source, tmp_path / "day", TOPICS, lambda _: None)
+    source.open(OneOwner())
+    for number in range(1, 4):
+        memory_source.publish(price(number))
+        assert len(source.poll(1)) == 1
+        source.commit({PRICES: number})  # before the flush for the previous one is finished
+        if number == 1:
+            time.sleep(0.05)  # the flush has begun
+    flushes.allowed.release()
+    wait_for(lambda: not source.poll(0) and memory_source.committed.get(PRICES) == 1, "the first one is committed")
+    source.close({}, 5)
 
 
 RECORD_AND_WAIT = """

@@ -249,6 +249,23 @@ def test_a_record_without_a_time_or_with_an_earlier_one_follows_its_predecessor(
     ]  # fmt: skip
 
 
+def test_a_time_that_no_datetime_can_represent_is_none() -> None:
+    scene = world({PRICES: [10, 2**61, 20, -5], STATUS: [15, 25]})
+    for partition in scene.logs:
+        scene.deliver(partition, 4)
+    scene.step()
+    assert scene.left == [("prices", 0), ("prices", 1), ("status", 0), ("prices", 2), ("prices", 3), ("status", 1)]
+
+
+def test_a_time_that_no_datetime_can_represent_does_not_end_a_time_range() -> None:
+    window = Window(0, 100, margin=10)
+    order = TimeOrder(TOPICS, max_records=100, max_bytes=10**6, max_wait=MAX_WAIT, window=window)
+    scene = World(order, {PRICES: written(PRICES, [10, 2**61, 20, -5])})
+    scene.deliver(PRICES, 4)
+    scene.step()
+    assert scene.left == [("prices", offset) for offset in range(4)]
+
+
 def test_the_records_of_a_revoked_partition_are_dropped_and_nobody_waits_for_it() -> None:
     scene = world({PRICES: [10, 20], STATUS: [15, 25]})
     scene.deliver(PRICES, 2)

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbhq_stream._timestamps import from_milliseconds, to_milliseconds
+from rbhq_stream._timestamps import MAX_MILLISECONDS, first_millisecond, from_milliseconds, to_milliseconds
 
 LAST = to_milliseconds(datetime.max.replace(tzinfo=timezone.utc))
+
+
+def test_a_bound_is_rounded_up_to_its_millisecond_even_at_the_end_of_time() -> None:
+    assert first_millisecond(datetime.fromisoformat("2026-11-03T00:00:00.001001+00:00")) == 1_793_664_000_002
+    assert first_millisecond(datetime.fromisoformat("2026-11-03T00:00:00.001+00:00")) == 1_793_664_000_001
+    assert first_millisecond(datetime.max.replace(tzinfo=timezone.utc)) == LAST + 1 == MAX_MILLISECONDS + 1
 
 
 @given(st.integers(0, LAST))

@@ -6,6 +6,7 @@ was read to the end of the time range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
@@ -20,7 +21,8 @@ from rbhq_stream._engine.async_feed import AsyncFeed
 from rbhq_stream._engine.cursor import OnBadRecord
 from rbhq_stream._engine.feed import Feed
 from rbhq_stream._engine.time_order import Window
-from rbhq_stream._timestamps import to_milliseconds
+from rbhq_stream._recording.replay import Replay
+from rbhq_stream._timestamps import first_millisecond
 from rbhq_stream.events import Event, RaceId
 from rbhq_stream.events._race_id import race_ids
 from rbhq_stream.source import Source
@@ -56,8 +58,7 @@ class _TimeRange:
     @property
     def window(self) -> Window:
         """The time range in milliseconds, the precision of records."""
-        just_below = timedelta(milliseconds=1) - timedelta(microseconds=1)
-        since, until = to_milliseconds(self.since + just_below), to_milliseconds(self.until + just_below)
+        since, until = first_millisecond(self.since), first_millisecond(self.until)
         return Window(since, until, margin=CLOCK_MARGIN // timedelta(milliseconds=1))
 
     def includes(self, event: Event) -> bool:
@@ -66,13 +67,19 @@ class _TimeRange:
 
 
 def _time_range(
-    config: FeedConfig, since: datetime, until: datetime | None, *, races: Collection[RaceId] | None, **options: Any
+    config: FeedConfig,
+    since: datetime,
+    until: datetime | None,
+    *,
+    races: Collection[RaceId] | None,
+    source: Source | None,
+    **options: Any,
 ) -> _TimeRange:
     """Checks the arguments of a reading.
 
     Raises:
         TypeError: a time is not a datetime, or a race is not a `RaceId`.
-        ValueError: there is no such time range, or some of it is still to come.
+        ValueError: there is no such time range, or some of it is still to come, also in a replay.
     """
     now = datetime.now(timezone.utc)
     since = checks.aware("since", since)
@@ -81,8 +88,10 @@ def _time_range(
         raise ValueError(f"until={until!r}: is in the future; use a Feed for what is still to come")
     if since >= until:
         raise ValueError(f"since={since!r}: is not before until={until!r}")
+    if isinstance(source, Replay) and source.speed != math.inf:
+        raise ValueError(f"source=….at({source.speed:g}): its end is still to come; read it at full speed, by at()")
     bounded = attrs.evolve(config, group_id=None, start=since - CLOCK_MARGIN)
-    return _TimeRange(bounded, since, until, None if races is None else race_ids(races), **options)
+    return _TimeRange(bounded, since, until, None if races is None else race_ids(races), source=source, **options)
 
 
 class _Meter:
@@ -233,7 +242,8 @@ def read(
 
     Raises:
         TypeError: a time is not a datetime, or a race is not a `RaceId`.
-        ValueError: a time has no zone, `since` is not before `until`, or `until` is in the future.
+        ValueError: a time has no zone, `since` is not before `until`, `until` is in the future, or the source is a
+            recording that is not replayed at full speed.
     """
     return Reading(config, since=since, until=until, races=races, on_bad_record=on_bad_record, source=source)
 
@@ -259,6 +269,7 @@ def aread(
 
     Raises:
         TypeError: a time is not a datetime, or a race is not a `RaceId`.
-        ValueError: a time has no zone, `since` is not before `until`, or `until` is in the future.
+        ValueError: a time has no zone, `since` is not before `until`, `until` is in the future, or the source is a
+            recording that is not replayed at full speed.
     """
     return AsyncReading(config, since=since, until=until, races=races, on_bad_record=on_bad_record, source=source)

@@ -4,8 +4,9 @@ Kafka keeps the order within a partition and none between partitions. So records
 nothing earlier can come, and then leave in the order of their times. The rules:
 
 - The order within a partition is never changed. A record counts as at least as late as those before it in its
-  partition, so one that is earlier than its predecessor leaves directly after it. A record without a time has the time
-  of its predecessor; at the beginning of a partition it is the earliest of all.
+  partition, so one that is earlier than its predecessor leaves directly after it. A record without a time, or with one
+  that a datetime can't represent, has the time of its predecessor; at the beginning of a partition it is the earliest
+  of all.
 - Records of the same time leave in the order of the topics in the configuration, prices first, and of the partitions'
   numbers. So a scratching comes before the result of the same millisecond.
 - A partition is waited for until the time of its next record is known, or that it has none because it was read to its
@@ -32,6 +33,7 @@ from operator import itemgetter
 
 from attrs import Factory, define, frozen
 
+from rbhq_stream._timestamps import MAX_MILLISECONDS
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import PartitionEnd, SourceStatus, TopicPartition
 
@@ -84,13 +86,14 @@ class _Queue:
         size = 0
         for record in records:
             kind, milliseconds = record.timestamp()
-            if kind and milliseconds > last:
+            has_time = kind and 0 <= milliseconds <= MAX_MILLISECONDS
+            if has_time and milliseconds > last:
                 last = milliseconds
             if window is not None:
                 if last >= window.until + window.margin:
                     self.is_past = True
                     break
-                if not window.since <= (milliseconds if kind else last) < window.until:
+                if not window.since <= (milliseconds if has_time else last) < window.until:
                     continue
             waiting.append((last, epoch, record))
             size += len(record.value() or b"")

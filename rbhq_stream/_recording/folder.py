@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from rbhq_stream._config import checks
+from rbhq_stream._forks import forks
 from rbhq_stream.errors import ConfigError, RecordingError
 
 if sys.platform != "win32":
@@ -55,7 +56,8 @@ class RecordTo:
 class FolderLock:
     """Locks the folder of a recording against other writers, on this host and in this process. Creates it.
 
-    Windows has no `flock`, so nothing is locked there.
+    Windows has no `flock`, so nothing is locked there. A forked child gives up its part of the lock, which would
+    otherwise outlast the process that writes.
 
     Raises:
         RecordingError: another writer has locked it, or it can't be created.
@@ -67,6 +69,7 @@ class FolderLock:
             self._file = FileIO(folder / LOCK_NAME, "ab")
         except OSError as error:
             raise RecordingError(str(folder), f"can't write there: {error.strerror}") from error
+        forks.watch(self)
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,8 +83,12 @@ class FolderLock:
         """Allows the next writer."""
         if not self._file.closed:
             if sys.platform != "win32":
-                fcntl.flock(self._file, fcntl.LOCK_UN)  # a forked child may have the file open too
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # a child that was started otherwise may have the file open too
             self._file.close()
+
+    def note_fork(self) -> None:
+        """Closes the child's copy of the file, without unlocking the parent's."""
+        self._file.close()
 
     def __enter__(self) -> None:
         return None

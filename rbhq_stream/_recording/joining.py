@@ -15,6 +15,7 @@ from operator import attrgetter, itemgetter
 from rbhq_stream._recording.columns import RecordedRecord
 from rbhq_stream._recording.duplicates import ReadBlock, RecreatedError, check_same
 from rbhq_stream._recording.segments import Block
+from rbhq_stream._timestamps import MAX_MILLISECONDS
 from rbhq_stream.source import TopicPartition
 
 CLOCK_MARGIN = 60_000
@@ -49,7 +50,7 @@ def _timed(records: Iterable[RecordedRecord]) -> Iterator[tuple[int, RecordedRec
     """Adds the time by which each record is merged: none is earlier than its predecessor."""
     latest = -1
     for record in records:
-        if record.kind and record.time > latest:
+        if record.kind and latest < record.time <= MAX_MILLISECONDS:
             latest = record.time
         yield latest, record
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from rbhq_stream._config import Topics
-from rbhq_stream._recording.segments import Block, RecordingCut, read_segment, read_topics, segment_paths
+from rbhq_stream._recording.segments import Block, RecordingCut, Segment, read_segment, read_topics, segment_paths
 from rbhq_stream.errors import ConfigError, RecordingError
 
 
@@ -29,8 +29,7 @@ class Part:
             RecordingError: there is no recording, or it is damaged other than at its end.
         """
         try:
-            paths = segment_paths(path) if path.is_dir() else [path]
-            segments = [read_segment(one) for one in paths]
+            segments = _segments(path) if path.is_dir() else [read_segment(path)]
         except OSError as error:
             raise RecordingError(str(path), f"can't be read: {error.strerror or repr(error)}") from error
         named = [segment.topics for segment in segments if segment.topics]
@@ -42,6 +41,16 @@ class Part:
             tuple(block for segment in segments for block in segment.blocks),
             tuple(cut for segment in segments for cut in segment.cuts),
         )
+
+
+def _segments(folder: Path) -> list[Segment]:
+    found: list[Segment] = []
+    for path in segment_paths(folder):
+        try:
+            found.append(read_segment(path))
+        except FileNotFoundError:  # the writer has deleted it, and those before it too
+            found.clear()
+    return found
 
 
 def check_continues(folder: Path, topics: Mapping[str, str | None]) -> None:

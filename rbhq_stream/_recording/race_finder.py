@@ -27,16 +27,16 @@ class RaceFinder:
         self._kinds = kinds
         self._of_start: dict[bytes, RaceId | None] = {}
 
-    def of(self, topic: str, value: bytes | None) -> frozenset[RaceId]:
-        """Returns the races of a document; none if it has no event, or can't be decoded."""
+    def has_one_of(self, races: frozenset[RaceId], topic: str, value: bytes | None) -> bool:
+        """Returns whether a document has an event of these races. It has none if it can't be decoded."""
         if not value:
-            return frozenset()
-        # if an object has a field twice, the last one counts
-        if value.count(b"eetingId") == value.count(b"ventNumber") == 1:
+            return False
+        # if an object has a field twice, the last one counts, and its name may be escaped
+        if value.count(b"eetingId") == value.count(b"ventNumber") == 1 and b"\\" not in value:
             race = self._plain(value[:_PREFIX])
-            if race is not None:
-                return frozenset((race,))
-        return self._decoded(topic, value)
+            if race is not None and race not in races:
+                return False
+        return not races.isdisjoint(self._decoded(topic, value))
 
     def of_all(self, topics: Sequence[str], values: Sequence[bytes | None]) -> frozenset[RaceId]:
         """Returns the races of many documents, for the index. Much faster than one by one if they are plain.

@@ -50,13 +50,15 @@ class _RecordedSource:
     def open(self, owner: Owner) -> None:
         self._owner = owner
         self._recorder.open()
-        self._source.open(owner)
+        self._source.open(_RecordingOwner(owner, self._forget))
 
     def poll(self, timeout: float) -> Sequence[RawRecord]:
         assert self._owner is not None, "open() comes first"
         if self._uncommitted is not None and self._recorder.is_flushed(self._uncommitted[0]):
-            self._source.commit(self._uncommitted[1])
+            _, offsets = self._uncommitted
             self._uncommitted = None
+            if offsets:
+                self._source.commit(offsets)
         records = self._source.poll(timeout)
         return self._recorder.record(records, self._owner.is_wanted) if records else records
 
@@ -64,7 +66,14 @@ class _RecordedSource:
         return self._source.status()
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._uncommitted = self._recorder.request_flush(), offsets
+        if self._uncommitted is None:  # or else a slow disk would defer the commit for ever
+            self._uncommitted = self._recorder.request_flush(), offsets
+
+    def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Forgets what was to be committed of these partitions."""
+        if self._uncommitted is not None:
+            ticket, offsets = self._uncommitted
+            self._uncommitted = ticket, {one: offset for one, offset in offsets.items() if one not in partitions}
 
     def pause(self) -> None:
         self._source.pause()
@@ -81,3 +90,47 @@ class _RecordedSource:
             self._recorder.close(timeout / 2)
         finally:
             self._source.close(offsets, max(timeout / 2, timeout - (time.monotonic() - began)))
+
+
+class _RecordingOwner:
+    """Delegates to the owner, and notices which partitions are removed or recreated.
+
+    A commit that still waits for the recording has older offsets than those that are committed when a partition is
+    removed, or those of another member. Those of a topic that was recreated have nothing to do with its records.
+    """
+
+    def __init__(self, owner: Owner, forget: Callable[[Collection[TopicPartition]], None]) -> None:
+        self._owner = owner
+        self._forget = forget
+
+    def is_wanted(self) -> bool:
+        return self._owner.is_wanted()
+
+    def connected(self, partitions: Collection[TopicPartition]) -> None:
+        self._owner.connected(partitions)
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return self._owner.assigned(partitions)
+
+    def positioned(self, partition: TopicPartition, offset: int) -> None:
+        expected = self._owner.expected(partition)
+        if expected is not None and offset < expected:
+            self._forget([partition])
+        self._owner.positioned(partition, offset)
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._forget(partitions)
+        return self._owner.revoked(partitions)
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None:
+        self._forget(partitions)
+        self._owner.lost(partitions)
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        return self._owner.expected(partition)
+
+    def processed(self, partition: TopicPartition) -> int | None:
+        return self._owner.processed(partition)
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._owner.committed(offsets)

@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Literal
 
 import attrs
-from attrs import evolve
 
 from rbhq_stream import _field_checks as checks
 from rbhq_stream._config import Topics
@@ -130,6 +129,8 @@ class Recording:
     def between(self, since: datetime | None = None, until: datetime | None = None) -> Recording:
         """Returns the records from `since` up to, not including, `until`, by timestamp. Those without one are left out.
 
+        Of a part of a recording, it returns what is in both.
+
         Args:
             since: an aware time; `None` for the beginning.
             until: an aware time; `None` for the end.
@@ -142,17 +143,18 @@ class Recording:
         until = None if until is None else checks.aware("until", until)
         if since is not None and until is not None and since > until:
             raise ValueError(f"since={since!r}: is after until={until!r}")
-        return _PartialRecording(self._parts, evolve(self._selection, since=since, until=until))
+        return _PartialRecording(self._parts, self._selection.within(Selection(since, until)))
 
     def races(self, *race_ids: RaceId) -> Recording:
         """Returns the records that have an event of these races. Records that can't be decoded are left out.
 
         A record with a list of events is kept if one of them is of these races, with all of its events.
+        Of a part of a recording, it returns what is in both.
 
         Raises:
             TypeError: a race is not a `RaceId`.
         """
-        return _PartialRecording(self._parts, evolve(self._selection, races=checked_races(race_ids)))
+        return _PartialRecording(self._parts, self._selection.within(Selection(races=(checked_races(race_ids),))))
 
     # reading
 
@@ -231,6 +233,8 @@ class Recording:
                         writer.add(Columns.of(raws, races))
                 except BaseException:
                     writer.abandon()
+                    for incomplete in segment_paths(folder):
+                        incomplete.unlink()
                     raise
                 writer.close()
             except OSError as error:
@@ -268,6 +272,11 @@ class Recording:
             at = from_milliseconds(error.at)
             problem = f"{error.partition} was recreated at {at}: use between() to read what was before or after it"
             raise RecordingError(self._name, problem) from error
+        except FileNotFoundError as error:
+            problem = f"{error.filename} was deleted after the recording was opened: open it again"
+            raise RecordingError(self._name, problem) from error
+        except OSError as error:
+            raise RecordingError(self._name, f"can't be read: {error.strerror or error!r}") from error
 
     def _selected(self) -> Iterator[Block]:
         return (block for part in self._parts for block in filter(self._selection.may_include, part.blocks))

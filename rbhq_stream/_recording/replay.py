@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from operator import attrgetter
 
 from rbhq_stream._recording.columns import RecordedRecord
-from rbhq_stream._timestamps import from_milliseconds
+from rbhq_stream._timestamps import MAX_MILLISECONDS, from_milliseconds
 from rbhq_stream.record import RawRecord
 from rbhq_stream.source import Owner, PartitionEnd, SourceStatus, TopicPartition
 
@@ -62,6 +62,11 @@ class Replay:
         self._clock = clock
         self._owner: Owner | None = None
         self._is_paused = False
+
+    @property
+    def speed(self) -> float:
+        """How fast the time of the records passes."""
+        return self._speed
 
     def open(self, owner: Owner) -> None:
         """Assigns the partitions of the recording to the feed. Called by the feed.
@@ -174,7 +179,8 @@ class Replay:
             if records:
                 self._waiting = records
                 if self._speed != math.inf:
-                    self._due_at = list(accumulate(map(_time_of, records), max, initial=self._latest))[1:]
+                    times = (one.time if one.kind and one.time <= MAX_MILLISECONDS else -1 for one in records)
+                    self._due_at = list(accumulate(times, max, initial=self._latest))[1:]
                 return True
         return False
 

@@ -148,7 +148,8 @@ class SegmentWriter:
 
     def _begin_segment(self) -> tuple[Path, FileIO]:
         paths = segment_paths(self._folder)
-        path = segment_path(self._folder, int(paths[-1].stem) + 1 if paths else 1)
+        numbers = [int(one.stem) for one in paths if one.stem.isascii() and one.stem.isdecimal()]
+        path = segment_path(self._folder, max(numbers, default=0) + 1)
         segment = self._created(path)
         if self._keep is not None:
             for old in paths[: max(0, len(paths) + 1 - self._keep)]:
@@ -168,10 +169,14 @@ class SegmentWriter:
 
     def _created(self, path: Path) -> FileIO:
         file = FileIO(path, "xb")
-        self._write(file, self._file_header)
-        self._sync(file)
-        if self._fsync:
-            sync_folder(self._folder)
+        try:
+            self._write(file, self._file_header)
+            self._sync(file)
+            if self._fsync:
+                sync_folder(self._folder)
+        except OSError:
+            file.close()
+            raise
         return file
 
     def _sync(self, file: FileIO) -> None:

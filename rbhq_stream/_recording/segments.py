@@ -177,7 +177,7 @@ def _scan(file: BinaryIO, path: Path, *, in_memory: bool) -> tuple[dict[str, str
         raise _damaged(path, at, error) from error
     except DamagedError as damage:
         file.seek(at)
-        rest = file.read()
+        rest = file.read(size - at)  # not what was written meanwhile
         if not at and not _FORMAT.startswith(rest[: len(_FORMAT)]):  # a beginning of it was cut off
             raise _damaged(path, at, damage) from damage
         if _has_block(rest[1:]):
