@@ -383,6 +383,18 @@ def test_a_full_file_is_followed_by_the_next_one_and_the_oldest_are_deleted(
     assert "deleting the oldest segment" in caplog.text
 
 
+def test_starts_without_a_record_delete_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    kept = [status_record(0)]
+    for records in [kept, *[[]] * 5]:  # as when a supervisor restarts an application that fails at once
+        writer = writer_for(folder, keep=2)
+        for record in records:
+            add(writer, [record], ends_block=True)
+        writer.abandon()
+    assert offsets(Recording(folder)) == [("status", 0)]
+    assert len(list(folder.glob("*.rbhq"))) == 2
+
+
 def test_a_recording_can_be_read_while_it_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "day"
     writer = writer_for(folder)
@@ -420,7 +432,7 @@ def test_a_block_that_is_written_while_the_file_is_read_is_no_damage(tmp_path: P
     assert segment[2] is not None
 
 
-def test_a_file_that_is_deleted_while_the_recording_is_opened_is_left_out_with_those_before_it(
+def test_a_recording_is_opened_although_the_oldest_files_are_deleted_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "day"

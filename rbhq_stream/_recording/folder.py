@@ -46,7 +46,8 @@ class RecordTo:
     max_bytes: int = field(default=256 * 1024 * 1024, kw_only=True, validator=checks.count(2**60))
     """The size at which a file is full and the next one begins."""
     keep: int | None = field(default=None, kw_only=True, validator=checks.optional(checks.count(1_000_000)))
-    """The number of files to keep. The oldest is deleted, with a WARNING in the log. `None`: keep all."""
+    """The number of files to keep. The oldest is deleted, with a WARNING in the log. `None`: keep all. Each start of a
+    feed begins a file. One without records is deleted at the next start, and does not count then."""
     flush_interval: float = field(default=1.0, kw_only=True, validator=checks.seconds(3600))
     """The maximum time in seconds until a record is in the file."""
     fsync: bool = field(default=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -10,6 +11,9 @@ from attrs import frozen
 from rbhq_stream._config import Topics
 from rbhq_stream._recording.segments import Block, RecordingCut, Segment, read_segment, read_topics, segment_paths
 from rbhq_stream.errors import ConfigError, RecordingError
+
+_ATTEMPTS = 100
+"""How often a folder is read again because a file was deleted meanwhile."""
 
 
 @frozen
@@ -44,13 +48,10 @@ class Part:
 
 
 def _segments(folder: Path) -> list[Segment]:
-    found: list[Segment] = []
-    for path in segment_paths(folder):
-        try:
-            found.append(read_segment(path))
-        except FileNotFoundError:  # the writer has deleted it, and those before it too
-            found.clear()
-    return found
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError):  # the writer has deleted one
+            return [read_segment(path) for path in segment_paths(folder)]
+    raise RecordingError(str(folder), "its files are deleted faster than they can be read")
 
 
 def check_continues(folder: Path, topics: Mapping[str, str | None]) -> None:
