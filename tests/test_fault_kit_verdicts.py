@@ -311,18 +311,23 @@ def test_the_pytest_plugin_does_not_import_the_package() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-class Several(Paying):
+class Several:
     """Has a handler for each kind of event."""
+
+    def __init__(self) -> None:
+        self.paying = Paying()
+        self.state = self.paying.state
 
     @singledispatchmethod
     def handle(self, event: RaceEvent) -> None: ...
 
     @handle.register
     def _pay(self, event: RaceStatusEvent) -> None:
-        super().handle(event)
+        self.paying.handle(event)
 
 
 def test_an_application_may_have_a_method_for_each_kind_of_event() -> None:
-    assert_survives(Several, DAY, [faults.tombstones()])
+    several: Any = Several
+    assert_survives(several, DAY, [faults.tombstones()])
     with pytest.raises(AssertionError, match="the state differs"):
-        assert_idempotent(Several, DAY)
+        assert_idempotent(several, DAY)
