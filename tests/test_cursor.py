@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from rbhq_stream import DecodeError, RaceStatus, RaceStatusEvent, encode
+from rbhq_stream import DecodeError, PartitionsAssigned, RaceStatus, RaceStatusEvent, encode
 from rbhq_stream._engine.buffer import Buffer, Ownership
 from rbhq_stream._engine.cursor import Cursor, Position
 from rbhq_stream._summaries import newest_offsets
@@ -164,6 +165,18 @@ def test_events_of_a_partition_that_was_revoked_are_passed_over() -> None:
     assert bench.cursor.next(first) is None
     assert bench.processed == 2
     assert bench.cursor.stats(None).events == 1
+
+
+def test_a_signal_that_came_before_records_is_delivered_before_their_events() -> None:
+    bench = Bench(EVENT, EVENT)
+    first = bench.cursor.next(None)
+    bench.buffer.add_signal(PartitionsAssigned(at=datetime.now(timezone.utc), partitions=()))
+    bench.append(EVENT)
+    second = bench.cursor.next(first)
+    assert bench.offset(second) == 1, "it was there before the signal"
+    assert bench.cursor.next(second) is None
+    bench.buffer.signals.popleft()
+    assert bench.offset(bench.cursor.next(second)) == 2
 
 
 def test_an_event_that_is_handed_over_is_counted_before_it_is_settled() -> None:

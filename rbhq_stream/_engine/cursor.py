@@ -128,7 +128,7 @@ class Cursor:
             defers: whether a bad record stays the next one until `refuse`, although its error was raised.
 
         Returns:
-            The event, or `None` when none is waiting.
+            The event, or `None` when none is waiting, or when a signal has arrived that may have to be delivered first.
 
         Raises:
             DecodeError: the next record is bad and `on_bad_record` is "raise". A second call continues after it.
@@ -241,7 +241,7 @@ class Cursor:
             if at == len(chunk.records):
                 buffer.note_room()
                 following = chunk.next
-                if following is None:
+                if following is None or buffer.signals:  # a signal may be from before these records
                     return None
                 self._chunk = chunk = following
                 self._at = 0

@@ -200,6 +200,8 @@ class Driver(Handlers):
             if event is not None:
                 self._events_this_turn += 1
                 return event
+            if self._signals:
+                continue
             timeout = None if deadline is None else deadline - self._clock()
             if timeout is not None and not timeout > 0:  # also a NaN
                 return None
