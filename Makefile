@@ -30,8 +30,8 @@ lowest:  ## the tests that need no Java, with the lowest versions of the depende
 	@.venv-lowest/bin/python -m tests.lowest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)  ## style, import rules
-	@$(BIN)/ruff check rbhq_stream rbhq_stream_pytest.py tests docs/conf.py
-	@$(BIN)/ruff format --check rbhq_stream rbhq_stream_pytest.py tests docs/conf.py
+	@$(BIN)/ruff check rbhq_stream tests docs/conf.py
+	@$(BIN)/ruff format --check rbhq_stream tests docs/conf.py
 	@$(BIN)/lint-imports
 
 types: $(READY)  ## mypy --strict and pyright
