@@ -378,12 +378,21 @@ def test_a_full_file_is_followed_by_the_next_one_and_the_oldest_are_deleted(
     for number in range(5):
         add(writer, [status_record(number)], ends_block=True)
     writer.close()
-    assert sorted(path.name for path in folder.iterdir()) == ["00000004.rbhq", "00000005.rbhq", "00000006.rbhq"]
-    assert offsets(Recording(folder)) == [("status", 3), ("status", 4)]
+    assert sorted(path.name for path in folder.iterdir()) == [f"0000000{number}.rbhq" for number in (3, 4, 5, 6)]
+    assert offsets(Recording(folder)) == [("status", 2), ("status", 3), ("status", 4)]
     assert "deleting the oldest segment" in caplog.text
 
 
-def test_starts_without_a_record_delete_nothing(tmp_path: Path) -> None:
+def test_restarts_delete_nothing_while_the_files_are_smaller_than_what_is_to_be_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    for number in range(5):  # as when an application fails at an event and is restarted
+        writer = writer_for(folder, max_bytes=10_000, keep=1)
+        add(writer, [status_record(number)], ends_block=True)
+        writer.abandon()
+    assert offsets(Recording(folder)) == [("status", number) for number in range(5)]
+
+
+def test_starts_without_a_record_leave_no_files_behind(tmp_path: Path) -> None:
     folder = tmp_path / "day"
     kept = [status_record(0)]
     for records in [kept, *[[]] * 5]:  # as when a supervisor restarts an application that fails at once

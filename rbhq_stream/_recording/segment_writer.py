@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -35,7 +35,7 @@ class SegmentWriter:
         folder: the folder of the recording.
         topics: the names of the topics, by the fields of `Topics`.
         max_bytes: the size at which a segment is full.
-        keep: how many segments to keep; `None` keeps all.
+        keep: how many full segments to keep; `None` keeps all.
         fsync: whether `flush` waits for the disk.
 
     Raises:
@@ -149,7 +149,7 @@ class SegmentWriter:
 
     def _begin_segment(self) -> tuple[Path, FileIO]:
         paths = segment_paths(self._folder)
-        while paths and _is_empty(paths[-1]):  # so that it does not count for `keep`
+        while paths and _is_empty(paths[-1]):  # of a start after which no record arrived
             empty = paths.pop()
             empty.unlink()
             empty.with_suffix(TAIL_SUFFIX).unlink(missing_ok=True)
@@ -157,11 +157,19 @@ class SegmentWriter:
         path = segment_path(self._folder, max(numbers, default=0) + 1)
         segment = self._created(path)
         if self._keep is not None:
-            for old in paths[: max(0, len(paths) + 1 - self._keep)]:
-                _log.warning("deleting the oldest segment of a recording, %s: keep=%s", old, self._keep)
-                old.unlink()
-                old.with_suffix(TAIL_SUFFIX).unlink(missing_ok=True)
+            self._delete_oldest(paths, self._keep)
         return path, segment
+
+    def _delete_oldest(self, paths: Sequence[Path], keep: int) -> None:
+        # by their size, not by their number: restarts one after the other would delete all that was before them
+        newer = 0  # bytes, of each file max_bytes at most
+        for path in reversed(paths):
+            size = min(path.stat().st_size, self._max_bytes)
+            if newer >= keep * self._max_bytes:
+                _log.warning("deleting the oldest segment of a recording, %s: keep=%s", path, keep)
+                path.unlink()
+                path.with_suffix(TAIL_SUFFIX).unlink(missing_ok=True)
+            newer += size
 
     def _end_segment(self) -> None:
         self._sync(self._segment)
