@@ -57,7 +57,7 @@ soak: $(READY)  ## random faults for ten minutes
 	@$(BIN)/python -m tests.broker.prepare
 	@$(BIN)/python -m tests.reliability.soak --seconds 600 $(ARGS)
 
-long: $(READY)  ## outages and storms in their long form (half an hour)
+long: $(READY)  ## outages and storms in their long form (about an hour)
 	@$(BIN)/python -m tests.broker.prepare
 	@$(BIN)/python -m tests.postgres.install
 	@RBHQ_LONG=1 $(BIN)/python -m pytest --timeout 900 tests/reliability $(ARGS)
