@@ -17,8 +17,7 @@ from pathlib import Path
 from rbhq_stream._durable_files import sync_folder
 from rbhq_stream._recording.blocks import encode_block, encode_file_header
 from rbhq_stream._recording.columns import Columns
-from rbhq_stream._recording.segments import TAIL_SUFFIX, read_segment, segment_path, segment_paths
-from rbhq_stream.errors import RecordingError
+from rbhq_stream._recording.segments import TAIL_SUFFIX, is_empty, segment_path, segment_paths
 
 _log = logging.getLogger("rbhq_stream")
 
@@ -149,7 +148,7 @@ class SegmentWriter:
 
     def _begin_segment(self) -> tuple[Path, FileIO]:
         paths = segment_paths(self._folder)
-        while paths and _is_empty(paths[-1]):  # of a start after which no record arrived
+        while paths and is_empty(paths[-1]):  # of a start after which no record arrived
             empty = paths.pop()
             empty.unlink()
             empty.with_suffix(TAIL_SUFFIX).unlink(missing_ok=True)
@@ -201,12 +200,3 @@ class SegmentWriter:
         file.seek(0, os.SEEK_END)  # the tail may have been cut
         while data:  # usually one pass; if the disk is full, the second pass raises
             data = data[file.write(data) or 0 :]
-
-
-def _is_empty(path: Path) -> bool:
-    """Returns whether a segment has no records, as when a feed was closed or killed before it received any."""
-    try:
-        segment = read_segment(path)
-    except RecordingError:  # it is damaged
-        return False
-    return not segment.blocks and not any(cut.ignored for cut in segment.cuts)

@@ -120,6 +120,21 @@ def read_segment(path: Path) -> Segment:
     return Segment(topics, tuple(blocks), tuple(cuts))
 
 
+def is_empty(path: Path) -> bool:
+    """Returns whether a segment has no records, as when a feed was closed or killed before it received any.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if path.stat().st_size > _MAX_HEADER:
+        return False  # without reading all of it, at each start and for each file that is full
+    try:
+        segment = read_segment(path)
+    except RecordingError:  # it is damaged
+        return False
+    return not segment.blocks and not any(cut.ignored for cut in segment.cuts)
+
+
 class BlockReader:
     """Reads the records of blocks. Keeps the file of the last one open until `close`."""
 
