@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import attrs
+import pytest
 from attrs import frozen
 
 from rbhq_stream import RaceStatus, RaceStatusEvent, RawRecord, Recording, encode
+from rbhq_stream._recording import segment_writer
+from rbhq_stream._recording.blocks import BLOCK_MAGIC
 from rbhq_stream._recording.columns import Columns
 from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream._recording.race_finder import RaceFinder
@@ -54,6 +60,18 @@ def status_record(offset: int, *, race: int = 1, at: int = 0, topic: str = "stat
     """A status of a race, written `at` milliseconds after 1970."""
     value = encode(RaceStatusEvent(1, race, RaceStatus.OPEN))
     return Raw(topic, partition, offset, value, None, (1, at))
+
+
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, no block can be written; the headers of files can."""
+
+    class FullDisk(FileIO):
+        def write(self, data: Any) -> int:
+            if BLOCK_MAGIC in data:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(segment_writer, "FileIO", FullDisk)
 
 
 def writer_for(folder: Path, *, max_bytes: int = 2**40, keep: int | None = None, fsync: bool = False) -> SegmentWriter:

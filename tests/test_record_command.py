@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
 import sys
-from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -25,9 +22,9 @@ from rbhq_stream import (
     RecordingError,
 )
 from rbhq_stream import _tail as tail
-from rbhq_stream._recording import segment_writer
 from rbhq_stream.testing import EmbeddedBroker
 from tests import ROOT
+from tests.recordings import fill_the_disk
 
 
 def record(broker: EmbeddedBroker, folder: Path, *arguments: str) -> tuple[str, str]:
@@ -88,13 +85,7 @@ def test_a_wrong_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_recording_that_fails_ends_the_command_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class FullDisk(FileIO):
-        def write(self, data: Any) -> int:
-            if b"RBLK" in data:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(data)
-
-    monkeypatch.setattr(segment_writer, "FileIO", FullDisk)
+    fill_the_disk(monkeypatch)
     with EmbeddedBroker() as broker:
         broker.publish(RaceStatusEvent(1, 7, RaceStatus.OPEN))
         with pytest.raises(RecordingError, match=r"No space left on device\. 1 records that were read are not in it"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import signal
@@ -12,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +49,7 @@ from tests.memory_feeds import (
     prices,
     status,
 )
-from tests.recordings import offsets, status_record, written
+from tests.recordings import fill_the_disk, offsets, status_record, written
 from tests.waiting import wait_for
 
 NOW = datetime(2022, 11, 27, 20, 0, tzinfo=timezone.utc)
@@ -136,13 +134,7 @@ def test_a_full_disk_ends_the_recording_with_a_signal_and_an_error_and_the_feed_
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class FullDisk(FileIO):
-        def write(self, data: Any) -> int:
-            if b"RBLK" in data:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(data)
-
-    monkeypatch.setattr(segment_writer, "FileIO", FullDisk)
+    fill_the_disk(monkeypatch)
     facade = make_facade(record_to=RecordTo(tmp_path / "day", flush_interval=0.01))
     failed: list[RecordingFailed] = []
     facade.feed.on(RecordingFailed)(failed.append)
@@ -227,8 +219,8 @@ class Flushes:
         monkeypatch.setattr(SegmentWriter, "flush", lambda _: self.allowed.acquire(timeout=10))
 
 
-class OneOwner:
-    """Owns the partition of the prices, and has processed seven records of it."""
+class AnyOwner:
+    """An `Owner` that leaves everything to the source."""
 
     def is_wanted(self) -> bool:
         return True
@@ -241,7 +233,7 @@ class OneOwner:
     def positioned(self, partition: TopicPartition, offset: int) -> None: ...
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return dict.fromkeys(partitions, 7)
+        return {}
 
     def lost(self, partitions: Collection[TopicPartition]) -> None: ...
 
@@ -252,6 +244,13 @@ class OneOwner:
         return None
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None: ...
+
+
+class OneOwner(AnyOwner):
+    """Has processed seven records of each partition when it is revoked."""
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(partitions, 7)
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
@@ -445,35 +444,14 @@ def test_a_damaged_recording_ends_the_feed_with_its_error(tmp_path: Path) -> Non
     assert tail.exists()
 
 
-class RecordingOwner:
-    """An `Owner` that notes what it hears."""
+class RecordingOwner(AnyOwner):
+    """Keeps the positions that it is given."""
 
     def __init__(self) -> None:
         self.positions: list[tuple[TopicPartition, int]] = []
 
-    def is_wanted(self) -> bool:
-        return True
-
-    def connected(self, partitions: Collection[TopicPartition]) -> None: ...
-
-    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {}
-
     def positioned(self, partition: TopicPartition, offset: int) -> None:
         self.positions.append((partition, offset))
-
-    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {}
-
-    def lost(self, partitions: Collection[TopicPartition]) -> None: ...
-
-    def expected(self, partition: TopicPartition) -> int | None:
-        return None
-
-    def processed(self, partition: TopicPartition) -> int | None:
-        return None
-
-    def committed(self, offsets: Mapping[TopicPartition, int]) -> None: ...
 
 
 def replay_of(folder: Path, times: Sequence[int], speed: float, clock: Callable[[], float]) -> Any:
