@@ -44,6 +44,7 @@ class Publisher:
         self._random = random.Random(seed)
         self._numbers = itertools.count(1)
         self._lump = 0
+        self._lump_begins = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher")
 
@@ -59,15 +60,21 @@ class Publisher:
         self.__exit__()
         assert not self.errors
 
-    def lump(self, count: int) -> None:
-        """So many records at once in each topic, more than the application handles soon."""
+    def lump(self, count: int) -> int:
+        """Publishes so many records at once in each topic, more than the application handles soon.
+
+        Returns:
+            The number of the first race in them. The newer ones have higher numbers.
+        """
         self._lump = count
         wait_for(lambda: not self._lump, "it is published")
+        return self._lump_begins
 
     def _run(self) -> None:
         try:
             while not self._done.is_set():
                 if self._lump:
+                    self._lump_begins = next(self._numbers)
                     for topic in self._topics:
                         self._burst(topic, self._lump)
                     self._lump = 0
@@ -130,6 +137,11 @@ class Application:
         """Whether these, each of them and no other, wrote the newest rows of the partitions."""
         newest = self.ask("SELECT process, max(id) FROM events GROUP BY topic, kafka_partition")
         return {process for process, _ in newest} == processes
+
+    def has_reached(self, race: int, process: int) -> bool:
+        """Whether the process has written an event of this race or a newer one."""
+        newest = self.ask(f"SELECT max(CAST(substr(race, 3) AS INT)) FROM events WHERE process = {process}")[0][0]
+        return newest >= race
 
     def count(self) -> int:
         return self.ask("SELECT count(*) FROM events")[0][0]
@@ -241,7 +253,8 @@ def test_a_process_that_was_evicted_and_returned_stores_each_event_once(applicat
         members = [application.start(name) for name in ("one", "two")]
         for process in members:
             wait_for(partial(application.is_written_by, {*members}), "those processes store")
-            publisher.lump(100)  # so that it has some in hand
+            first = publisher.lump(200)
+            wait_for(partial(application.has_reached, first, process), "it has begun with those, and holds more")
             application.suspend(process)
             wait_for(partial(application.is_written_by, {*members} - {process}), "those processes store")
             os.kill(process, signal.SIGCONT)
