@@ -210,13 +210,13 @@ def test_an_outage_stops_it_and_ends() -> None:
 def test_a_slow_broker_delays_each_response_and_is_fast_again_afterwards() -> None:
     with EmbeddedBroker() as broker:
         broker.publish(price(1))
-        with broker.slow(0.5):
+        with broker.slow(1.0):
             began = time.monotonic()
             broker.publish(price(2))
-            assert time.monotonic() - began >= 0.5
+            assert time.monotonic() - began >= 1.0
         began = time.monotonic()
         broker.publish(price(3))
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 0.9
 
 
 def test_one_of_several_brokers_can_be_slow() -> None:
@@ -224,14 +224,14 @@ def test_one_of_several_brokers_can_be_slow() -> None:
         topic = broker.topics.prices
         for partition in (0, 1):
             broker.publish_raw(topic or "", b"{}", partition=partition)
-        with broker.slow(0.5, 2):
+        with broker.slow(1.0, 2):
             took = []
             for partition in (0, 1):  # each is on a broker of its own
                 began = time.monotonic()
                 broker.publish_raw(topic or "", b"{}", partition=partition)
                 took.append(time.monotonic() - began)
-        assert took[0] < 0.4
-        assert took[1] >= 0.5
+        assert took[0] < 0.9
+        assert took[1] >= 1.0
 
 
 def test_responses_that_wait_are_sent_when_the_broker_is_no_longer_slow() -> None:
@@ -243,7 +243,7 @@ def test_responses_that_wait_are_sent_when_the_broker_is_no_longer_slow() -> Non
             publishing.start()
             time.sleep(0.1)
         publishing.join()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
@@ -282,7 +282,7 @@ def test_closing_is_prompt_with_clients_connected_and_publishing() -> None:
             thread.start()
         time.sleep(0.1)
         started = time.monotonic()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     for thread in threads:
         thread.join(5)
     assert len(stopped) == 3

@@ -137,7 +137,7 @@ def test_stop_from_another_thread_wakes_a_waiting_feed(make_facade: MakeFacade) 
     began = time.monotonic()
     with pytest.raises(StopIteration):
         facade.next()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_an_unentered_feed_connects_by_itself_and_closes_on_stop(
@@ -170,7 +170,7 @@ def test_poll_returns_none_when_no_event_arrives(make_facade: MakeFacade, memory
     facade.enter()
     began = time.monotonic()
     assert facade.poll(0.1) is None
-    assert 0.05 < time.monotonic() - began < 2
+    assert 0.05 < time.monotonic() - began < 20
     memory_source.publish(price(1))
     assert facade.poll(5) == price(1)
     assert facade.poll(0) is None
@@ -428,7 +428,7 @@ def test_stop_ends_a_retry(make_facade: MakeFacade, memory_source: MemorySource)
 
     began = time.monotonic()
     facade.run(Retry(attempts=3, wait=60, max_wait=60))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert memory_source.committed.get(PRICES, 0) == 0, "it was never done"
 
 

@@ -368,7 +368,7 @@ def test_a_schedule_that_blocks_delays_no_report(make_facade: MakeFacade, memory
     wait_for_reason(facade, R.BROKERS_UNREACHABLE)
     facade.poll(0.05)
     assert reasons[-1] is R.BROKERS_UNREACHABLE
-    assert time.monotonic() - cut_off_at < 2.5
+    assert time.monotonic() - cut_off_at < 10
     memory_source.reconnect()
     unblock.set()
     wait_until_live(facade)

@@ -82,7 +82,7 @@ def test_a_slow_source_hands_over_one_record_at_a_time() -> None:
         source.slow_down(0)
         began = time.monotonic()
         assert [next(feed).event_number for _ in range(3)] == [3, 4, 5]
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 0.5
 
 
 def test_what_is_committed_while_commits_are_ignored_is_delivered_again() -> None:

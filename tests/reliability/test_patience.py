@@ -223,7 +223,7 @@ def test_close_keeps_its_deadline_whatever_hangs(
     facade: Callable[..., Facade], where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Stuck(where)
-    driven = facade(memory_config(close_timeout=0.3), source=source)
+    driven = facade(memory_config(close_timeout=0.5), source=source)
     try:
         if where == "open":
             assert driven.poll(0.05) is None
@@ -232,10 +232,10 @@ def test_close_keeps_its_deadline_whatever_hangs(
         if where != "close":
             assert source.hangs.wait(10)
         took = closed_in(driven)
-        assert 0.25 < took < 2
-        assert "could not be closed within 0.3 s" in caplog.text
+        assert 0.45 < took < 10
+        assert "could not be closed within 0.5 s" in caplog.text
         caplog.clear()
-        assert closed_in(driven) < 0.2, "the deadline was that of the first time"
+        assert closed_in(driven) < 0.45, "the deadline was that of the first time"
     finally:
         source.release.set()
         wait_for(lambda: not poll_threads(), "no thread is left")
@@ -282,11 +282,11 @@ def test_close_is_prompt_in_every_state(facade: Callable[..., Facade], state: st
                 driven.next()
     if state == "closed":
         driven.leave()
-    assert closed_in(driven) < 1.5
+    assert closed_in(driven) < 2.5
     with pytest.raises(FeedClosedError):
         driven.next()
     driven.finish()
-    wait_for(lambda: not poll_threads(), "no thread is left", timeout=2)
+    wait_for(lambda: not poll_threads(), "no thread is left")
     if state in ("backlog", "paused"):
         assert source.committed[STATUS] == 1
 

@@ -94,7 +94,7 @@ def test_a_storm_of_interrupts_in_the_library_loses_nothing(group: Group) -> Non
         sent += pelt(life, 20, chance, at_least=0)  # closing is struck too
         took = life.end()
     assert time.monotonic() - began < 10, "a prompt exit"
-    assert took < 1
+    assert took < 5
     inside = int(life.log.read_text().split("closed ")[1])
     print(f"{sent} signals, {inside} struck in the library, {len(life.done)} records")
     assert sent >= 100
@@ -116,7 +116,7 @@ def test_a_storm_of_signals_that_stop_the_feed_loses_nothing(group: Group) -> No
             began = time.monotonic()
             sent += pelt(life, 20, chance)
             life.end()
-            assert time.monotonic() - began < 3, "a prompt exit"
+            assert time.monotonic() - began < 8, "a prompt exit"
         assert life.said("closed")
         assert life.begun == life.done
         assert_goes_on_from(before, life.done)
@@ -140,7 +140,7 @@ def test_a_program_that_ends_at_the_first_interrupt_loses_nothing(group: Group) 
         began = time.monotonic()
         sent += pelt(life, 20, chance)
         life.process.wait(10)
-        assert time.monotonic() - began < 3, "a prompt exit"
+        assert time.monotonic() - began < 8, "a prompt exit"
         assert_goes_on_from(before, life.begun)
         before = group.committed()
         done = set(life.done)

@@ -45,9 +45,9 @@ def test_new_and_existing_groups_read_over_a_slow_network(
             wait_for(lambda: len(other.seen) == 10, "the new group reads", limit)
             publish(proxied, partner, 1)
             began = time.monotonic()
-            wait_for(lambda: len(member.seen) == 10, "it flows", 2 + 3 * round_trip)
+            wait_for(lambda: len(member.seen) == 10, "it flows", 8 + 3 * round_trip)
             print(f"round trip {round_trip} s: a record arrives after {time.monotonic() - began:.2f} s")
-            wait_for(lambda: len(other.seen) == 11, "it flows in the other group", 2 + 3 * round_trip)
+            wait_for(lambda: len(other.seen) == 11, "it flows in the other group", 8 + 3 * round_trip)
     finally:
         proxy.reset()
     assert member.closed_in < 10, "it leaves within close_timeout"
@@ -69,7 +69,7 @@ def test_a_refused_password_is_detected_over_a_slow_network(
             Feed(status_config(proxied, partner, password="wrong", connect_timeout=90)),
         ):
             pass
-        assert time.monotonic() - began < 2 + 10 * round_trip
+        assert time.monotonic() - began < 8 + 10 * round_trip
         assert proxy.connections - before <= 3
     finally:
         proxy.reset()
