@@ -14,7 +14,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from rbhq_stream import (
@@ -34,9 +33,7 @@ from rbhq_stream import (
     TopicPartition,
     Topics,
 )
-from rbhq_stream._recording import recorder, segment_writer
 from rbhq_stream._recording.recorded_source import recorded
-from rbhq_stream._recording.recorder import Recorder
 from rbhq_stream._recording.segment_writer import SegmentWriter
 from rbhq_stream.testing import MemorySource
 from tests.memory_feeds import (
@@ -150,39 +147,6 @@ def test_a_full_disk_ends_the_recording_with_a_signal_and_an_error_and_the_feed_
     assert "No space left on device. 2 records that were read are not in it" in caplog.text
     assert memory_source.committed[PRICES] == 3
     assert list(Recording(tmp_path / "day")) == []
-
-
-def test_a_disk_that_hangs_holds_the_feed_up_for_a_limited_time_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released = threading.Event()
-    monkeypatch.setattr(segment_writer, "encode_block", lambda *_: released.wait(10) and b"")
-    monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 100)
-    monkeypatch.setattr(recorder, "STALL_TIMEOUT", 0.05)
-    failed: list[RecordingFailed] = []
-    slow = Recorder(RecordTo(tmp_path / "day", flush_interval=0.001), TOPICS, failed.append)
-    slow.open()
-    while not failed:
-        slow.record([status_record(0)], lambda: True)
-    assert failed[0].problem == "the disk has not kept up for 0.05 s"
-    assert slow.is_flushed(slow.request_flush())  # no commit waits for it any more
-    released.set()
-    slow.close(5)
-    assert len(failed) == 1
-
-
-@pytest.mark.parametrize("wrong", [{"value": "text"}, {"key": "text"}, {"offset": None}, {"headers": [("name", 1)]}])
-def test_a_record_that_is_not_as_promised_ends_the_recording_and_not_the_feed(
-    tmp_path: Path, wrong: dict[str, Any]
-) -> None:
-    failed: list[RecordingFailed] = []
-    recorder_ = Recorder(RecordTo(tmp_path / "day"), TOPICS, failed.append)
-    recorder_.open()
-    record = attrs.evolve(status_record(0), **wrong)
-    assert recorder_.record([record], lambda: True) == [record]
-    recorder_.close(5)
-    assert "a record can't be recorded: ValidationError" in failed[0].problem
-    assert failed[0].missing == 1
 
 
 class CommittingSource(MemorySource):

@@ -120,10 +120,9 @@ class Recorder:
             return records
         self._received = (count + len(columns), total + columns.size)
         self._waiting.append(columns)
-        if not self._wakes_itself or total + columns.size - self._taken[1] >= BLOCK_BYTES:
+        if not self._wakes_itself or self._waiting_bytes() >= BLOCK_BYTES:
             self._wake.set()
-        if total + columns.size - self._taken[1] > MAX_WAITING_BYTES:
-            self._wait_for_room(is_wanted)
+        self._wait_for_room(is_wanted)
         return SummarisedRecords(records, columns.newest(), columns.size)
 
     def request_flush(self) -> int:
@@ -146,17 +145,18 @@ class Recorder:
         if self._thread.is_alive():
             self._fail(f"the disk did not take the last records within {timeout:g} s")
 
+    def _waiting_bytes(self) -> int:
+        return self._received[1] - self._taken[1]
+
     def _wait_for_room(self, is_wanted: Callable[[], bool]) -> None:
         deadline = time.monotonic() + STALL_TIMEOUT
-        self._wake.set()
-        while self._received[1] - self._taken[1] > MAX_WAITING_BYTES and self._failure is None and is_wanted():
+        while self._waiting_bytes() > MAX_WAITING_BYTES and self._failure is None and is_wanted():
             left = deadline - time.monotonic()
             if left <= 0:
                 self._fail(f"the disk has not kept up for {STALL_TIMEOUT:g} s")
                 return
-            self._has_room.clear()
-            if self._received[1] - self._taken[1] > MAX_WAITING_BYTES:
-                self._has_room.wait(min(left, 0.1))
+            self._has_room.wait(min(left, 0.1))
+            self._has_room.clear()  # before the queue is looked at again, so that no wake-up is overlooked
 
     # the writer thread
 
@@ -167,7 +167,6 @@ class Recorder:
         try:
             self._write_until_closing(writer)
             writer.close()
-            self._flushed = self._received[0]
         except Exception as error:  # noqa: BLE001  # a thread has no caller: it is logged, and becomes a signal
             self._fail(error.strerror or repr(error) if isinstance(error, OSError) else repr(error))
             writer.abandon()
