@@ -517,7 +517,10 @@ def test_a_day_without_events_is_refused_because_it_shows_nothing() -> None:
         assert_survives(Board, day)
 
 
-@pytest.mark.parametrize(("given", "said"), [(faults.duplicates(), "a sequence"), ([faults.duplicates], "call its")])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(faults.duplicates(), "^faults=.*: expected a sequence"), ([faults.duplicates], "is not a fault: call its")],
+)
 def test_what_is_not_a_list_of_faults_is_refused(given: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         assert_survives(Board, ONE_RACE, given)
