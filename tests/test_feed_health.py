@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -39,19 +40,30 @@ R = HealthReason
 NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feed waits for its health thread and for immediate handlers, but only for a moment. Here it waits for longer,
+    because the machine may not run these threads for that long."""
+    monkeypatch.setattr("rbhq_stream._engine.driver.LAST_SIGNALS_TIMEOUT", 20.0)
+    monkeypatch.setattr("rbhq_stream._engine.health_watch.REPLY_TIMEOUT", 20.0)
+
+
+def read_until(facade: Any, condition: Callable[[], object], what: str) -> None:
+    """Reads until the condition holds; there must be no events."""
+
+    def holds() -> object:
+        return condition() or (facade.poll(0.05) is not None and pytest.fail("an event"))
+
+    wait_for(holds, what)
+
+
 def wait_until_live(facade: Any) -> None:
-    """Reads until the feed is live; there must be no events."""
-    deadline = time.monotonic() + 10
-    while not facade.feed.health.ok and time.monotonic() < deadline:
-        assert facade.poll(0.05) is None
-    assert facade.feed.health.ok
+    """Reads until the feed is live, but maybe not until it has delivered the signal; there must be no events."""
+    read_until(facade, lambda: facade.feed.health.ok, "it is live")
 
 
 def wait_for_reason(facade: Any, reason: HealthReason) -> None:
-    deadline = time.monotonic() + 10
-    while facade.feed.health.reason is not reason and time.monotonic() < deadline:
-        facade.poll(0.05)
-    assert facade.feed.health.reason is reason
+    read_until(facade, lambda: facade.feed.health.reason is reason, reason.value)
 
 
 def test_a_feed_that_is_made_entered_and_closed(make_facade: MakeFacade) -> None:
@@ -71,9 +83,8 @@ def test_health_signals_come_in_line_with_the_events(make_facade: MakeFacade, me
     facade.enter()
     for _ in range(3):
         received += [facade.next()]
-    wait_until_live(facade)
+    read_until(facade, lambda: received[-1] is HealthState.LIVE, "it is live")
     assert [item for item in received if isinstance(item, PriceEvent)] == prices(3)
-    assert received[-1] is HealthState.LIVE
     assert received.index(HealthState.LIVE) > received.index(price(3)), "live comes after what had to be caught up with"
 
 
@@ -82,16 +93,14 @@ def test_an_outage_is_down_then_caught_up_with_then_live(make_facade: MakeFacade
     signals: list[HealthChanged] = []
     facade.feed.on(HealthChanged)(signals.append)
     facade.enter()
-    wait_until_live(facade)
-    facade.poll(0)  # delivers the last signal
+    read_until(facade, lambda: signals and signals[-1].health.ok, "it is live")
     signals.clear()
     memory_source.cut_off()
     wait_for_reason(facade, R.BROKERS_UNREACHABLE)
     memory_source.publish(*prices(2))
     memory_source.reconnect()
     assert [facade.next(), facade.next()] == prices(2)
-    wait_until_live(facade)
-    facade.poll(0)
+    read_until(facade, lambda: signals and signals[-1].health.ok, "it is live again")
     assert [signal.health.reason for signal in signals] == [R.BROKERS_UNREACHABLE, R.CATCHING_UP, R.UP_TO_DATE]
     gap = signals[-1].gap
     assert gap is not None
@@ -109,6 +118,7 @@ def test_one_topic_that_is_cut_off_is_told_apart_from_an_outage(
     assert "status[0]" in facade.feed.health.detail
 
 
+@pytest.mark.usefixtures("patient")
 def test_an_immediate_handler_hears_of_a_stuck_handler_while_it_is_stuck(
     make_facade: MakeFacade, memory_source: MemorySource
 ) -> None:
@@ -151,8 +161,13 @@ def test_one_stuck_handler_of_many_is_noticed_while_the_others_go_on(
 ) -> None:
     memory_source.publish(*prices(20))
     facade = make_facade(health=HealthRules(max_delay=0.3))
-    stuck = threading.Event()
+    stuck, told_in_line = threading.Event(), threading.Event()
     others: list[int] = []
+
+    def may_return() -> bool:
+        """Whether the handler of race 3 has been stuck for long enough. It takes a while if something is wrong."""
+        is_over = stuck.is_set() and told_in_line.is_set() and len(others) == 19
+        return is_over or time.monotonic() > began + 20
 
     @facade.feed.on(HealthChanged, immediately=True)
     def note(signal: HealthChanged) -> None:
@@ -163,18 +178,16 @@ def test_one_stuck_handler_of_many_is_noticed_while_the_others_go_on(
 
         @facade.feed.on(PriceEvent)
         async def handle_async(event: PriceEvent) -> None:
-            while event == price(3) and not stuck.is_set():  # noqa: ASYNC110  # as the other facade's
+            while event == price(3) and not may_return():  # noqa: ASYNC110  # as the other facade's
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.3 if event == price(3) else 0)
             others.append(event.event_number)
 
     else:
 
         @facade.feed.on(PriceEvent)
         def handle(event: PriceEvent) -> None:
-            if event == price(3):
-                stuck.wait(10)
-                time.sleep(0.3)
+            while event == price(3) and not may_return():
+                time.sleep(0.01)
             others.append(event.event_number)
 
     delays: list[bool] = []
@@ -183,12 +196,14 @@ def test_one_stuck_handler_of_many_is_noticed_while_the_others_go_on(
     def in_line(signal: HealthChanged) -> None:
         if signal.health.reason is R.HANDLER_STUCK:
             delays.append(3 in others)
+            told_in_line.set()
         if signal.health.ok:
             facade.feed.stop()
 
+    began = time.monotonic()
     facade.run(at_once=4)
     assert stuck.is_set()
-    assert delays == [False], "also in line it is not delivered after the handler that it is about"
+    assert delays[:1] == [False], "also in line it is not delivered after the handler that it is about"
     assert others[-1] == 3, "the others were handled meanwhile"
     assert sorted(others) == list(range(1, 21))
 
@@ -226,9 +241,10 @@ def test_an_immediate_handler_that_exits_ends_the_application_and_the_next_signa
         with pytest.raises(SystemExit, match="the board is gone"):
             next(feed)
         memory_source.cut_off()
-        wait_for(lambda: HealthState.DOWN in states, "the handler is called again", timeout=10)
+        wait_for(lambda: HealthState.DOWN in states, "the handler is called again")
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_coroutine_function_is_an_immediate_handler_of_an_async_feed(memory_source: MemorySource) -> None:
     async def main() -> list[HealthState]:
         states: list[HealthState] = []
@@ -248,6 +264,7 @@ def test_a_coroutine_function_is_an_immediate_handler_of_an_async_feed(memory_so
     assert states[-2:] == [HealthState.LIVE, HealthState.CLOSED]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("awaits", [False, True], ids=["function", "coroutine function"])
 def test_an_immediate_handler_that_raises_cancelled_error_does_not_stall_the_next_signals(
     memory_source: MemorySource, awaits: bool
@@ -365,9 +382,7 @@ def test_a_schedule_that_blocks_delays_no_report(make_facade: MakeFacade, memory
     assert "has not returned" in facade.feed.health.detail
     memory_source.cut_off()
     cut_off_at = time.monotonic()
-    wait_for_reason(facade, R.BROKERS_UNREACHABLE)
-    facade.poll(0.05)
-    assert reasons[-1] is R.BROKERS_UNREACHABLE
+    read_until(facade, lambda: reasons and reasons[-1] is R.BROKERS_UNREACHABLE, "it is reported")
     assert time.monotonic() - cut_off_at < 10
     memory_source.reconnect()
     unblock.set()
@@ -441,6 +456,7 @@ def test_the_changes_of_the_assignment_are_told(make_facade: MakeFacade, memory_
     assert changes[1:] == [("revoked", (status,)), ("assigned", (status,))]
 
 
+@pytest.mark.usefixtures("patient")
 def test_down_is_told_before_the_error_that_ends_the_feed(make_facade: MakeFacade, memory_source: MemorySource) -> None:
     facade = make_facade()
     reasons: list[HealthReason] = []
@@ -475,8 +491,8 @@ def test_a_feed_whose_health_can_not_be_determined_any_more_fails(
     assert "a defect in the health" in facade.feed.health.detail
     assert not facade.feed.health.is_alive()
     assert reasons[-1] is R.FAILED
-    assert at_once[-1] is R.FAILED
-    assert any("can't be determined any more" in record.getMessage() for record in caplog.records)
+    wait_for(lambda: at_once[-1] is R.FAILED, "the immediate handler has been called")
+    wait_for(lambda: "can't be determined any more" in caplog.text, "it is logged")
     facade.leave()
     wait_for(lambda: facade.feed.health.state is HealthState.CLOSED, "it is closed")
 
@@ -529,8 +545,7 @@ def test_the_health_of_a_feed_that_keeps_up_is_never_delayed_by_a_batch(
     reasons: list[HealthReason] = []
     facade.feed.on(HealthChanged)(lambda signal: reasons.append(signal.health.reason))
     facade.enter()
-    wait_until_live(facade)
-    facade.poll(0)
+    read_until(facade, lambda: reasons and reasons[-1] is R.UP_TO_DATE, "it is live")
     reasons.clear()
     for _ in range(20):
         memory_source.publish(*prices(50))
