@@ -12,6 +12,7 @@ from rbhq_stream import Event, FeedConfig, PriceEvent, PriceType, PriceUpdate, R
 from rbhq_stream.source import TopicPartition
 from rbhq_stream.testing import MemorySource
 from tests.facades import AsyncFacade, Facade, SyncFacade
+from tests.waiting import wait_for
 
 TOPICS = Topics(prices="prices", race_status="status", race_results="results")
 PRICES = TopicPartition("prices", 0)
@@ -45,6 +46,16 @@ def status(number: int) -> RaceStatusEvent:
 def poll_threads() -> list[threading.Thread]:
     """The feeds' own threads that are running."""
     return [thread for thread in threading.enumerate() if thread.name == "rbhq_stream poll"]
+
+
+def wait_until_done(source: MemorySource) -> None:
+    """Waits until the feed's poll has carried out what the source was told to do, such as `lose` and `assign`."""
+
+    def is_done() -> bool:
+        with source._changed:  # a poll holds it until all is done
+            return not source._actions
+
+    wait_for(is_done, "the source has done it")
 
 
 @pytest.fixture

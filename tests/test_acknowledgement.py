@@ -13,7 +13,7 @@ import pytest
 
 from rbhq_stream import Event, PriceEvent, Record
 from rbhq_stream.testing import MemorySource
-from tests.memory_feeds import PRICES, STATUS, TOPICS, TWO_EVENTS, MakeFacade, prices, status
+from tests.memory_feeds import PRICES, STATUS, TOPICS, TWO_EVENTS, MakeFacade, prices, status, wait_until_done
 from tests.waiting import wait_for
 
 NOT_OURS = "was not handed over by this feed"
@@ -172,7 +172,7 @@ def test_an_event_of_a_partition_that_was_lost_changes_nothing(
     facade.enter()
     events = [facade.next() for _ in range(4)]
     memory_source.lose("prices")
-    wait_for(lambda: not memory_source._actions, "the partition is lost")
+    wait_until_done(memory_source)
     for event in events:
         facade.feed.ack(event)
     facade.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
@@ -111,13 +112,17 @@ def test_after_a_restart_in_the_middle_the_rest_is_in_order_and_nothing_is_misse
     assert len(seen) == len(day) + 2
 
 
-def test_once_caught_up_events_come_as_they_arrive(make_facade: MakeFacade, memory_source: MemorySource) -> None:
+def test_once_caught_up_events_come_as_they_arrive(
+    make_facade: MakeFacade, memory_source: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rbhq_stream")
     memory_source.publish(price(1), timestamp=at(2))
     memory_source.publish(status(1), timestamp=at(1))
     feed = make_facade(order="time")
     feed.enter()
     assert [type(event) for event in read(feed, 2)] == [RaceStatusEvent, PriceEvent]
-    assert feed.poll(0.3) is None
+    wait_for(lambda: "records are no longer merged by time" in caplog.text, "the feed has caught up")
+    assert feed.poll(0) is None
     memory_source.publish(price(2), timestamp=at(4))
     memory_source.publish(status(2), timestamp=at(3))
     assert [type(event) for event in read(feed, 2)] == [PriceEvent, RaceStatusEvent]

@@ -23,7 +23,7 @@ from rbhq_stream.testing import MemorySource
 from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.facades import AsyncFacade, Facade, SyncFacade, both_facades
-from tests.memory_feeds import PRICES, STATUS, MakeFacade, memory_config
+from tests.memory_feeds import PRICES, STATUS, MakeFacade, memory_config, wait_until_done
 from tests.partner_configs import partner_config
 from tests.waiting import wait_for
 
@@ -141,7 +141,7 @@ def test_a_callable_that_raises_ends_the_feed_with_its_error(make: MakeFacade, m
     assert read(facade, 2) == {"prices": [5, 6]}
     memory_source.revoke("prices")
     memory_source.assign("prices")
-    wait_for(lambda: not memory_source._actions, "the partition has changed hands")
+    wait_until_done(memory_source)
     with pytest.raises(IndexError, match="pop from empty list"):
         read(facade, 9)
     facade.leave()

@@ -180,7 +180,7 @@ def test_leaving_a_reading_early_disconnects(source: MemorySource) -> None:
             async for event in events:
                 assert event == price(0)
                 break
-        assert not poll_threads()
+        wait_for(lambda: not poll_threads(), "its thread has ended")
         assert reading.progress.fraction < 1
 
     asyncio.run(first())
@@ -193,7 +193,7 @@ def test_a_bad_record_ends_a_reading_or_is_skipped(collect: Collect, source: Mem
     source.publish(status(3), timestamp=at(3))
     with pytest.raises(DecodeError):
         collect(memory_config(), since=at(0), source=source)
-    assert not poll_threads()
+    wait_for(lambda: not poll_threads(), "its thread has ended")
     found: list[DecodeError] = []
     events = collect(memory_config(), since=at(0), source=source, on_bad_record=found.append)
     assert events == [status(1), status(3)]
@@ -205,13 +205,12 @@ def test_what_cannot_be_read_to_the_end_is_an_error(collect: Collect, source: Me
     """Something could be missing, and nobody would notice."""
     a_few(source)
     source.cut_off("status")
-    config = memory_config(connect_timeout=0.3)
     with pytest.raises(UnreachableError, match=r"status\[0\] delivers no records: it was cut off by the test"):
-        collect(config, since=at(0), source=source)
+        collect(memory_config(connect_timeout=1.0), since=at(0), source=source)
     source.reconnect()
     source.fail(RbhqStreamError("it failed"))
     with pytest.raises(RbhqStreamError, match="it failed"):
-        collect(config, since=at(0), source=source)
+        collect(memory_config(), since=at(0), source=source)
 
 
 @pytest.mark.parametrize("function", [read, aread])

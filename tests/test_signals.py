@@ -234,12 +234,17 @@ def test_a_batch_is_not_collected_across_a_loss(stage: Stage) -> None:
     stage.source.publish(status(1), status(2))
     stage.driven.enter()
     wait_until_read(stage, 2)
-    collected = stage.driven.batches(100, 0.5)
-    for at, order in (0.1, stage.source.lose), (0.2, stage.source.assign):
-        threading.Timer(at, order, ["status"]).start()
+
+    def lose() -> None:
+        stage.source.lose("status")
+        stage.source.assign("status")
+        stage.source.publish(status(3))
+
+    threading.Timer(0.1, lose).start()
+    collected = stage.driven.batches(3, 30)
     stage.delivered += [event.event_number for event in collected() if isinstance(event, RaceStatusEvent)]
     assert isinstance(stage.delivered[0], PartitionsLost), "nothing that was lost is handed over before it is delivered"
-    assert stage.delivered[1:] == [1, 2]
+    assert stage.delivered[1:] == [1, 2, 3]
 
 
 @both_facades
