@@ -168,7 +168,7 @@ def _environ(kafka: KafkaCluster, partner: Partner, group: str) -> dict[str, str
         "RBHQ_CA_FILE": str(kafka.ca_file),
         "RBHQ_TOPIC_PRICES": partner.topics.prices,
         "RBHQ_GROUP_ID": group,
-        "RBHQ_SESSION_TIMEOUT": "1.5",  # how long the partitions of one that was killed stay its own
+        "RBHQ_GROUP_INSTANCE_ID": "consumer",  # so that the next one gets the partitions of one that was killed
         "RBHQ_COMMIT_INTERVAL": "0.1",
         "RBHQ_MAX_RECORD_BYTES": str(MAX_RECORD_BYTES),
     }

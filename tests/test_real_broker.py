@@ -40,6 +40,7 @@ from tests.broker.fixtures import MakePartner, Partner
 from tests.broker.kafka import KafkaCluster
 from tests.facades import Facade, both_facades
 from tests.partner_configs import partner_config
+from tests.waiting import wait_for
 
 STATUS = b'{"meetingId":1,"eventNumber":2,"status":"OPEN"}'
 
@@ -217,6 +218,7 @@ def test_two_processes_of_one_group_share_the_partitions(
             assert time.monotonic() < deadline, "the partitions were never shared"
             published += kafka.publish(partner.topics.prices, records[:50])
             time.sleep(0.2)
+        published += kafka.publish(partner.topics.prices, records)  # of each member's partitions
         while {(p, o) for member in seen for _, p, o, _ in member} < set(published):
             assert time.monotonic() < deadline, "not everything was seen"
             time.sleep(0.05)
@@ -241,7 +243,7 @@ def test_a_wrong_password_is_reported_soon_and_not_shown(
     began = time.monotonic()
     with pytest.raises(AuthenticationError) as raised, Feed(partner_config(kafka, partner, password=wrong)):
         pass
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 14, "connect_timeout is 15 s"
     assert "password" in str(raised.value)
     printed = "".join(capfd.readouterr()) + caplog.text + str(raised.value) + repr(raised.value)
     assert wrong not in printed
@@ -312,10 +314,8 @@ def test_a_new_group_can_start_at_the_end_or_at_a_time(kafka: KafkaCluster, part
     group = f"{partner.group_prefix}latest"
     with Feed(partner_config(kafka, partner, group_id=group, start="latest", commit_interval=0.1)) as feed:
         assert feed.poll(0.1) is None
-        deadline = time.monotonic() + 20
-        while kafka.committed(group, topic) != {0: 2}:
-            assert time.monotonic() < deadline, "the place is held from the beginning"
-            assert feed.poll(0.1) is None
+        wait_for(lambda: kafka.committed(group, topic) == {0: 2}, "the position is committed from the beginning")
+        assert feed.poll(0.1) is None
         kafka.publish(topic, [(b"k", old)])
         event = next(feed)
         assert event.record is not None

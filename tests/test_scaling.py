@@ -49,7 +49,7 @@ def test_a_named_member_gets_its_partitions_back_after_a_restart(
 
     def member(name: str) -> Member:
         return Member(
-            partner_config(kafka, partner, topics=Topics(race_status=topic), group_instance_id=name, session_timeout=10)
+            partner_config(kafka, partner, topics=Topics(race_status=topic), group_instance_id=name, session_timeout=30)
         )
 
     members = [member("a"), member("b")]
