@@ -102,7 +102,7 @@ class Stage:
     @property
     def current_run(self) -> Run:
         """The run that is going on."""
-        run = self.feed._current_run
+        run: Run | None = self.feed._current_run
         assert run is not None
         return run
 
@@ -355,7 +355,6 @@ def test_a_stuck_race_stops_the_reading_when_the_buffer_is_full(make_stage: Make
     stage.held = {1}
     stage.start()
     wait_for(lambda: stage.begun == [1], "it has begun")
-
 
     def is_read(race: int) -> bool:
         return stage.source._next[PRICES] == race or stage.source._paused

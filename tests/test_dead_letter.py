@@ -394,7 +394,7 @@ def test_waiting_for_a_locked_file_ends_after_lock_timeout(locked: Path) -> None
     began = time.monotonic()
     with pytest.raises(DeadLetterError) as caught:
         DeadLetterFile(locked, lock_timeout=0.2)(bad(2))
-    assert 0.15 < time.monotonic() - began < 2
+    assert 0.15 < time.monotonic() - began < 8, "the default is 10 s"
     assert caught.value.reason == (
         f"another process or thread has held the lock of {locked} for lock_timeout=0.2 s. `lsof` shows which one"
     )

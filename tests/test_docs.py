@@ -140,7 +140,7 @@ def test_the_readmes_callbacks_keep_the_newest_scratching_of_each_runner(docs_br
     names: dict[str, Any] = {"set_status": lambda *_: names["feed"].stop()}
 
     def publish_the_end() -> None:
-        docs_broker.wait_until_handled("docs")
+        docs_broker.wait_until_handled("docs", timeout=60)
         docs_broker.publish(RaceStatusEvent(1, 1, RaceStatus.CLOSED))
 
     publisher = threading.Thread(target=publish_the_end)

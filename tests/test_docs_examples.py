@@ -192,7 +192,7 @@ def test_each_race_in_one_process(docs_broker: EmbeddedBroker) -> None:
         def shared() -> bool:
             seen.clear()
             docs_broker.publish(*(make(race) for race in range(1, 31) for make in (price, status, result)))
-            docs_broker.wait_until_handled("docs")
+            docs_broker.wait_until_handled("docs", timeout=60)
             return {feed for feed, _ in seen} == set(feeds)
 
         wait_for(shared, "the partitions are shared")

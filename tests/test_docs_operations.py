@@ -32,7 +32,7 @@ def test_the_http_probe(memory_source: MemorySource) -> None:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(names["app"]), base_url="http://app") as client:
                 return await client.get("/ready")
 
-        wait_for(lambda: feed.health.ok, "it is live", timeout=10)
+        wait_for(lambda: feed.health.ok, "it is live")
         ready = asyncio.run(get())
         assert (ready.status_code, ready.json()["state"]) == (200, "live")
     closed = asyncio.run(get())
@@ -50,7 +50,7 @@ def test_the_probes_of_kubernetes(
     with HealthFile(path, feed):
         assert [cli.main(probe) for probe in probes] == [0, 1], "alive, but not ready"
         with feed:
-            wait_for(lambda: cli.main(probes[1]) == 0, "it is ready", timeout=10)
+            wait_for(lambda: cli.main(probes[1]) == 0, "it is ready")
     assert [cli.main(probe) for probe in probes] == [1, 1]
     assert "alive, ready: the feed of group" in capsys.readouterr().out
 

@@ -29,7 +29,7 @@ def serving(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        wait_for(lambda: server.started, "the service has started", timeout=20)
+        wait_for(lambda: server.started, "the service has started")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True

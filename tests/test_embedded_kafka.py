@@ -23,7 +23,6 @@ from confluent_kafka.cimpl import NewTopic
 
 from rbhq_stream import DataLossError, Feed, FeedConfig, RaceStatus, RaceStatusEvent
 from rbhq_stream.testing import BrokerClosedError, EmbeddedBroker
-from rbhq_stream.testing._cluster.group import GRACE
 from rbhq_stream.testing._cluster.schema import MalformedError, Reader, parse_schema
 from tests.broker.kafka import KafkaCluster
 
@@ -105,7 +104,7 @@ def test_more_than_five_megabytes_are_kept() -> None:
         for _ in range(8):
             broker.publish_raw(topic, b"x" * 1_000_000)
         with client(broker.bootstrap_servers) as consumer:
-            assert consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=5) == (0, 8)
+            assert consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30) == (0, 8)
             assert len(fetched(consumer, topic, 8)) == 8
 
 
@@ -121,7 +120,7 @@ def test_waiting_ends_when_all_is_handled(broker: EmbeddedBroker) -> None:
     try:
         for race in range(5):
             broker.publish(status(race))
-            broker.wait_until_handled("app")
+            broker.wait_until_handled("app", timeout=60)
             assert race in seen
     finally:
         feed.stop()
@@ -160,11 +159,11 @@ def test_members_share_the_partitions_and_take_over_from_one_that_leaves(broker:
     number = 0
     for feed in feeds[:3]:
         broker.publish(*map(status, range(number, number + 30)))
-        broker.wait_until_handled("app")
+        broker.wait_until_handled("app", timeout=60)
         feed.stop()
         number += 30
     broker.publish(*map(status, range(number, number + 30)))
-    broker.wait_until_handled("app")
+    broker.wait_until_handled("app", timeout=60)
     feeds[3].stop()
     for thread in threads:
         thread.join()
@@ -194,7 +193,7 @@ def test_a_killed_member_is_replaced_long_before_its_session_ends(broker: Embedd
         member.wait()
     killed = time.monotonic()
     assert handle(broker.config("app"), 1) == [1]
-    assert time.monotonic() - killed < 10 * GRACE
+    assert time.monotonic() - killed < 30
 
 
 # clients
@@ -215,7 +214,7 @@ def fetched(consumer: Consumer, topic: str, count: int) -> list[tuple[int, bytes
     """Returns the offset, key and time of the next records, or an error code instead."""
     consumer.assign([TopicPartition(topic, 0, 0)])
     found: list[tuple[int, bytes | None, int]] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(found) < count:
         assert time.monotonic() < deadline, found
         message = consumer.poll(0.2)
@@ -243,43 +242,43 @@ def observed(bootstrap_servers: str, name: str) -> dict[str, Any]:
 
     def create() -> None:
         for future in admin.create_topics([NewTopic(name, 2, 1, config={"retention.ms": "86400000"})]).values():
-            future.result(10)
+            future.result(30)
 
     def configuration(topic: str) -> dict[str, str]:
         [future] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
-        return {key: entry.value for key, entry in future.result(10).items()}
+        return {key: entry.value for key, entry in future.result(30).items()}
 
     seen["create"] = code_of(create), code_of(create)
-    deadline = time.monotonic() + 10
-    while len(admin.list_topics(name, timeout=10).topics[name].partitions) < 2:  # a real broker takes its time
+    deadline = time.monotonic() + 30
+    while len(admin.list_topics(name, timeout=30).topics[name].partitions) < 2:  # a real broker takes its time
         assert time.monotonic() < deadline
         time.sleep(0.05)
     found = configuration(name)
     seen["configuration"] = {key: found[key] for key in ("retention.ms", "cleanup.policy", "message.timestamp.type")}
     seen["unknown topic"] = code_of(lambda: configuration("no-such-topic"))
-    assert admin.list_topics(timeout=10).controller_id > 0
+    assert admin.list_topics(timeout=30).controller_id > 0
 
     times = [1000, 3000, 2000, 5000, 5000]
     base = int(time.time() // 1000 * 1000) * 1000 - 3600_000
     producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 50})
     for number, at in enumerate(times):
         producer.produce(name, b"value", str(number).encode(), partition=0, timestamp=base + at)
-    producer.flush(10)
+    producer.flush(30)
     with client(bootstrap_servers, **{"auto.offset.reset": "error"}) as consumer:
 
         def look_up() -> list[int]:
             wanted = [TopicPartition(name, 0, base + at) for at in (0, 1000, 1500, 2500, 4000, 6000)]
-            return [consumer.offsets_for_times([one], timeout=10)[0].offset for one in wanted]
+            return [consumer.offsets_for_times([one], timeout=30)[0].offset for one in wanted]
 
         seen["by time"] = look_up()
         seen["records"] = [(offset, key, at - base) for offset, key, at in fetched(consumer, name, 5)]
         consumer.commit(offsets=[TopicPartition(name, 0, 3)], asynchronous=False)
-        seen["committed"] = [one.offset for one in consumer.committed([TopicPartition(name, n) for n in (0, 1)], 10)]
+        seen["committed"] = [one.offset for one in consumer.committed([TopicPartition(name, n) for n in (0, 1)], 30)]
         [future] = admin.delete_records([TopicPartition(name, 0, 2)]).values()
-        seen["deleted"] = future.result(10).low_watermark
+        seen["deleted"] = future.result(30).low_watermark
         [beyond] = admin.delete_records([TopicPartition(name, 0, 9)]).values()
-        seen["deleted beyond the end"] = code_of(lambda: beyond.result(10))
-        seen["ends"] = [consumer.get_watermark_offsets(TopicPartition(name, n), timeout=10) for n in (0, 1)]
+        seen["deleted beyond the end"] = code_of(lambda: beyond.result(30))
+        seen["ends"] = [consumer.get_watermark_offsets(TopicPartition(name, n), timeout=30) for n in (0, 1)]
         seen["by time, of what is left"] = look_up()
         seen["deleted offset"] = fetched(consumer, name, 1)
     return seen
@@ -296,10 +295,11 @@ def test_a_look_up_by_time_in_compressed_records_is_an_error(broker: EmbeddedBro
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "compression.type": "gzip", "linger.ms": 50})
     for _ in range(10):
         producer.produce(topic, b"x" * 1000, partition=0)
-    producer.flush(5)
+    producer.flush(30)
     with client(broker.bootstrap_servers) as consumer:
         wanted = [TopicPartition(topic, 0, 1)]
-        assert code_of(lambda: consumer.offsets_for_times(wanted, timeout=5)) == KafkaError.UNSUPPORTED_COMPRESSION_TYPE
+        code = code_of(lambda: consumer.offsets_for_times(wanted, timeout=30))
+        assert code == KafkaError.UNSUPPORTED_COMPRESSION_TYPE
         assert len(fetched(consumer, topic, 10)) == 10, "reading them works"
 
 
@@ -320,7 +320,7 @@ def test_the_other_broker_takes_over_during_an_outage_of_one() -> None:
 )
 def test_a_connection_that_does_not_use_kafkas_protocol_is_closed(broker: EmbeddedBroker, sent: bytes) -> None:
     host, _, port = broker.bootstrap_servers.partition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(sent)
         with contextlib.suppress(ConnectionError):
             assert connection.recv(100) == b""

@@ -46,8 +46,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 
-AT_ONCE = 3.0
+AT_ONCE = 8.0
 """Seconds. Waiting for a thread that the child doesn't have takes longer, or for ever."""
+ENDS_WITHIN = 30.0
+"""Seconds. A child that waits for such a thread does not end at all."""
 
 
 def outcome_in_child(action: Callable[[], object]) -> str:
@@ -85,9 +87,9 @@ def took(action: Callable[[], object]) -> Callable[[], object]:
 
 USES: dict[str, Callable[[Facade], object]] = {
     "iterate": lambda facade: facade.next(),
-    "poll": lambda facade: facade.poll(5),
+    "poll": lambda facade: facade.poll(30),
     "poll without waiting": lambda facade: facade.poll(0),
-    "batches": lambda facade: facade.batches(2, 5)(),
+    "batches": lambda facade: facade.batches(2, 30)(),
     "run": lambda facade: facade.run(),
     "enter": lambda facade: facade.enter(),
     "leave": lambda facade: facade.leave(),
@@ -103,7 +105,7 @@ def test_each_use_in_a_child_raises_at_once(
     make_facade: MakeFacade, memory_source: MemorySource, use: Callable[[Facade], object]
 ) -> None:
     memory_source.publish(*prices(5))
-    facade = make_facade()
+    facade = make_facade(config=memory_config(close_timeout=30.0))
     facade.enter()
     assert facade.next() == price(1)  # there are more in the buffer
     outcome = outcome_in_child(took(lambda: use(facade)))
@@ -281,7 +283,7 @@ def test_an_application_that_forks(way: str) -> None:
     with EmbeddedBroker() as broker:
         broker.publish(*[status(number) for number in range(COUNT)])
         with an_application(way, broker) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=100)
         assert (out.splitlines()[-1:], process.returncode) == (["ok"], 0), out + err
 
 
@@ -297,7 +299,7 @@ def _config(servers: str, topic: str, group: str = "parent") -> FeedConfig:
 
 
 def _fork(child: Callable[[], object]) -> int:
-    """Forks a child that ends normally, with its destructors. Returns its exit status if it ends promptly."""
+    """Forks a child that ends normally, with its destructors. Returns its exit status."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -307,7 +309,7 @@ def _fork(child: Callable[[], object]) -> int:
 
 
 def _status_of(pid: int) -> int:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + ENDS_WITHIN
     while time.monotonic() < deadline:
         done, how = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -382,7 +384,7 @@ class Application:
         process = context.Process(target=_expect_error, args=(lambda: feed.poll(0),))
         process.start()
         self.take(feed, COUNT * 3 // 4)
-        process.join(5)
+        process.join(ENDS_WITHIN)
         assert process.exitcode == 0
         assert chld
 

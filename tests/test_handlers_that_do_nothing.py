@@ -352,7 +352,7 @@ def test_a_handler_of_signals_is_checked_too(make_facade: MakeFacade, memory_sou
     memory_source.lose("prices")
     for _ in range(2):
         with pytest.raises(TypeError, match=r"PartitionsLost.*it has not run"):
-            facade.poll(5)
+            facade.poll(20)
 
 
 @named({**RETURN_AN_AWAITABLE, "generator": returns_a_generator})

@@ -43,7 +43,7 @@ def report(path: Path) -> HealthReport:
 
 
 def wait_for_reason(path: Path, reason: HealthReason) -> HealthReport:
-    wait_for(lambda: report(path).to_dict()["reason"] == reason.value, reason.value, timeout=10)
+    wait_for(lambda: report(path).to_dict()["reason"] == reason.value, reason.value)
     return report(path)
 
 
@@ -82,7 +82,7 @@ def test_it_has_the_health_with_its_figures(feed: Feed, memory_source: MemorySou
         feed.__enter__()
         next(feed)
         feed.poll(0)
-        wait_for(lambda: report(path).to_dict()["figures"]["events"], "the event is counted", timeout=10)
+        wait_for(lambda: report(path).to_dict()["figures"]["events"], "the event is counted")
         written = wait_for_reason(path, R.UP_TO_DATE).to_dict()
     health = feed.health
     assert {name: written[name] for name in ("group_id", "process", "topics", "problem")} == {
@@ -110,10 +110,9 @@ def test_it_is_renewed_although_nothing_changes(feed: Feed, path: Path, monkeypa
     monkeypatch.setattr("rbhq_stream._health_file.writing.WRITE_INTERVAL", 0.3)
     with HealthFile(path, feed):
         first = report(path).to_dict()["written_at"]
-        wait_for(lambda: report(path).to_dict()["written_at"] != first, "it is written again", timeout=5)
+        wait_for(lambda: report(path).to_dict()["written_at"] != first, "it is written again")
         again = report(path).to_dict()["written_at"]
-        took = wait_for(lambda: report(path).to_dict()["written_at"] != again, "and again", timeout=5)
-        assert took < 3
+        wait_for(lambda: report(path).to_dict()["written_at"] != again, "and again")
 
 
 def test_a_feed_that_outlives_the_file_is_not_taken_for_alive(feed: Feed, path: Path) -> None:
@@ -133,7 +132,7 @@ def test_an_event_that_takes_too_long_is_not_alive(
     with HealthFile(path, feed, stuck_after=0.3):
         feed.__enter__()
         next(feed)
-        wait_for(lambda: not report(path).is_alive, "the handler is stuck", timeout=10)
+        wait_for(lambda: not report(path).is_alive, "the handler is stuck")
 
 
 def test_a_folder_that_does_not_exist_is_told_at_once(feed: Feed, path: Path) -> None:
@@ -151,9 +150,9 @@ def test_a_file_that_can_not_be_written_any_more_is_logged_once_and_tried_again(
     folder.mkdir()
     with HealthFile(folder / "health.json", feed):
         folder.rename(path.parent / "away")
-        wait_for(lambda: caplog.messages, "it is logged", timeout=10)
+        wait_for(lambda: caplog.messages, "it is logged")
         folder.mkdir()
-        wait_for((folder / "health.json").exists, "it is written again", timeout=10)
+        wait_for((folder / "health.json").exists, "it is written again")
     (message,) = caplog.messages
     assert "probes will fail" in message
 

@@ -83,6 +83,6 @@ def test_the_lines_of_several_feeds_in_a_process_can_be_told_apart(
     caplog.set_level(logging.INFO, "rbhq_stream")
     first, second = (Feed(memory_config(group_id=group), source=MemorySource(TOPICS)) for group in ("pricing", None))
     with first, second:
-        wait_for(lambda: first.health.ok and second.health.ok, "they are live", timeout=10)
+        wait_for(lambda: first.health.ok and second.health.ok, "they are live")
     for name in ("the feed of group 'pricing'", "the feed without a group of prices, status, results"):
         assert any(message.startswith(f"{name} is live (up_to_date): ") for message in caplog.messages)

@@ -66,7 +66,7 @@ def read_all(facade: Facade | SyncFacade, source: MemorySource) -> None:
     facade.enter()
     for _ in range(3):
         facade.next()
-    wait_for(lambda: not facade.poll(0.01) and facade.feed.health.ok, "it is live", timeout=10)
+    wait_for(lambda: not facade.poll(0.01) and facade.feed.health.ok, "it is live")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_health_is_one_for_its_reason_and_zero_for_all_others(
     metrics.add(feed)
     assert current() == {("connecting", "not_started")}
     with feed:
-        wait_for(lambda: feed.health.ok, "it is live", timeout=10)
+        wait_for(lambda: feed.health.ok, "it is live")
         assert current() == {("live", "up_to_date")}
     assert current() == {("closed", "closed")}
     assert "rbhq.feed.events" in collected(reader), "the counters of a closed feed are kept"
@@ -163,9 +163,9 @@ def test_the_records_of_a_partition_are_counted_over_all_its_assignments(
         return {dict(attributes)["messaging.destination.name"]: value for attributes, value in values.items()}
 
     memory_source.revoke("prices")
-    wait_for(lambda: set(consumed()) == {"status", "results"}, "it is gone", timeout=10)
+    wait_for(lambda: set(consumed()) == {"status", "results"}, "it is gone")
     memory_source.assign("prices")
-    wait_for(lambda: "prices" in consumed(), "it is back", timeout=10)
+    wait_for(lambda: "prices" in consumed(), "it is back")
     assert consumed()["prices"] >= 4
 
 

@@ -143,9 +143,9 @@ def test_records_have_the_sizes_of_real_ones() -> None:
 
 
 def test_a_day_is_tens_of_thousands_of_events_and_quickly_made() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     count = sum(1 for _ in Simulator(2).events())
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
 
     assert 10_000 <= count <= 100_000
     # far above what a machine under load needs; 100,000 a second on a quiet one
