@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
@@ -40,7 +41,7 @@ class ObservedRecorder(Recorder):
 
     def is_waiting_with(self, count: int) -> bool:
         """Whether the writer thread waits, after it has taken so many records and whatever was due then."""
-        return self.log.count("add") == count and self.log[-1].startswith("wait")
+        return self.log.count("add") == count and self.log[-1].startswith("wait") and not self._wake.is_set()
 
     def _wait_for_work(self, flush_at: float | None) -> None:
         self.log.append(f"wait until {flush_at}")
@@ -174,7 +175,6 @@ def test_before_a_flush_only_a_full_block_wakes_the_writer_thread(
     recorder = make_recorder()
     recorder.take(0)
     wait_for(lambda: recorder.is_waiting_with(1) and recorder._wakes_itself, "it waits for the next flush")
-    wait_for(lambda: not recorder._wake.is_set(), "no wake-up is left")
     recorder.take(1, 2)
     assert not recorder._wake.is_set()
     recorder.take(3)
@@ -184,15 +184,27 @@ def test_before_a_flush_only_a_full_block_wakes_the_writer_thread(
 def test_a_request_flushes_what_was_received_and_only_that(make_recorder: MakeRecorder) -> None:
     recorder = make_recorder()
     assert recorder.is_flushed(recorder.request_flush())
+    wait_for(lambda: recorder.is_waiting_with(0), "nothing was to be done")
     for count in (2, 4):
         recorder.take(count, count + 1)
+        wait_for(lambda: recorder.is_waiting_with(count), "they are taken")  # noqa: B023  # called at once
         ticket = recorder.request_flush()
         assert ticket == count
         wait_for(lambda: recorder.is_flushed(ticket), "it is flushed")  # noqa: B023  # called at once
         assert not recorder.is_flushed(ticket + 1)
     recorder.take(6)
     wait_for(lambda: recorder.is_waiting_with(5), "it is taken")
-    assert recorder.log.count("flush") == 2
+    assert not recorder.is_flushed(5)
+    assert not recorder.failures
+
+
+def test_the_writer_thread_sleeps_while_nothing_is_due(make_recorder: MakeRecorder) -> None:
+    recorder = make_recorder()
+    time.sleep(0.02)  # in which a thread that does not sleep would look hundreds of times
+    recorder.take(0)
+    wait_for(lambda: recorder.is_waiting_with(1), "it is taken")
+    time.sleep(0.02)
+    assert len(recorder.log) <= 5  # a wait before the record, and two after it if the wake-up was late
 
 
 def test_the_writer_thread_does_not_keep_the_process_from_ending(make_recorder: MakeRecorder) -> None:
@@ -294,9 +306,32 @@ def test_a_disk_that_hangs_holds_the_feed_up_for_a_limited_time_only(
     assert recorder.failures == [failure]
 
 
-def test_closing_waits_for_a_disk_that_hangs_for_the_given_time_only(
-    folder: Path, disk: threading.Event, make_recorder: MakeRecorder
+def test_the_feed_sleeps_while_the_disk_hangs(
+    disk: threading.Event, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(f"{MODULE}.MAX_WAITING_BYTES", RECORD_BYTES)
+    monkeypatch.setattr(f"{MODULE}.STALL_TIMEOUT", 0.15)
+    recorder = make_recorder()
+    recorder.take(0)
+    wait_for(lambda: recorder.is_waiting_with(1), "the first one is taken")
+    disk.clear()
+    looks = 0
+
+    def is_wanted() -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    began = time.monotonic()
+    recorder.take(1, 2, is_wanted=is_wanted)
+    assert time.monotonic() >= began + 0.15
+    assert looks <= 10
+
+
+def test_closing_waits_for_a_disk_that_hangs_for_the_given_time_only(
+    folder: Path, disk: threading.Event, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SegmentWriter, "close", None)  # it fails afterwards, which is not signalled again
     recorder = make_recorder()
     disk.clear()
     recorder.take(0)
@@ -307,6 +342,8 @@ def test_closing_waits_for_a_disk_that_hangs_for_the_given_time_only(
     assert not is_unlocked(folder)
     disk.set()
     wait_for(lambda: is_unlocked(folder), "the writer thread has ended")
+    assert recorder.failures == [failure]
+    assert recorder.log[-1] == "abandon"
 
 
 # failures
@@ -318,11 +355,13 @@ def test_a_record_that_is_not_as_promised_ends_the_recording_and_not_the_feed(
 ) -> None:
     recorder = make_recorder()
     recorder.take(0)
+    recorder.request_flush()
+    wait_for(lambda: recorder.is_waiting_with(1) and "flush" in recorder.log, "the first one is flushed")
     records: list[RawRecord] = [status_record(1), attrs.evolve(status_record(2), **wrong)]
     assert recorder.record(records, lambda: True) is records
     (failure,) = recorder.failures
     assert "a record can't be recorded: ValidationError" in failure.problem
-    assert failure.missing == 3
+    assert failure.missing == 2
     wait_for(lambda: is_unlocked(folder), "the writer thread has ended")
     good: list[RawRecord] = [status_record(3)]
     assert recorder.record(good, lambda: True) is good  # nothing is made of what can't be written any more

@@ -188,7 +188,7 @@ class Recorder:
             if self._is_closing and self._taken[0] == self._received[0]:
                 return
             is_due = flush_at is not None and time.monotonic() >= flush_at
-            if is_due or self._flushed < self._requested <= self._taken[0]:
+            if is_due or self._flushed < self._requested:
                 taken = self._taken[0]
                 writer.flush()
                 self._flushed = taken
