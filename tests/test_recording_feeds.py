@@ -45,6 +45,7 @@ from tests.memory_feeds import (
     prices,
     status,
 )
+from tests.owners import AnyOwner
 from tests.recordings import fill_the_disk, offsets, status_record, written
 from tests.waiting import wait_for
 
@@ -185,33 +186,6 @@ class Flushes:
     def _flush(self) -> None:
         self.begun.set()
         self.allowed.acquire(timeout=10)
-
-
-class AnyOwner:
-    """An `Owner` that leaves everything to the source."""
-
-    def is_wanted(self) -> bool:
-        return True
-
-    def connected(self, partitions: Collection[TopicPartition]) -> None: ...
-
-    def assigned(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {}
-
-    def positioned(self, partition: TopicPartition, offset: int) -> None: ...
-
-    def revoked(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {}
-
-    def lost(self, partitions: Collection[TopicPartition]) -> None: ...
-
-    def expected(self, partition: TopicPartition) -> int | None:
-        return None
-
-    def processed(self, partition: TopicPartition) -> int | None:
-        return None
-
-    def committed(self, offsets: Mapping[TopicPartition, int]) -> None: ...
 
 
 class OneOwner(AnyOwner):
