@@ -40,6 +40,7 @@ from rbhq_stream.testing import EmbeddedBroker, MemorySource
 from tests import ROOT
 from tests.facades import Facade
 from tests.memory_feeds import PRICES, TOPICS, MakeFacade, memory_config, price, prices, status
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork"),
@@ -239,8 +240,12 @@ def test_watching_for_forks_does_not_keep_a_feed_in_memory() -> None:
         pass
     remembered = weakref.ref(feed)
     del feed
-    gc.collect()
-    assert remembered() is None
+
+    def is_gone() -> bool:
+        gc.collect()
+        return remembered() is None
+
+    wait_for(is_gone, "its threads have ended, and nothing else keeps it")
 
 
 # on a broker, in an application of its own
