@@ -119,7 +119,10 @@ def test_without_rich_it_prints_lines_and_how_to_install_it(
 def test_an_outage_suspends_betting_until_what_was_missed_is_caught_up_with(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rbhq_stream._demo.play._SHORTEST_WITH_OUTAGE", 0)
+    for name, value in {"_SHORTEST_WITH_OUTAGE": 0, "_OUTAGE_BEGINS": 0.6}.items():  # it is live for long by then
+        monkeypatch.setattr(f"rbhq_stream._demo.play.{name}", value)
+    # a process that stands still when the broker is back is not evicted: it would get some events twice
+    monkeypatch.setattr("rbhq_stream.testing._cluster.group.GRACE", 30.0)
 
     assert run(seconds=5, plain=True) == 0
     written = capsys.readouterr().out
