@@ -413,3 +413,20 @@ def test_a_folder_in_which_no_file_can_be_begun_is_refused_and_can_be_used_later
     recorder.close(60)
     assert not recorder.failures
     assert is_unlocked(folder)
+
+
+def test_a_process_that_can_have_no_more_threads_leaves_the_folder_unlocked_and_readable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    recorder = ObservedRecorder(folder, 3600)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RecordingError, match="day: can't write there: can't start new thread"):
+            recorder.open()
+    recorder.close(60)
+    assert not recorder.failures
+    assert is_unlocked(folder)
+    assert offsets(Recording(folder)) == []

@@ -76,11 +76,13 @@ class Recorder:
         """Locks the folder and starts the writer thread.
 
         Raises:
-            RecordingError: the folder can't be written to, or it has a recording of other topics.
+            RecordingError: the folder can't be written to, it has a recording of other topics, or no thread can be
+                started.
         """
         to = self._to
         topics = attrs.asdict(self._topics)
         self._lock = FolderLock(to.path)
+        thread = threading.Thread(target=self._run, name="rbhq_stream recording", daemon=True)
         try:
             check_continues(to.path, topics)
             self._writer = SegmentWriter(
@@ -90,14 +92,19 @@ class Recorder:
                 keep=to.keep,
                 fsync=to.fsync,
             )
+            thread.start()
         except RecordingError:
             self._lock.release()
             raise
         except OSError as error:
             self._lock.release()
             raise RecordingError(str(to.path), f"can't write there: {error.strerror or repr(error)}") from error
-        self._thread = threading.Thread(target=self._run, name="rbhq_stream recording", daemon=True)
-        self._thread.start()
+        except RuntimeError as error:
+            assert self._writer is not None, "only starting the thread raises this"
+            self._writer.abandon()
+            self._lock.release()
+            raise RecordingError(str(to.path), f"can't write there: {error}") from error
+        self._thread = thread
 
     def record(self, records: Sequence[RawRecord], is_wanted: Callable[[], bool]) -> Sequence[RawRecord]:
         """Queues the records to be written. Waits while the queue is full.
