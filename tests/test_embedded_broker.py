@@ -195,7 +195,7 @@ def test_a_refused_record_is_an_error(broker: EmbeddedBroker) -> None:
 
 
 def test_an_outage_stops_it_and_ends() -> None:
-    with EmbeddedBroker(timeout=0.5) as broker:
+    with EmbeddedBroker(timeout=2) as broker:
         broker.publish(price(1))
         with broker.outage(), pytest.raises(PublishError, match="timed out"):
             broker.publish(price(2))
@@ -214,9 +214,9 @@ def test_a_slow_broker_delays_each_response_and_is_fast_again_afterwards() -> No
             began = time.monotonic()
             broker.publish(price(2))
             assert time.monotonic() - began >= 1.0
-        began = time.monotonic()
-        broker.publish(price(3))
-        assert time.monotonic() - began < 0.9
+        with broker.slow(60):
+            pass
+        broker.publish(price(3))  # which would time out
 
 
 def test_one_of_several_brokers_can_be_slow() -> None:
@@ -224,14 +224,12 @@ def test_one_of_several_brokers_can_be_slow() -> None:
         topic = broker.topics.prices
         for partition in (0, 1):
             broker.publish_raw(topic or "", b"{}", partition=partition)
+        with broker.slow(60, 2):
+            broker.publish_raw(topic or "", b"{}", partition=0)  # which is on the other broker
         with broker.slow(1.0, 2):
-            took = []
-            for partition in (0, 1):  # each is on a broker of its own
-                began = time.monotonic()
-                broker.publish_raw(topic or "", b"{}", partition=partition)
-                took.append(time.monotonic() - began)
-        assert took[0] < 0.9
-        assert took[1] >= 1.0
+            began = time.monotonic()
+            broker.publish_raw(topic or "", b"{}", partition=1)
+            assert time.monotonic() - began >= 1.0
 
 
 def test_responses_that_wait_are_sent_when_the_broker_is_no_longer_slow() -> None:
