@@ -278,14 +278,14 @@ def test_all_faults_together_are_survived() -> None:
     assert_survives(Board, DAY, [*lasting, *others])
 
 
-@pytest.mark.parametrize("seed", [4, 7, 12])
+@pytest.mark.parametrize("seed", [3, 7])
 def test_records_that_expire_before_anything_was_committed_are_passed_to_resynchronise(seed: int) -> None:
     assert_survives(Board, DAY, [faults.evictions(), faults.rebalances(), faults.expired_records()], seed=seed)
 
 
 def test_an_application_is_notified_of_signals_and_the_day_ends_when_the_feed_is_live() -> None:
     outage = faults.outages(1, seconds=2.5)  # more than the second after which the health is DOWN
-    with pytest.raises(AssertionError, match=r"1 outages of 2\.5 s"):
+    with pytest.raises(AssertionError, match=r"1 outage of 2\.5 s"):
         assert_survives(TradingNoMore, DAY, [faults.silences(1, 0.3), outage])
     assert_survives(Trading, DAY, [faults.silences(1, 0.3), outage])
 

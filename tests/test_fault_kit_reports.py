@@ -96,9 +96,9 @@ def test_forty_lines_of_the_difference_are_shown_and_the_others_are_counted() ->
 @pytest.mark.parametrize(
     ("day", "what"),
     [
-        (2, "1 evictions"),
-        (3, "1 rebalances"),
-        (4, "all of these together: 1 evictions, 1 rebalances"),
+        (2, "1 eviction"),
+        (3, "1 rebalance"),
+        (4, "all of these together: 1 eviction, 1 rebalance"),
     ],
 )
 def test_several_faults_are_tried_one_by_one_and_then_together(day: int, what: str) -> None:
@@ -121,7 +121,7 @@ def test_without_faults_an_application_that_is_not_deterministic_fails() -> None
 
 def test_the_faults_and_the_seed_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert_survives(Workshop(), DAY, [faults.evictions(1), faults.tombstones(2)], seed=5)
-    assert capsys.readouterr().out == "assert_survives: 1 evictions, 2 tombstones; seed=5\n"
+    assert capsys.readouterr().out == "assert_survives: 1 eviction, 2 tombstones; seed=5\n"
 
 
 def test_by_default_each_day_has_another_seed(capsys: pytest.CaptureFixture[str]) -> None:

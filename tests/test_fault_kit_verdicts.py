@@ -301,7 +301,7 @@ def test_what_the_application_raises_has_a_note_with_the_fault_and_the_seed() ->
 
     with pytest.raises(KeyError) as failed:
         assert_survives(make, day, [faults.evictions(1)], seed=6)
-    notes = ["The application was run through this day: 1 evictions; seed=6"]
+    notes = ["The application was run through this day: 1 eviction; seed=6"]
     assert getattr(failed.value, "__notes__", None) == (notes if sys.version_info >= (3, 11) else None)
 
 
