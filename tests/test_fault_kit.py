@@ -71,9 +71,6 @@ class AsyncBoard(Board):
     async def handle(self, event: RaceEvent) -> None:  # type: ignore[override]  # awaited by an AsyncFeed
         super().handle(event)
 
-    async def handle_signal(self, signal: Signal) -> None:
-        pass
-
     async def resynchronise(self, loss: DataLossError, missed: Sequence[Event]) -> None:  # type: ignore[override]  # as above
         super().resynchronise(loss, missed)
 
@@ -286,8 +283,19 @@ def test_records_that_expire_before_anything_was_committed_are_passed_to_resynch
 def test_an_application_is_notified_of_signals_and_the_day_ends_when_the_feed_is_live() -> None:
     outage = faults.outages(1, seconds=2.5)  # more than the second after which the health is DOWN
     with pytest.raises(AssertionError, match=r"1 outage of 2\.5 s"):
-        assert_survives(TradingNoMore, DAY, [faults.silences(1, 0.3), outage])
-    assert_survives(Trading, DAY, [faults.silences(1, 0.3), outage])
+        assert_survives(TradingNoMore, DAY, [outage])
+    assert_survives(Trading, DAY, [outage])
+
+
+def test_signals_are_handled_by_coroutines_too() -> None:
+    signals: list[Signal] = []
+
+    class Noting(AsyncBoard):
+        async def handle_signal(self, signal: Signal) -> None:
+            signals.append(signal)
+
+    assert_survives(Noting, DAY, [faults.evictions(1)])
+    assert {PartitionsLost, HealthChanged} <= {type(signal) for signal in signals}
 
 
 def test_signals_of_the_group_are_among_them() -> None:

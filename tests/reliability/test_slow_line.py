@@ -16,7 +16,7 @@ from tests.broker.ports import free_port
 from tests.reliability.flow import LONG, Member, publish, status_config
 from tests.waiting import wait_for
 
-ROUND_TRIPS = [0.05, 0.6, *([1.2, 3.0] if LONG else [])]
+ROUND_TRIPS = [0.05, 0.4, *([0.6, 1.2, 3.0] if LONG else [])]
 CONNECT, READ = 24, 16
 """So many round trips it takes at most to enter a feed, and then to read the first record."""
 

@@ -16,7 +16,7 @@ from tests.reliability.soak import PARTITIONS, Soak
 def test_a_short_soak_finds_no_violation(proxied: KafkaCluster, make_partner: MakePartner, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    figures = Soak(proxied, make_partner(proxied, PARTITIONS), tmp_path, seed).run(12, meetings=3)
+    figures = Soak(proxied, make_partner(proxied, PARTITIONS), tmp_path, seed).run(9, meetings=3)
     print(figures)
     assert figures.published > 2_000
     assert sum(figures.faults.values()) >= 3
