@@ -13,6 +13,7 @@ from rbhq_stream._config import FeedConfig
 from rbhq_stream._diagnose.findings import Finding, failed
 from rbhq_stream._diagnose.progress import Progress
 from rbhq_stream._kafka.probe import Cluster, Newest, Probe, Topic
+from rbhq_stream._plurals import counted
 from rbhq_stream.errors import RbhqStreamError, UnreachableError
 
 CLUSTER = "cluster"
@@ -138,7 +139,7 @@ class _Examination:
     def _topic(self, name: str) -> Topic | None:
         def ask() -> tuple[Finding, Topic]:
             topic = self._probe.topic(name, self._by())
-            count = _count(len(topic.leaders), "partition")
+            count = counted(len(topic.leaders), "partition")
             facts = {"partitions": len(topic.leaders), "leaderless": list(topic.leaderless)}
             if topic.leaderless:
                 numbers = ", ".join(map(str, topic.leaderless))
@@ -187,7 +188,7 @@ def _logged_in(user: str) -> Finding:
 def _brokers(cluster: Cluster) -> Finding:
     listed = ", ".join(f"{number} at {address}" for number, address in cluster.brokers.items())
     facts = {"cluster_id": cluster.cluster_id, "brokers": {str(n): a for n, a in cluster.brokers.items()}}
-    return Finding("ok", f"{_count(len(cluster.brokers), 'broker')}: {listed}", facts=facts)
+    return Finding("ok", f"{counted(len(cluster.brokers), 'broker')}: {listed}", facts=facts)
 
 
 def _age(newest: Newest, now: datetime) -> Finding:
@@ -224,12 +225,12 @@ def _position(config: FeedConfig, committed: Mapping[int, int], ends: Mapping[in
         return Finding("ok", f"{nothing}a feed will start at {config.start!s}", facts=facts)
     known = {number: (*ends[number], offset) for number, offset in committed.items() if number in ends}
     if not known:
-        return Finding("ok", f"committed in {_count(len(committed), 'partition')}", facts=facts)
+        return Finding("ok", f"committed in {counted(len(committed), 'partition')}", facts=facts)
     lag = sum(max(0, high - max(low, offset)) for low, high, offset in known.values())
     fresh = len(ends) - len(known)
-    detail = f"{_count(lag, 'record')} behind the end"
+    detail = f"{counted(lag, 'record')} behind the end"
     if fresh:
-        detail += f"; nothing committed yet in {fresh} of {_count(len(ends), 'partition')}"
+        detail += f"; nothing committed yet in {fresh} of {counted(len(ends), 'partition')}"
     facts["lag"] = lag
     lost = {number: low - offset for number, (low, _, offset) in known.items() if offset < low}
     if lost:
@@ -248,10 +249,6 @@ def _position(config: FeedConfig, committed: Mapping[int, int], ends: Mapping[in
             facts,
         )
     return Finding("ok", detail, facts=facts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: float) -> str:

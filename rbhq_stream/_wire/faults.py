@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from rbhq_stream._plurals import counted
 from rbhq_stream.errors import Fault
 
 _R = TypeVar("_R")
@@ -80,7 +81,7 @@ def found(value: object) -> str:
     if value is MISSING:
         return "nothing"
     if isinstance(value, dict):
-        return f"an object with {len(value)} field{'' if len(value) == 1 else 's'}"
+        return f"an object with {counted(len(value), 'field')}"
     if isinstance(value, list):
         return f"an array of {len(value)}"
     if isinstance(value, (Decimal, NotANumber)):

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import pairwise
 from random import Random
 
+from rbhq_stream._plurals import counted
 from rbhq_stream.testing._fault_checks import check_counts, check_delay, check_seconds, check_share, check_size
 from rbhq_stream.testing._memory import MemorySource
 from rbhq_stream.testing._plan import Action, DayRecord, Fault, Plan, Step
@@ -137,7 +138,7 @@ def bad_records(count: int = 5) -> Fault:
     """
     check_counts(count=count)
     values = (b'{"meetingId": 1, "eventNumber":', b"hello", b"\xff\xfe", b"[1, 2]", b'{"eventNumber": 7}', b"null")
-    return Fault(_counted(count, "bad record"), lambda plan, random: sprinkled(plan, random, count, values))
+    return Fault(counted(count, "bad record"), lambda plan, random: sprinkled(plan, random, count, values))
 
 
 def oversized_records(count: int = 1, size: int = 17 * 1024 * 1024) -> Fault:
@@ -154,7 +155,7 @@ def oversized_records(count: int = 1, size: int = 17 * 1024 * 1024) -> Fault:
     check_size(size)
     value = b'{"meetingId":1,"eventNumber":1,"note":"' + b"x" * size + b'"}'
     return Fault(
-        _counted(count, "record") + f" of {size} bytes", lambda plan, random: sprinkled(plan, random, count, (value,))
+        counted(count, "record") + f" of {size} bytes", lambda plan, random: sprinkled(plan, random, count, (value,))
     )
 
 
@@ -165,7 +166,7 @@ def tombstones(count: int = 5) -> Fault:
         ValueError: the count is below 1.
     """
     check_counts(count=count)
-    return Fault(_counted(count, "tombstone"), lambda plan, random: sprinkled(plan, random, count, (None, b"")))
+    return Fault(counted(count, "tombstone"), lambda plan, random: sprinkled(plan, random, count, (None, b"")))
 
 
 def outages(count: int = 2, seconds: float = 0.0) -> Fault:
@@ -185,7 +186,7 @@ def outages(count: int = 2, seconds: float = 0.0) -> Fault:
         end = Action("end of the outage", _reconnect, after=seconds)
         return with_stretch(plan, random, [Action("outage", _cut_off)], [end])
 
-    return Fault(_counted(count, "outage") + _lasting(seconds), repeated(count, once))
+    return Fault(counted(count, "outage") + _lasting(seconds), repeated(count, once))
 
 
 def expired_records(count: int = 1) -> Fault:
@@ -206,7 +207,7 @@ def expired_records(count: int = 1) -> Fault:
         end = [Action("retention", MemorySource.expire), Action("end of the outage", _reconnect)]
         return with_stretch(plan, random, [Action("outage", _cut_off)], end)
 
-    return Fault(_counted(count, "time") + ", records expire before they were read", repeated(count, once))
+    return Fault(counted(count, "time") + ", records expire before they were read", repeated(count, once))
 
 
 def evictions(count: int = 3) -> Fault:
@@ -229,7 +230,7 @@ def evictions(count: int = 3) -> Fault:
             changed += [begin, *plan[start:end], evict]
         return changed
 
-    return Fault(_counted(count, "eviction"), change)
+    return Fault(counted(count, "eviction"), change)
 
 
 def rebalances(count: int = 3) -> Fault:
@@ -251,7 +252,7 @@ def rebalances(count: int = 3) -> Fault:
             plan = [*plan[:at], rebalance, *plan[at:]]
         return plan
 
-    return Fault(_counted(count, "rebalance"), change)
+    return Fault(counted(count, "rebalance"), change)
 
 
 def silences(count: int = 1, seconds: float = 0.3) -> Fault:
@@ -271,7 +272,7 @@ def silences(count: int = 1, seconds: float = 0.3) -> Fault:
         at = random.randint(0, len(plan))
         return [*plan[:at], Action("silence", lambda _: None, after=seconds, once_handled=True), *plan[at:]]
 
-    return Fault(_counted(count, "silence") + _lasting(seconds), repeated(count, once))
+    return Fault(counted(count, "silence") + _lasting(seconds), repeated(count, once))
 
 
 def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fault:
@@ -294,8 +295,8 @@ def slow_broker(count: int = 1, responses: int = 3, seconds: float = 0.1) -> Fau
         end = Action("end of the slow broker", lambda source: source.slow_down(0), (responses + 0.5) * seconds)
         return with_stretch(plan, random, [begin], [end], at_least=responses)
 
-    answers = _counted(responses, "response")
-    what = _counted(count, "time") + f", {answers} of the broker after {seconds:g} s each"
+    answers = counted(responses, "response")
+    what = counted(count, "time") + f", {answers} of the broker after {seconds:g} s each"
     return Fault(what, repeated(count, once))
 
 
@@ -315,10 +316,6 @@ def _evict(source: MemorySource) -> None:
 def _rebalance(topic: str, source: MemorySource) -> None:
     source.revoke(topic)
     source.assign(topic)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _lasting(seconds: float) -> str:
