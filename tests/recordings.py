@@ -12,7 +12,7 @@ import attrs
 import pytest
 from attrs import frozen
 
-from rbhq_stream import RaceStatus, RaceStatusEvent, RawRecord, Recording, encode
+from rbhq_stream import RaceStatus, RaceStatusEvent, RawRecord, Recording, RecordingError, encode
 from rbhq_stream._recording import segment_writer
 from rbhq_stream._recording.blocks import BLOCK_MAGIC
 from rbhq_stream._recording.columns import Columns
@@ -94,6 +94,15 @@ def written(folder: Path, blocks: Iterable[Sequence[RawRecord]]) -> Recording:
             writer.flush()
         writer.abandon()
     return Recording(folder)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether somebody writes to the folder."""
+    try:
+        FolderLock(folder).release()
+    except RecordingError:
+        return True
+    return False
 
 
 def offsets(recording: Recording) -> list[tuple[str, int]]:

@@ -10,16 +10,16 @@ from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import attrs
 import pytest
 
 from rbhq_stream import RawRecord, Recording, RecordingError, RecordingFailed, RecordTo
-from rbhq_stream._recording.folder import FolderLock
 from rbhq_stream._recording.recorder import Recorder
 from rbhq_stream._recording.segment_writer import SegmentWriter
 from tests.memory_feeds import TOPICS
-from tests.recordings import offsets, status_record
+from tests.recordings import is_locked, offsets, status_record
 from tests.waiting import wait_for
 
 MODULE = "rbhq_stream._recording.recorder"
@@ -102,14 +102,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def is_unlocked(folder: Path) -> bool:
-    try:
-        FolderLock(folder).release()
-    except RecordingError:
-        return False
-    return True
-
-
 # when it writes
 
 
@@ -120,7 +112,7 @@ def test_closing_writes_what_was_received_although_no_flush_was_due(folder: Path
     assert not recorder.failures
     assert "flush" not in recorder.log
     assert offsets(Recording(folder)) == [("status", 0), ("status", 1), ("status", 2)]
-    assert is_unlocked(folder)
+    assert not is_locked(folder)
 
 
 def test_closing_writes_what_was_received_while_the_writer_thread_was_busy(
@@ -149,9 +141,8 @@ def test_a_record_is_flushed_after_the_interval_without_a_request(folder: Path, 
 def test_the_interval_begins_with_the_first_record_and_ends_with_the_flush(
     clock: list[float], make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        f"{MODULE}.BLOCK_BYTES", 1
-    )  # each record wakes the writer thread, so that it looks at the clock
+    # each record wakes the writer thread, so that it looks at the clock
+    monkeypatch.setattr(f"{MODULE}.BLOCK_BYTES", 1)
     recorder = make_recorder(flush_interval=1000)
     for number, now in enumerate((5.0, 1004.0)):
         clock[0] = now
@@ -198,6 +189,18 @@ def test_a_request_flushes_what_was_received_and_only_that(make_recorder: MakeRe
     assert not recorder.failures
 
 
+def test_a_request_for_what_is_still_waiting_is_one_flush(disk: threading.Event, make_recorder: MakeRecorder) -> None:
+    recorder = make_recorder()
+    disk.clear()
+    recorder.take(0)
+    wait_for(lambda: not recorder._waiting, "the writer thread has taken the first record and no other")
+    recorder.take(1)
+    ticket = recorder.request_flush()
+    disk.set()
+    wait_for(lambda: recorder.is_flushed(ticket), "both are flushed")
+    assert recorder.log.count("flush") == 1
+
+
 def test_the_writer_thread_sleeps_while_nothing_is_due(make_recorder: MakeRecorder) -> None:
     recorder = make_recorder()
     time.sleep(0.02)  # in which a thread that does not sleep would look hundreds of times
@@ -224,17 +227,11 @@ def test_the_feed_waits_once_more_bytes_are_waiting_than_are_allowed(
     recorder.take(0)
     wait_for(lambda: recorder.is_waiting_with(1), "the first one is taken")
     disk.clear()
-    looks = 0
-
-    def is_wanted() -> bool:
-        nonlocal looks
-        looks += 1
-        return False  # the feed is closing
-
+    is_wanted = Mock(return_value=False)  # the feed is closing
     recorder.take(1, 2, 3, is_wanted=is_wanted)
-    assert looks == 0
+    assert is_wanted.call_count == 0
     recorder.take(4, is_wanted=is_wanted)
-    assert looks == 1
+    assert is_wanted.call_count == 1
     assert not recorder.failures
 
 
@@ -315,17 +312,11 @@ def test_the_feed_sleeps_while_the_disk_hangs(
     recorder.take(0)
     wait_for(lambda: recorder.is_waiting_with(1), "the first one is taken")
     disk.clear()
-    looks = 0
-
-    def is_wanted() -> bool:
-        nonlocal looks
-        looks += 1
-        return True
-
+    is_wanted = Mock(return_value=True)
     began = time.monotonic()
     recorder.take(1, 2, is_wanted=is_wanted)
     assert time.monotonic() >= began + 0.15
-    assert looks <= 10
+    assert is_wanted.call_count <= 10
 
 
 def test_closing_waits_for_a_disk_that_hangs_for_the_given_time_only(
@@ -339,9 +330,9 @@ def test_closing_waits_for_a_disk_that_hangs_for_the_given_time_only(
     (failure,) = recorder.failures
     assert failure.problem == "the disk did not take the last records within 0.01 s"
     assert (failure.path, failure.missing) == (str(folder), 1)
-    assert not is_unlocked(folder)
+    assert is_locked(folder)
     disk.set()
-    wait_for(lambda: is_unlocked(folder), "the writer thread has ended")
+    wait_for(lambda: not is_locked(folder), "the writer thread has ended")
     assert recorder.failures == [failure]
     assert recorder.log[-1] == "abandon"
 
@@ -362,7 +353,7 @@ def test_a_record_that_is_not_as_promised_ends_the_recording_and_not_the_feed(
     (failure,) = recorder.failures
     assert "a record can't be recorded: ValidationError" in failure.problem
     assert failure.missing == 2
-    wait_for(lambda: is_unlocked(folder), "the writer thread has ended")
+    wait_for(lambda: not is_locked(folder), "the writer thread has ended")
     good: list[RawRecord] = [status_record(3)]
     assert recorder.record(good, lambda: True) is good  # nothing is made of what can't be written any more
     assert len(recorder.failures) == 1
@@ -386,7 +377,7 @@ def test_whatever_goes_wrong_on_the_writer_thread_is_signalled_and_the_files_are
     recorder = make_recorder()
     recorder.take(0)
     ticket = recorder.request_flush()
-    wait_for(lambda: is_unlocked(folder), "the writer thread has ended")
+    wait_for(lambda: not is_locked(folder), "the writer thread has ended")
     assert [(failure.problem, failure.missing) for failure in recorder.failures] == [(problem, 1)]
     assert recorder.log[-1] == "abandon"
     assert recorder.is_flushed(ticket)
@@ -412,7 +403,7 @@ def test_a_folder_in_which_no_file_can_be_begun_is_refused_and_can_be_used_later
         recorder.open()
     recorder.close(60)
     assert not recorder.failures
-    assert is_unlocked(folder)
+    assert not is_locked(folder)
 
 
 def test_a_process_that_can_have_no_more_threads_leaves_the_folder_unlocked_and_readable(
@@ -428,5 +419,5 @@ def test_a_process_that_can_have_no_more_threads_leaves_the_folder_unlocked_and_
             recorder.open()
     recorder.close(60)
     assert not recorder.failures
-    assert is_unlocked(folder)
+    assert not is_locked(folder)
     assert offsets(Recording(folder)) == []

@@ -52,7 +52,7 @@ from rbhq_stream._recording.segments import _scan as scan
 from rbhq_stream._summaries import newest_offsets, size_of
 from rbhq_stream.testing import MemoryRecord, Simulator
 from tests.memory_feeds import BAD, TOPICS, TWO_EVENTS
-from tests.recordings import Raw, add, offsets, status_record, writer_for, written
+from tests.recordings import Raw, add, is_locked, offsets, status_record, writer_for, written
 from tests.waiting import wait_for
 
 on_disk = settings(max_examples=40, deadline=None)  # each example writes files, which a busy machine may do slowly
@@ -357,17 +357,9 @@ def test_a_forked_child_does_not_keep_the_folder_locked(tmp_path: Path) -> None:
     )
     with subprocess.Popen([sys.executable, "-c", writing, str(tmp_path / "day")], stdin=subprocess.PIPE) as process:
         process.wait(10)
-        wait_for(lambda: not _is_locked(tmp_path / "day"), "the folder is free")
+        wait_for(lambda: not is_locked(tmp_path / "day"), "the folder is free")
         assert process.stdin is not None
         process.stdin.close()  # the child ends
-
-
-def _is_locked(folder: Path) -> bool:
-    try:
-        FolderLock(folder).release()
-    except RecordingError:
-        return True
-    return False
 
 
 def test_a_full_file_is_followed_by_the_next_one_and_the_oldest_are_deleted(

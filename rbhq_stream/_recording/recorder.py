@@ -195,7 +195,7 @@ class Recorder:
             if self._is_closing and self._taken[0] == self._received[0]:
                 return
             is_due = flush_at is not None and time.monotonic() >= flush_at
-            if is_due or self._flushed < self._requested:
+            if is_due or self._flushed < self._requested <= self._taken[0]:  # once all of them are taken
                 taken = self._taken[0]
                 writer.flush()
                 self._flushed = taken
