@@ -47,8 +47,8 @@ class RecordTo:
     """The size at which a file is full and the next one begins."""
     keep: int | None = field(default=None, kw_only=True, validator=checks.optional(checks.count(1_000_000)))
     """The number of full files to keep, beside the one that is being written. The oldest file is deleted, with a
-    WARNING in the log, when the newer ones have as many bytes as so many full files. `None`: keep all. Each start of a
-    feed begins a file, so there may be many that are not full."""
+    WARNING in the log, once the newer ones together are as large as that many full files. `None`: keep all. Each start
+    of a feed begins a file, so there may be many that are not full."""
     flush_interval: float = field(default=1.0, kw_only=True, validator=checks.seconds(3600))
     """The maximum time in seconds until a record is in the file."""
     fsync: bool = field(default=True, kw_only=True)

@@ -40,7 +40,7 @@ class DaySource(MemorySource):
         self._step = 0
         self._reached_at = time.monotonic()  # when the current step became the next one
         self._values: dict[TopicPartition, list[bytes | None]] = {TopicPartition(name, 0): [] for name in TOPICS.names}
-        # without one, the feed would begin silently at the first record that is left
+        # a feed without a committed offset would begin silently at the first record that retention has left
         self.committed.update(dict.fromkeys(self._values, 0))
         self._is_live = not must_be_live
         self._outages = 0
